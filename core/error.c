@@ -1,0 +1,146 @@
+#include "error.h"
+
+#include <parloop/parloop.h>
+
+#include <stdarg.h>
+#include <string.h>
+
+static void fill(char *slot, size_t size, const char *format, va_list args)
+{
+	(void)vsnprintf(slot, size, format, args);
+}
+
+int32_t error_set(par_error *error, int32_t code, const char *what, ...)
+{
+	va_list args;
+
+	if (error == NULL)
+		return code;
+	*error = (par_error){.size = sizeof(*error), .code = code, .task = -1};
+	va_start(args, what);
+	fill(error->what, sizeof(error->what), what, args);
+	va_end(args);
+	return code;
+}
+
+void error_file(par_error *error, const char *file, ...)
+{
+	char path[4096 + 64];
+	size_t length;
+	va_list args;
+
+	if (error == NULL)
+		return;
+	va_start(args, file);
+	fill(path, sizeof(path), file, args);
+	va_end(args);
+	length = strlen(path);
+	if (length < sizeof(error->file))
+		memcpy(error->file, path, length + 1);
+	else
+		(void)snprintf(error->file, sizeof(error->file), "...%s",
+		               path + length - (sizeof(error->file) - 4));
+}
+
+void error_reason(par_error *error, const char *reason, ...)
+{
+	va_list args;
+
+	if (error == NULL)
+		return;
+	va_start(args, reason);
+	fill(error->reason, sizeof(error->reason), reason, args);
+	va_end(args);
+}
+
+void error_remedy(par_error *error, const char *remedy, ...)
+{
+	va_list args;
+
+	if (error == NULL)
+		return;
+	va_start(args, remedy);
+	fill(error->remedy, sizeof(error->remedy), remedy, args);
+	va_end(args);
+}
+
+void error_prefix(par_error *error, const char *before, ...)
+{
+	char what[sizeof(error->what)];
+	size_t length;
+	va_list args;
+
+	if (error == NULL)
+		return;
+	memcpy(what, error->what, sizeof(what));
+	va_start(args, before);
+	fill(error->what, sizeof(error->what), before, args);
+	va_end(args);
+	length = strlen(error->what);
+	(void)snprintf(error->what + length, sizeof(error->what) - length, "%s", what);
+}
+
+int32_t error_memory(par_error *error, const char *what)
+{
+	error_set(error, PAR_ENOMEM, "%s", what);
+	error_reason(error, "no memory");
+	return PAR_ENOMEM;
+}
+
+char *error_escape(const char *text, size_t n, char *buffer, size_t size)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < n && used + 5 < size; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if (c < 0x20 || c == 0x7f)
+			used += (size_t)snprintf(buffer + used, size - used, "\\x%02x", c);
+		else
+			buffer[used++] = (char)c;
+	}
+	if (size > 0)
+		buffer[used] = '\0';
+	return buffer;
+}
+
+const char *par_code_name(int32_t code)
+{
+	/* clang-format off */
+	static const struct { int32_t code; const char *name; } names[] = {
+		{PAR_OK, "PAR_OK"}, {PAR_PENDING, "PAR_PENDING"}, {PAR_EINVAL, "PAR_EINVAL"},
+		{PAR_ENOMEM, "PAR_ENOMEM"}, {PAR_EUNAVAIL, "PAR_EUNAVAIL"},
+		{PAR_EABORTED, "PAR_EABORTED"}, {PAR_EFAILED, "PAR_EFAILED"},
+		{PAR_ETIMEOUT, "PAR_ETIMEOUT"}, {PAR_ECANCELED, "PAR_ECANCELED"},
+		{PAR_EBUSY, "PAR_EBUSY"}, {PAR_ECONFIG, "PAR_ECONFIG"},
+		{PAR_ENOTFOUND, "PAR_ENOTFOUND"}, {PAR_ELOST, "PAR_ELOST"},
+		{PAR_ESOURCE, "PAR_ESOURCE"},
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i].code == code)
+			return names[i].name;
+	return "unknown code";
+}
+
+char *par_error_text(const par_error *error, int32_t lines, char *buffer, size_t size)
+{
+	static const char *const label[] = {"file", "reason", "remedy"};
+	const char *slot[] = {error->file, error->reason, error->remedy};
+	size_t used;
+
+	if (size == 0)
+		return buffer;
+	(void)snprintf(buffer, size, "%s", error->what[0] ? error->what : par_code_name(error->code));
+	for (int i = 0; i < 3; i++) {
+		if (slot[i][0] == '\0')
+			continue;
+		used = strlen(buffer);
+		if (lines)
+			(void)snprintf(buffer + used, size - used, "\n    %-7s %s", label[i], slot[i]);
+		else
+			(void)snprintf(buffer + used, size - used, "%s%s", i == 1 ? ": " : "; ", slot[i]);
+	}
+	return buffer;
+}

@@ -1,0 +1,408 @@
+/* parloop/backend.h - what a backend plugin and the parloop core promise each other.
+ *
+ * ABI 1.0.  A plugin includes this file and nothing else of parloop, links
+ * against nothing of parloop, and exports one symbol, parloop_backend_v1.  It
+ * says what it is in an ELF note (PAR_PLUGIN, below), which the core reads
+ * without running any of its code.  It is never unloaded.
+ *
+ * A plugin runs batches.  What is in a batch, how large it is, when it is sent,
+ * in which order results are handed out, time-outs, retries and blame are the
+ * core's business.  plugins/README.md shows how to write one, in order.
+ *
+ * Words.  A task is one call of a function; a batch is some tasks that travel
+ * together; an instance (par_backend) serves one call or one managed block; an
+ * executor is what a plugin may keep between instances, process-wide and under
+ * a lock of its own: workers, a connection.
+ *
+ * Threads.  Every function carries one of these marks:
+ *   [loop]    on the thread that runs the instance's event loop; never two at
+ *             once for one instance; must return soon
+ *   [any]     from any thread, also several at once; never waits for the loop
+ *   [worker]  on a thread that runs batches
+ * Threads that a plugin makes block all signals.  Other instances may be in use
+ * on other threads at the same time.
+ *
+ * Memory.  Whoever allocates, frees; no block changes owner.  A pointer passed
+ * in is valid until the call returns, unless its comment says otherwise.  Text
+ * is UTF-8 and ends in NUL.
+ *
+ * The life of an instance; [x] is optional, * means any number of times:
+ *
+ *   create -> ( configure -> ( start_call -> submit* -> stop_call )* -> terminate )* -> destroy
+ *
+ *   effective_n_jobs, default_n_jobs   at any time after create
+ *   run, done                          from submit until the batch is given back
+ *   kill                               for a batch that is out
+ *   abort_everything                   between start_call and stop_call, at most once a call
+ *   stop_call                          when every batch was given back
+ *   terminate                          also when configure failed or answered n_jobs 1,
+ *                                      and possibly twice
+ *   destroy                            after terminate, when every post() was delivered
+ *
+ * create, configure and terminate may answer PAR_PENDING; then nothing else is
+ * called, except [any] functions, until host->ready() ends that one.
+ *
+ * The semantics are those of joblib's ParallelBackendBase, and NULL in the
+ * table means what its base class does.
+ */
+#ifndef PARLOOP_BACKEND_H
+#define PARLOOP_BACKEND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <parloop/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PAR_ABI_MAJOR 1
+#define PAR_ABI_MINOR 0
+#define PAR_ABI       ((uint32_t)PAR_ABI_MAJOR << 16 | PAR_ABI_MINOR)
+
+/* The oldest core a plugin can live with; define it before including this. */
+#ifndef PAR_NEEDS_MINOR
+#define PAR_NEEDS_MINOR 0
+#endif
+
+/* True if the other side's struct is long enough to hold the whole of a field. */
+#define PAR_HAS(pointer, field)                                                                 \
+	((pointer)->size >= offsetof(__typeof__(*(pointer)), field) + sizeof((pointer)->field))
+
+typedef struct par_host par_host;       /* the core, as one instance sees it         */
+typedef struct par_backend par_backend; /* an instance; its layout is the plugin's   */
+typedef struct par_options par_options; /* the checked options of one instance       */
+
+/* A batch that is out: a number, never a pointer.  A number that was given back
+ * is never used again, so a late or a second done() does no harm. */
+typedef uint64_t par_batch;
+
+/* Capabilities: promised by the note, under the names in the comments;
+ * configure() may remove some for its instance, and may not add any. */
+enum {
+	PAR_SHARES_MEMORY = 1 << 0,  /* shares_memory    runs batches in this address space       */
+	PAR_USES_THREADS = 1 << 1,   /* uses_threads     its workers are threads of this process  */
+	PAR_RUNS_INLINE = 1 << 2,    /* runs_inline      calls run() inside submit()              */
+	PAR_SURVIVES_CRASH = 1 << 3, /* survives_crash   a task that crashes costs only itself    */
+	PAR_CAN_KILL = 1 << 4,       /* can_kill         kill() ends a running batch              */
+	PAR_LIMITS_THREADS = 1 << 5, /* limits_threads   honours inner_max_num_threads            */
+	PAR_RERUNS = 1 << 6,         /* reruns           may run a batch again by itself          */
+	PAR_SHIPS_MODULES = 1 << 7,  /* ships_modules    needs task modules sent to its workers   */
+	PAR_AUTO_BATCHES = 1 << 8    /* auto_batches     wants the core's auto-batching           */
+};
+
+/* What a call wants, for configure().  Fields are appended. */
+typedef struct par_call {
+	uint32_t size;
+	int32_t n_jobs;                /* as asked, never 0; negative counts from all cores   */
+	int32_t level;                 /* of nesting: 0 for an outermost call                 */
+	int32_t inner_max_num_threads; /* for each worker; 0: unset                           */
+	int32_t core_share;            /* cores this call may use                             */
+	int32_t verbose;               /* joblib's verbose - 50, at least 0                   */
+	int32_t prefer_threads;        /* 1 threads, -1 processes, 0 no preference            */
+	int32_t require_sharedmem;     /* 1 if the tasks need this address space              */
+	int32_t may_block;             /* 0: submit() may not run tasks (time-outs, foreign loop) */
+	int32_t reserved;
+	const par_options *options;    /* the call's merged over the constructor's            */
+} par_call;
+
+/* What configure() answers.  The core sets size and the defaults (what
+ * effective_n_jobs says, the note's capabilities) and owns it; with PAR_PENDING
+ * it stays valid until host->ready(). */
+typedef struct par_answer {
+	uint32_t size;
+	int32_t n_jobs;       /* batches that run at once; 0: no worker, which is an error    */
+	uint32_t capabilities;
+	int32_t holds;        /* batches out at once that serve a purpose; 0: n_jobs          */
+	const char *fallback; /* name of the backend to use instead (joblib's                 */
+	                      /* FallbackToBackend), static; NULL: this one                   */
+} par_answer;
+
+/* Who ran a batch, and how that ended.  Zero where unknown. */
+typedef struct par_how {
+	uint32_t size;
+	int32_t worker;         /* 0 .. n_jobs-1, or -1                       */
+	int32_t pid;
+	int32_t signal;         /* that killed the worker                     */
+	int32_t exit_code;      /* of a worker that ended by itself, or -1    */
+	int32_t reserved;
+	int64_t peak_memory;    /* bytes                                      */
+	const char *host;       /* name of the machine; NULL: this one        */
+	const char *text;       /* words of the engine's; NULL: none          */
+} par_how;
+
+/* What get_nested_backend() answers: for calls inside this one's tasks. */
+typedef struct par_nested {
+	uint32_t size;
+	int32_t level;               /* of the nested calls; the core sets this call's + 1   */
+	int32_t n_jobs;              /* their n_jobs if unset there; 0: leave it unset       */
+	int32_t myself;              /* 1: this backend again, with these options            */
+	const char *name;            /* else that one; static; NULL: the core's rule         */
+	const char *const *options;  /* "key=value", ends in NULL; static; NULL: none        */
+} par_nested;
+
+/* --- what the core does for a plugin ---------------------------------------------------- */
+
+/* One for each instance, valid until destroy() returns.  The one that the
+ * factory gets offers log and extension only; its other functions refuse. */
+struct par_host {
+	uint32_t size;
+	uint32_t abi;
+	const char *version; /* of the core, for messages only */
+
+	/* Write one line to the log.  level: 0 debug, 1 info, 2 warning, 3 error. [any] */
+	void (*log)(const par_host *host, int32_t level, const char *line);
+
+	/* Run the tasks of a batch, here and now, and return the status for done().
+	 * Only in this address space; from within submit() only if the note says
+	 * runs_inline.  What a task does wrong is in the batch, not in the status. [worker] */
+	int32_t (*run)(const par_host *host, par_batch batch);
+
+	/* Give a batch back: exactly once for each submit() that returned PAR_OK,
+	 * whether it succeeded, failed or was aborted.  Status: what run() returned,
+	 * PAR_EABORTED, PAR_ELOST if its worker died, or PAR_EFAILED.  how may be
+	 * NULL.  Only queues; may be called from within submit(). [any] */
+	void (*done)(const par_host *host, par_batch batch, int32_t status, const par_how *how);
+
+	/* 1 if the call is ending early, so that a batch not yet begun may be given
+	 * back as PAR_EABORTED without running it. [any] */
+	int32_t (*stopping)(const par_host *host, par_batch batch);
+
+	/* Have fn(arg) called on the loop's thread soon; arg is the plugin's until then.
+	 * Posts are drained before destroy(). [any] */
+	int32_t (*post)(const par_host *host, void (*fn)(void *arg), void *arg);
+
+	/* End a create, configure or terminate that answered PAR_PENDING: with PAR_OK,
+	 * or a code and an error (copied; may be NULL). [any] */
+	void (*ready)(const par_host *host, int32_t status, const par_error *error);
+
+	/* The number of workers changed, and of batches that it makes sense to have out
+	 * (0: as many).  0 workers start the no-workers deadline. [any] */
+	void (*capacity)(const par_host *host, int32_t workers, int32_t batches);
+
+	/* Read an option that the note declares for this backend.  It has been checked, so
+	 * these cannot fail; an undeclared key, or one of another type, is logged and
+	 * reads 0 or "".  option_int: int; size in bytes; time in nanoseconds; bool 0
+	 * or 1; choice as its place, from 0.  option_text: text and choice; valid until
+	 * destroy() returns.  option_is_set: 1 if anybody set it, 0 if it is the
+	 * default. [any] */
+	int64_t (*option_int)(const par_options *options, const char *key);
+	const char *(*option_text)(const par_options *options, const char *key);
+	int32_t (*option_is_set)(const par_options *options, const char *key);
+
+	/* A further service by its id, below; NULL if this core has none.  The struct
+	 * begins with its size and is valid as long as the host. [any] */
+	const void *(*extension)(const par_host *host, const char *id);
+};
+
+/* --- what a plugin does for the core ---------------------------------------------------- */
+
+/* NULL takes what the comment names as default, except where it says required.
+ * The core copies the table once, so it may be longer or shorter than ours. */
+typedef struct par_backend_ops {
+	uint32_t size;
+	uint32_t abi;
+
+	/* Make an instance; leave nothing behind if it fails.  level is the nesting
+	 * level, inner_max_num_threads is 0 if unset.  host and options' texts stay
+	 * valid until destroy() returns, options itself until create() does.
+	 * PAR_OK, PAR_PENDING or an error.  Required. [loop] */
+	int32_t (*create)(const par_host *host, const par_options *options, int32_t level,
+	                  int32_t inner_max_num_threads, par_backend **backend,
+	                  par_error *error);
+
+	/* End it: join what runs, free it.  Required. [loop] */
+	void (*destroy)(par_backend *backend);
+
+	/* How many batches would run at once if n_jobs were asked for: negative counts
+	 * from all cores (-1 all, -2 all but one), and at least 1; 0 if there are no
+	 * workers.  Never blocks, needs no configure.  Required. [any] */
+	int32_t (*effective_n_jobs)(par_backend *backend, int32_t n_jobs);
+
+	/* n_jobs where nobody says.  Default: 1. [any] */
+	int32_t (*default_n_jobs)(par_backend *backend);
+
+	/* Get ready for calls: make or lease workers.  Fill what differs in the answer.
+	 * PAR_OK, PAR_PENDING or an error.  Default: nothing to do. [loop] */
+	int32_t (*configure)(par_backend *backend, const par_call *call, par_answer *answer,
+	                     par_error *error);
+
+	/* A call begins, a call is over.  Default: nothing. [loop] */
+	int32_t (*start_call)(par_backend *backend, par_error *error);
+	void (*stop_call)(par_backend *backend);
+
+	/* Take a batch and return at once; host->done() gives it back.  It is lent
+	 * only if this returns PAR_OK.  *future, NULL at first, is the plugin's to set
+	 * until it returns, and comes back in retrieve_result and kill.  Required. [loop] */
+	int32_t (*submit)(par_backend *backend, par_batch batch, void **future, par_error *error);
+
+	/* After done(status, ...), before the core looks at the batch: fetch or unpack
+	 * what came (host extension parloop.encode/1).  Returns the status to go on
+	 * with.  Default: status as it is. [loop] */
+	int32_t (*retrieve_result_callback)(par_backend *backend, par_batch batch, void *future,
+	                                    int32_t status, par_error *error);
+
+	/* For engines that cannot call back: wait at most timeout_ns for this batch and
+	 * return its status; PAR_ETIMEOUT to be asked again.  Set it, and the core
+	 * asks, oldest batch first, on a thread of its own, and calls done().  Default:
+	 * the backend calls done(). [worker] */
+	int32_t (*retrieve_result)(par_backend *backend, par_batch batch, void *future,
+	                           int64_t timeout_ns, par_error *error);
+
+	/* End a batch that runs; done() follows with PAR_ELOST.  Default: cannot. [loop] */
+	int32_t (*kill)(par_backend *backend, par_batch batch, void *future);
+
+	/* Tasks for the next batch, at least 1, and how long a batch of that size took,
+	 * in nanoseconds of the worker's monotonic clock.  Default: the core's
+	 * auto-batching if the note says auto_batches, else 1. [loop] */
+	int32_t (*compute_batch_size)(par_backend *backend);
+	void (*batch_completed)(par_backend *backend, int64_t size, int64_t nanoseconds);
+
+	/* Give every batch of this instance back soon, as PAR_EABORTED where it did not
+	 * run; kill what can be killed.  With ensure_ready the instance must afterwards
+	 * be as configure() left it.  Default: nothing; batches end by themselves. [loop] */
+	void (*abort_everything)(par_backend *backend, int32_t ensure_ready);
+
+	/* The core begins and ends to wait for results, on behalf of a caller that may
+	 * itself be a worker of this backend (joblib's retrieval_context: a slot can be
+	 * given back meanwhile).  Default: nothing. [loop] */
+	void (*retrieval_enter)(par_backend *backend);
+	void (*retrieval_exit)(par_backend *backend);
+
+	/* The backend for calls inside this one's tasks.  Default: threading at level 1,
+	 * sequential below it. [any] */
+	int32_t (*get_nested_backend)(par_backend *backend, par_nested *nested);
+
+	/* Free what configure() made.  May answer PAR_PENDING.  Default: nothing. [loop] */
+	int32_t (*terminate)(par_backend *backend, par_error *error);
+
+	/* A further interface by id; NULL if there is none.  Default: none. [any] */
+	const void *(*extension)(par_backend *backend, const char *id);
+} par_backend_ops;
+
+/* The one symbol of a plugin: the operations of the backend of that name, or
+ * NULL.  They must outlive the process.  Does no work; may be called again,
+ * and from any thread, but never two at once. */
+#if defined(__GNUC__)
+__attribute__((visibility("default")))
+#endif
+const par_backend_ops *parloop_backend_v1(const par_host *host, const char *name);
+
+/* --- services by id: an id never changes, its struct only grows -------------------------- */
+
+#define PAR_EXT_FD         "parloop.fd/1"
+#define PAR_EXT_TIMER      "parloop.timer/1"
+#define PAR_EXT_WORKER_ENV "parloop.worker-env/1"
+#define PAR_EXT_ENCODE     "parloop.encode/1"
+
+typedef struct par_watch par_watch; /* the core's, from watch() to unwatch() */
+
+enum { PAR_READABLE = 1, PAR_WRITABLE = 2 };
+
+/* Be called when a descriptor is ready. */
+typedef struct par_ext_fd {
+	uint32_t size;
+	uint32_t reserved;
+	/* events as above; also called with error < 0 (an errno, negated).  The
+	 * descriptor stays the plugin's: unwatch first, then close. [loop] */
+	int32_t (*watch)(const par_host *host, int32_t fd, int32_t events,
+	                 void (*on_ready)(void *arg, int32_t events, int32_t error), void *arg,
+	                 par_watch **watch);
+	void (*unwatch)(par_watch *watch);
+} par_ext_fd;
+
+/* Be called after a time; every_ns 0: once.  stop() also ends one that fired. */
+typedef struct par_ext_timer {
+	uint32_t size;
+	uint32_t reserved;
+	int32_t (*start)(const par_host *host, int64_t after_ns, int64_t every_ns,
+	                 void (*on_time)(void *arg), void *arg, par_watch **watch); /* [loop] */
+	void (*stop)(par_watch *watch);                                             /* [loop] */
+} par_ext_timer;
+
+/* The environment for n workers that are about to be started: the caller's,
+ * with thread limits added as joblib does (OMP_NUM_THREADS and its six
+ * relatives). */
+typedef struct par_ext_worker_env {
+	uint32_t size;
+	uint32_t reserved;
+	/* Ends in NULL; to be given back with free_env.  NULL: no memory. [any] */
+	char **(*make_env)(const par_host *host, int32_t n_workers);
+	void (*free_env)(char **env);
+} par_ext_worker_env;
+
+/* What travels beside the bytes of a batch: each once per worker, moved in the
+ * engine's own way. */
+enum { PAR_ATTACH_ARRAY = 1, PAR_ATTACH_BROADCAST = 2, PAR_ATTACH_MODULE = 3 };
+
+typedef struct par_attachment {
+	uint32_t size;
+	int32_t kind;
+	uint64_t id;          /* equal ids are equal bytes, within the process   */
+	uint64_t bytes;
+	const void *address;  /* or NULL                                         */
+	int32_t fd;           /* a sealed memfd, or -1                           */
+	int32_t writable;     /* results are written into it                     */
+	uint8_t sha256[32];   /* of a module; else zero                          */
+} par_attachment;
+
+typedef struct par_encoded {
+	uint32_t size;
+	uint32_t n_attachments;
+	const void *bytes;    /* never looked into; valid until done()           */
+	uint64_t n_bytes;
+	const par_attachment *attachments; /* as long as bytes                   */
+} par_encoded;
+
+/* Batches as bytes, for workers in another address space.  A core without
+ * worker processes does not offer it: extension() answers NULL. */
+typedef struct par_ext_encode {
+	uint32_t size;
+	uint32_t reserved;
+	/* The bytes of a batch that was submitted. [loop] */
+	int32_t (*encode)(const par_host *host, par_batch batch, par_encoded *encoded);
+	/* What the worker sent, whole or in pieces, as it comes; before done(). [any] */
+	int32_t (*receive)(const par_host *host, par_batch batch, const void *bytes,
+	                   uint64_t n_bytes);
+} par_ext_encode;
+
+/* --- the note: what can be known of a plugin without running any of it -------------------- */
+
+/*	PAR_PLUGIN(
+ *		PAR_VERSION("1.2.0")
+ *		PAR_BACKEND("gpu", "batches on the graphics card")
+ *		PAR_CAPABILITIES("shares_memory auto_batches")
+ *		PAR_OPTION_INT("device", 0, 0, 15, "which card")
+ *		PAR_OPTION_TEXT("required secret key", "", "licence key"))
+ *
+ * In the source that defines parloop_backend_v1, once.  Options and
+ * capabilities belong to the backend named before them.  An option's key may
+ * be preceded by "required" (somebody must set it) and "secret" (its value is
+ * never shown).  Times are written 500us, 20ms, 1.5s, 2min; sizes 64k, 1M.
+ * `readelf -p .note.parloop FILE` prints it. */
+#define PAR_PLUGIN(text)                                                                        \
+	__attribute__((section(".note.parloop"), used, aligned(4))) static const struct {       \
+		uint32_t name_size, text_size, type;                                            \
+		char name[8], body[(sizeof(PAR__NOTE text) + 3) / 4 * 4];                       \
+	} par__note = {8, sizeof(PAR__NOTE text), 0x504c0001, "parloop", PAR__NOTE text};
+#define PAR__NOTE                 "abi " PAR__STR(PAR_ABI_MAJOR) "." PAR__STR(PAR_NEEDS_MINOR) "\n"
+#define PAR_VERSION(version)      "version " version "\n"
+#define PAR_BACKEND(name, summary) "backend " name " " summary "\n"
+#define PAR_CAPABILITIES(words)   "capabilities " words "\n"
+/* auto-batching aims between these times, in place of the core's own */
+#define PAR_BATCH_TIMES(shortest, longest) "batch_times " shortest " " longest "\n"
+#define PAR_OPTION_INT(key, def, lo, hi, help)                                                  \
+	"int " key " " PAR__STR(def) " " PAR__STR(lo) ".." PAR__STR(hi) " " help "\n"
+#define PAR_OPTION_SIZE(key, def, lo, hi, help) "size " key " " def " " lo ".." hi " " help "\n"
+#define PAR_OPTION_TIME(key, def, lo, hi, help) "time " key " " def " " lo ".." hi " " help "\n"
+#define PAR_OPTION_BOOL(key, def, help)         "bool " key " " def " " help "\n" /* "yes", "no" */
+#define PAR_OPTION_CHOICE(key, def, all, help)  "choice " key " " def " " all " " help "\n" /* "a|b" */
+#define PAR_OPTION_TEXT(key, def, help)         "text " key " \"" def "\" " help "\n"
+#define PAR__STR(x)  PAR__STR_(x)
+#define PAR__STR_(x) #x
+
+#ifdef __cplusplus
+}
+#endif
+#endif

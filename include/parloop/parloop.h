@@ -1,0 +1,329 @@
+/* parloop/parloop.h - run a loop in parallel, on the backend of the user's choice.
+ *
+ *	par_map(NULL, &par_task_root, in, out, n, NULL, &error);
+ *
+ * calls the task root (task.h) once for each of n values, on the backend that
+ * plugins.conf names, and returns when out[] is filled.  Nothing in it says
+ * threads, processes or cluster: that is a name in a setting or in plugins.conf.
+ * The semantics are those of joblib.Parallel; where they differ, the comment
+ * says so.
+ *
+ * Threads.  A par_parallel belongs to the thread that opened it: call it from
+ * there only, except where a comment says [any].  Different threads use
+ * different ones, at the same time if they like.  The library installs no
+ * signal handler, makes no process or thread before a backend does, and in a
+ * forked child every open par_parallel refuses with PAR_EINVAL.
+ *
+ * Memory.  What is passed in stays the caller's, and is not kept after the call
+ * returns, unless the comment says otherwise.
+ */
+#ifndef PARLOOP_PARLOOP_H
+#define PARLOOP_PARLOOP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <parloop/error.h>
+#include <parloop/task.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PAR_VERSION_STRING "0.1.0"
+#define PAR_API            __attribute__((visibility("default")))
+
+/* The version of the library in use. [any] */
+PAR_API const char *par_version(void);
+
+/* --- settings ------------------------------------------------------------------------------ */
+
+/* A setting is unset, or set to any value: {0} or PAR_SET(value). */
+typedef struct par_int {
+	int32_t set;
+	int64_t value;
+} par_int;
+typedef struct par_real {
+	int32_t set;
+	double value;
+} par_real;
+#define PAR_SET(value) {1, (value)}
+
+#define PAR_AUTO (-1000000) /* for batch_size: measure and choose (the default) */
+
+enum { PAR_ORDERED = 0, PAR_UNORDERED = 1 };                  /* for order    */
+enum { PAR_FAIL_FAST = 0, PAR_COLLECT = 1 };                  /* for on_error */
+
+/* How a call is to be run; zero is unset everywhere, so PAR_SETTINGS() is a good
+ * start:
+ *
+ *	par_parallel *pool;
+ *	par_open(&pool, PAR_SETTINGS(.backend = "threading", .n_jobs = PAR_SET(2)), &error);
+ *
+ * Of an open par_parallel, backend, options and n_jobs are fixed; its calls may
+ * set the others anew.  Unset takes what the par_parallel was opened with, then
+ * [parloop] of plugins.conf, then the default named here. */
+typedef struct par_settings {
+	uint32_t size;
+
+	/* how results come (par_run): PAR_ORDERED (default) as the source gave the
+	 * tasks, PAR_UNORDERED as they complete */
+	int32_t order;
+
+	/* PAR_FAIL_FAST (default): the first task that fails ends the call, and of
+	 * those that failed until then the first in order is reported.
+	 * PAR_COLLECT: every task runs; par_run's sink sees each failure. */
+	int32_t on_error;
+	int32_t reserved;
+
+	/* name of the backend; NULL: plugins.conf's default, which is threading */
+	const char *backend;
+
+	/* "key=value" options of that backend, NULL at the end; NULL: none.  They win
+	 * over plugins.conf. */
+	const char *const *options;
+
+	/* how many workers: 1, 2, ...; -1 all cores, -2 all but one; unset: the
+	 * backend's default, which is 1 (as in joblib) */
+	par_int n_jobs;
+
+	/* tasks taken from the source before the first has completed: "all", a
+	 * number, or arithmetic in n_jobs; NULL: "2 * n_jobs".  Afterwards what is out
+	 * is bounded by what the backend can hold, and what is not yet delivered
+	 * by a window, so that a slow sink slows the workers down. */
+	const char *pre_dispatch;
+
+	/* tasks that travel together: PAR_AUTO (default) or 1, 2, ...  In shared memory
+	 * it is how many a worker takes at a time from what all share. */
+	par_int batch_size;
+
+	/* seconds to wait for the next result (joblib's timeout) before the call ends
+	 * with PAR_ETIMEOUT; unset: for ever.  Threads cannot be killed: the call
+	 * returns when its running tasks have left the caller's arrays. */
+	par_real timeout;
+
+	/* lines on stderr about the call, joblib's thinning: 0 (default) none, 1 few,
+	 * 10 many, 11 all; from 50 on stdout */
+	par_int verbose;
+
+	/* handed to every task as env->shared: read-only, valid until the call returns */
+	const void *shared;
+	uint64_t shared_size;
+} par_settings;
+
+#define PAR_SETTINGS(...) (&(const par_settings){.size = sizeof(par_settings), __VA_ARGS__})
+
+/* --- the life of a pool -------------------------------------------------------------------- */
+
+typedef struct par_parallel par_parallel;
+
+/* Make a pool: the backend is loaded and configured once, and its workers serve
+ * every call until par_close(); joblib's "with Parallel(...)".  settings may be
+ * NULL. */
+PAR_API int32_t par_open(par_parallel **parallel, const par_settings *settings,
+                         par_error *error);
+
+/* End it and its workers.  NULL is allowed. */
+PAR_API void par_close(par_parallel *parallel);
+
+/* How many tasks will run at once; the backend's name; the file it came from (NULL
+ * if linked in).  The texts live until par_close(). */
+PAR_API int32_t par_n_jobs(const par_parallel *parallel);
+PAR_API const char *par_backend_name(const par_parallel *parallel);
+PAR_API const char *par_backend_file(const par_parallel *parallel);
+
+/* --- arrays of fixed-size values ----------------------------------------------------------- */
+
+/* out[i] = task(in[i]) for i below n, in place: no copy, no allocation per task.
+ * in and out have n values of the task's in_size and out_size, and may be
+ * the same array if those are equal.  parallel NULL: a pool for this call alone.
+ * Returns PAR_OK, or the code of what ended the call; a task that failed is
+ * PAR_EFAILED with error->task, and then out[] is filled only where tasks ran.
+ * settings may be NULL. */
+PAR_API int32_t par_map(par_parallel *parallel, const par_task *task, const void *in, void *out,
+                        uint64_t n, const par_settings *settings, par_error *error);
+
+/* --- streams of payloads ------------------------------------------------------------------- */
+
+/* One task's input, as the source gives it. */
+typedef struct par_item {
+	uint32_t size;
+	/* 0: payload is copied before the source is called again.  1: it stays valid and
+	 * unchanged until the task's outcome was delivered, and is not copied. */
+	int32_t stays;
+	const void *payload;
+	uint64_t n_bytes;     /* below 4 GiB; a typed task's in_size                  */
+	const par_task *task; /* NULL: the call's; else this one (joblib's delayed)   */
+} par_item;
+
+/* One task's result, as the sink gets it. */
+typedef struct par_outcome {
+	uint32_t size;
+	int32_t status;     /* PAR_OK, PAR_EFAILED, PAR_ELOST, ...                   */
+	uint64_t index;     /* of the task, from 0, as the source gave it             */
+	const void *bytes;  /* the reply; valid until the sink returns, or is kept    */
+	uint64_t n_bytes;
+	int32_t code;       /* what a failed task returned                            */
+	int32_t reserved;
+	const char *message; /* why it failed; NULL if it did not say                 */
+	const void *payload; /* its input; valid until the sink returns               */
+	uint64_t payload_bytes;
+} par_outcome;
+
+/* The next task: fill the item and return 1; 0 when there are no more; negative
+ * to end the call with PAR_ESOURCE.  Called on the calling thread (or the loop's),
+ * when there is room for another task; may block, and then delivers nothing
+ * meanwhile.  May not call the same par_parallel. */
+typedef int32_t (*par_source_fn)(void *user, par_item *item);
+
+/* A result: return 0 to go on, anything else to end the call with
+ * PAR_ECANCELED.  Called on the same thread as the source.  May not call the
+ * same par_parallel. */
+typedef int32_t (*par_sink_fn)(void *user, const par_outcome *outcome);
+
+/* Run the task on each payload of the source and give each result to the sink.
+ * task may be NULL if every item names its own.  sink may be NULL. */
+PAR_API int32_t par_run(par_parallel *parallel, const par_task *task, par_source_fn source,
+                        par_sink_fn sink, void *user, const par_settings *settings,
+                        par_error *error);
+
+/* Keep an outcome beyond its sink, with its bytes but not its payload; NULL: no
+ * memory.  Valid until par_release(), which may be called from any thread and
+ * after par_close(). */
+PAR_API par_outcome *par_keep(const par_outcome *outcome);
+PAR_API void par_release(par_outcome *kept); /* [any]; NULL is allowed */
+
+/* --- cancelling ---------------------------------------------------------------------------- */
+
+/* End the call that is running, soon, with PAR_ECANCELED: tasks not begun are
+ * dropped, running ones see par_cancelled().  Does nothing if none is running.
+ * Async-signal-safe. [any] */
+PAR_API void par_cancel(par_parallel *parallel);
+
+/* --- on a uv loop of your own -------------------------------------------------------------- */
+
+/* A libuv program never blocks: open on its loop, start calls, close; all on the
+ * loop's thread.  Every par_parallel has handles of its own there, so several
+ * may run at once.  par_map and par_run refuse such an object with PAR_EINVAL. */
+struct uv_loop_s;
+
+/* How a started call ended; error is valid until it returns.  May start the next
+ * call, or close. */
+typedef void (*par_done_fn)(void *user, int32_t status, const par_error *error);
+
+/* As par_open; ready (may be NULL) is called, from the loop, when the backend is
+ * configured or failed to be; calls may be started before that. */
+PAR_API int32_t par_open_on(par_parallel **parallel, struct uv_loop_s *loop,
+                            const par_settings *settings, par_done_fn ready, void *user,
+                            par_error *error);
+
+/* As par_map and par_run, but they return at once; what they are given must stay
+ * valid until done() is called, from the loop, exactly once, if they returned
+ * PAR_OK. */
+PAR_API int32_t par_start_map(par_parallel *parallel, const par_task *task, const void *in,
+                              void *out, uint64_t n, const par_settings *settings,
+                              par_done_fn done, void *user, par_error *error);
+PAR_API int32_t par_start_run(par_parallel *parallel, const par_task *task,
+                              par_source_fn source, par_sink_fn sink,
+                              const par_settings *settings, par_done_fn done, void *user,
+                              par_error *error);
+
+/* As par_close; a call under way is cancelled first.  closed (may be NULL) is
+ * called from the loop when nothing of the object is left there. */
+PAR_API void par_close_on(par_parallel *parallel, void (*closed)(void *user), void *user);
+
+/* --- backends by name ---------------------------------------------------------------------- */
+
+/* Read this plugins.conf and no other, from now on; before the first use of any
+ * backend.  Without it: $PARLOOP_CONF, the user's, the system's.  Never one in
+ * the current directory.  NULL: the built-in settings only. [any] */
+PAR_API int32_t par_configure(const char *plugins_conf, par_error *error);
+
+/* Which plugins.conf is in use, or NULL for the built-in settings; the directories
+ * where plugins are looked for, ending in NULL.  Static. [any] */
+PAR_API const char *par_config_file(void);
+PAR_API const char *const *par_plugin_dirs(void);
+
+/* The backend that a call uses if nobody names one. [any] */
+PAR_API const char *par_default_backend(void);
+
+/* n_jobs as this backend would have it (NULL: the default backend); 0 and an error
+ * if it cannot be had. [any] */
+PAR_API int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_error *error);
+
+enum {
+	PAR_STATE_AVAILABLE = 0, /* its note was read; nothing of it has run  */
+	PAR_STATE_LOADED = 1,    /* its code is in this process               */
+	PAR_STATE_LAZY = 2,      /* in [lazy]: not looked at before it is asked for */
+	PAR_STATE_BROKEN = 3     /* cannot be loaded; reason and remedy say why */
+};
+
+typedef struct par_option_info {
+	uint32_t size;
+	int32_t required;
+	int32_t secret;
+	int32_t reserved;
+	const char *key;
+	const char *type;     /* "int", "size", "time", "bool", "choice", "text"  */
+	const char *fallback; /* the default, as it would be written               */
+	const char *range;    /* "1..64", "a|b", "yes|no"; empty for text          */
+	const char *help;
+	const char *value;    /* what plugins.conf sets; NULL: nothing; never a secret's */
+} par_option_info;
+
+typedef struct par_backend_info {
+	uint32_t size;
+	int32_t state;
+	const char *name;
+	const char *file;         /* NULL: linked in       */
+	const char *version;      /* empty: unknown        */
+	const char *summary;
+	const char *capabilities; /* the note's words      */
+	const char *abi;          /* "1.0"                 */
+	const char *reason;       /* PAR_STATE_BROKEN: why */
+	const char *remedy;
+	uint32_t n_options;
+	uint32_t reserved;
+	const par_option_info *options;
+} par_backend_info;
+
+/* Every backend that can be named, by name; fn returns 0 to go on.  What it is
+ * given is valid until it returns.  Runs no code of a plugin. [any] */
+PAR_API int32_t par_each_backend(int32_t (*fn)(void *user, const par_backend_info *info),
+                                 void *user, par_error *error);
+
+/* One of them; a name in [lazy] is opened for it, but nothing of it is run.  fn is
+ * called once, or an error returned. [any] */
+PAR_API int32_t par_show_backend(const char *name,
+                                 int32_t (*fn)(void *user, const par_backend_info *info),
+                                 void *user, par_error *error);
+
+/* --- task modules -------------------------------------------------------------------------- */
+
+/* A .so with tasks in it.  Opened once per process and never unloaded. */
+typedef struct par_module par_module;
+
+PAR_API int32_t par_module_open(par_module **module, const char *path, par_error *error); /* [any] */
+
+/* Its task of that name; an unknown one lists those it has. [any] */
+PAR_API int32_t par_module_task(par_module *module, const char *name, const par_task **task,
+                                par_error *error);
+
+/* --- messages ------------------------------------------------------------------------------ */
+
+/* An error as text: one line ("what: reason; remedy"), or with lines nonzero the
+ * four slots, a line each.  Returns buffer. [any] */
+PAR_API char *par_error_text(const par_error *error, int32_t lines, char *buffer, size_t size);
+
+/* The name of a code: "PAR_EINVAL". [any] */
+PAR_API const char *par_code_name(int32_t code);
+
+/* Where warnings go: level 0 debug, 1 info, 2 warning, 3 error.  NULL: stderr, from
+ * warnings up, or as $PARLOOP_LOG says (debug, info, warning, error, none).
+ * Called on any thread. [any] */
+PAR_API void par_set_log(void (*log)(void *user, int32_t level, const char *line), void *user);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

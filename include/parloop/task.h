@@ -1,0 +1,186 @@
+/* parloop/task.h - how a function becomes a task.
+ *
+ * A task is a function and a static description of it, made by one macro:
+ *
+ *	static int root(const double *in, double *out)
+ *	{
+ *		*out = sqrt(*in);
+ *		return 0;
+ *	}
+ *	PAR_TASK(root, double, double)
+ *
+ * In the same program it is called &par_task_root; in a task module (any .so
+ * built with this header, linked against nothing of parloop) it is found by its
+ * name, "root".  The descriptions stand in the ELF section par_tasks and are
+ * exported as par_task_NAME, so a module's tasks can be listed without running
+ * any of it.
+ *
+ * A typed task maps one value of a fixed size to another.  A bytes task takes a
+ * payload of any length and replies with bytes of any length.  Both return 0,
+ * or a code of their own choice that makes the task fail.
+ *
+ * Tasks run on threads or in processes of the backend's, several at once; one
+ * task is one call of the function.  What a task is handed is valid until it
+ * returns.
+ */
+#ifndef PARLOOP_TASK_H
+#define PARLOOP_TASK_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PAR_TASK_ABI 1
+
+enum {
+	PAR_TASK_TYPED = 1, /* in_size bytes in, out_size bytes out           */
+	PAR_TASK_BYTES = 2  /* a payload in, replies by par_reply()           */
+};
+
+/* What a running task can ask and say: made by the worker, one per worker,
+ * valid while the task runs, for its own thread only.  Use the functions
+ * below; fields are appended, never changed. */
+typedef struct par_env par_env;
+struct par_env {
+	uint32_t size;
+	uint32_t worker;         /* 0 .. n_jobs-1: where it runs                       */
+	uint64_t index;          /* of this task in its call, from 0                   */
+	const void *shared;      /* the call's .shared; read-only, may be NULL         */
+	uint64_t shared_size;    /* bytes                                              */
+	const int32_t *stopping; /* non-zero once the call ends early                  */
+	int32_t level;           /* of nesting: 1 in the tasks of an outermost call    */
+	int32_t reserved;
+	void *(*reply)(par_env *env, uint64_t size); /* room for the reply, or NULL    */
+	void (*explain)(par_env *env, const char *text);
+};
+
+/* Was the call cancelled, timed out or aborted?  A long task asks now and then
+ * and returns early; what it returns is thrown away. */
+static inline int
+par_cancelled(const par_env *env)
+{
+	return __atomic_load_n(env->stopping, __ATOMIC_RELAXED) != 0;
+}
+
+/* Room for a reply of that many bytes, in the arena of the batch: write it
+ * before returning.  The last call counts.  NULL: no memory. */
+static inline void *
+par_reply_room(par_env *env, uint64_t size)
+{
+	return env->reply(env, size);
+}
+
+/* Reply with a copy of these bytes.  0, or -1 if there is no memory for them.
+ * A bytes task that never replies has an empty reply. */
+static inline int
+par_reply(par_env *env, const void *bytes, uint64_t size)
+{
+	void *room = env->reply(env, size);
+
+	if (room == NULL)
+		return -1;
+	if (size > 0)
+		memcpy(room, bytes, (size_t)size);
+	return 0;
+}
+
+/* Say why the task fails, printf-like, and return the code:
+ *	return par_task_fail(env, 2, "no such file: %s", path); */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4), unused))
+#endif
+static inline int
+par_task_fail(par_env *env, int code, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	env->explain(env, text);
+	return code;
+}
+
+/* The description of a task.  Static; never written. */
+typedef struct par_task {
+	uint32_t size;
+	uint32_t abi;
+	const char *name;
+	int32_t kind;
+	uint32_t in_size;  /* typed: sizeof what goes in      */
+	uint32_t out_size; /* typed: sizeof what comes out    */
+	uint32_t reserved;
+
+	/* Typed: run the task on in[0..n), into out[0..n).  Returns 0, or the code
+	 * of the first that failed, whose offset it leaves in *at. */
+	int32_t (*range)(par_env *env, const void *in, void *out, uint64_t n, uint64_t *at);
+
+	/* Bytes: run it on one payload. */
+	int32_t (*bytes)(par_env *env, const void *payload, uint64_t size);
+} par_task;
+
+#ifdef __cplusplus
+#define PAR__TASK_BEGIN extern "C" {
+#define PAR__TASK_END }
+#else
+#define PAR__TASK_BEGIN
+#define PAR__TASK_END
+#endif
+#define PAR__TASK_DEFINE(function, ...)                                                         \
+	PAR__TASK_BEGIN                                                                         \
+	__attribute__((visibility("default"))) extern const par_task par_task_##function;       \
+	__attribute__((section("par_tasks"), used, aligned(8))) const par_task                  \
+	par_task_##function = {sizeof(par_task), PAR_TASK_ABI, #function, __VA_ARGS__};         \
+	PAR__TASK_END
+
+/* The loop is here, not in the core, so that the compiler inlines the function
+ * into it: a range of tiny tasks costs what a plain loop over them costs. */
+#define PAR__TASK_RANGE(function, In, Out, call)                                                \
+	static int32_t par__range_##function(par_env *env, const void *in, void *out,           \
+	                                     uint64_t n, uint64_t *at)                          \
+	{                                                                                       \
+		const In *par__in = (const In *)in;                                             \
+		Out *par__out = (Out *)out;                                                     \
+		uint64_t par__i, par__first = env->index;                                       \
+		for (par__i = 0; par__i < n; par__i++) {                                        \
+			int32_t par__code = (call);                                             \
+			if (__builtin_expect(par__code != 0, 0)) {                              \
+				*at = par__i;                                                   \
+				return par__code;                                               \
+			}                                                                       \
+		}                                                                               \
+		(void)par__first;                                                               \
+		return 0;                                                                       \
+	}                                                                                       \
+	PAR__TASK_DEFINE(function, PAR_TASK_TYPED, sizeof(In), sizeof(Out), 0,                  \
+	                 par__range_##function, NULL)
+
+/* int function(const In *in, Out *out) */
+#define PAR_TASK(function, In, Out)                                                             \
+	PAR__TASK_RANGE(function, In, Out, function(par__in + par__i, par__out + par__i))
+
+/* int function(par_env *env, const In *in, Out *out): one that asks or explains */
+#define PAR_TASK_ENV(function, In, Out)                                                         \
+	PAR__TASK_RANGE(function, In, Out,                                                      \
+	                (env->index = par__first + par__i,                                      \
+	                 function(env, par__in + par__i, par__out + par__i)))
+
+/* int function(par_env *env, const void *payload, uint64_t size) */
+#define PAR_TASK_OF_BYTES(function)                                                             \
+	static int32_t par__bytes_##function(par_env *env, const void *payload, uint64_t size)  \
+	{                                                                                       \
+		return function(env, payload, size);                                            \
+	}                                                                                       \
+	PAR__TASK_DEFINE(function, PAR_TASK_BYTES, 0, 0, 0, NULL, par__bytes_##function)
+
+#ifdef __cplusplus
+}
+#endif
+#endif
