@@ -51,8 +51,8 @@ typedef struct par_real {
 
 #define PAR_AUTO (-1000000) /* for batch_size: measure and choose (the default) */
 
-enum { PAR_ORDERED = 0, PAR_UNORDERED = 1 };                  /* for order    */
-enum { PAR_FAIL_FAST = 0, PAR_COLLECT = 1 };                  /* for on_error */
+enum { PAR_ORDERED = 1, PAR_UNORDERED = 2 }; /* for order; 0: unset    */
+enum { PAR_FAIL_FAST = 1, PAR_COLLECT = 2 }; /* for on_error; 0: unset */
 
 /* How a call is to be run; zero is unset everywhere, so PAR_SETTINGS() is a good
  * start:

@@ -1,0 +1,430 @@
+#include "ticket.h"
+
+#include <string.h>
+
+/* A piece should be long enough to hide the cost of taking it and of reading the clock,
+ * and so short that nobody minds waiting for it. */
+#define PIECE_NS 20000
+
+/* A longer piece than before only by this factor: what was measured once may not hold. */
+#define PIECE_GROWTH 8
+
+/* Replies from this size on are counted, so that a slow sink bounds their memory. */
+#define LARGE_REPLY 16384
+
+/* One who sits: the env that tasks see, and what it needs behind it. */
+struct sitter {
+	par_env env;
+	struct call *call;
+	struct slot *slot; /* stream: of the task that runs */
+	int explained;
+	char text[sizeof(((struct call *)0)->failure_text)];
+};
+
+static struct sitter *sitter_of(par_env *env)
+{
+	return (struct sitter *)((char *)env - offsetof(struct sitter, env));
+}
+
+/* --- what a running task may call ---------------------------------------------------- */
+
+void ticket_forget(struct call *call, const struct slot *slot)
+{
+	if ((slot->flags & SLOT_OUT_ARENA) && slot->out_size >= LARGE_REPLY)
+		atomic_fetch_sub_explicit(&call->reply_bytes, slot->out_size, memory_order_relaxed);
+}
+
+static void drop_reply(struct call *call, struct slot *slot)
+{
+	ticket_forget(call, slot);
+	if (slot->flags & SLOT_OUT_ARENA)
+		arena_release(slot->out.pointer);
+	slot->flags &= (uint8_t)~SLOT_OUT_ARENA;
+	slot->out_size = 0;
+}
+
+static void explain(par_env *env, const char *text)
+{
+	struct sitter *sitter = sitter_of(env);
+
+	sitter->explained = 1;
+	(void)snprintf(sitter->text, sizeof(sitter->text), "%s", text);
+}
+
+static void *reply_in_slot(struct sitter *sitter, uint64_t size)
+{
+	struct slot *slot = sitter->slot;
+	struct arena *arena = &sitter->call->arenas[sitter->env.worker];
+	void *piece = &slot->out;
+
+	drop_reply(sitter->call, slot);
+	if (size > UINT32_MAX) {
+		explain(&sitter->env, "its reply is larger than 4 GiB");
+		return NULL;
+	}
+	if (size > SLOT_INLINE) {
+		piece = arena_alloc(arena, (size_t)size);
+		if (piece == NULL) {
+			explain(&sitter->env, "no memory for its reply");
+			return NULL;
+		}
+		slot->out.pointer = piece;
+		slot->flags |= SLOT_OUT_ARENA;
+		if (size >= LARGE_REPLY)
+			atomic_fetch_add_explicit(&sitter->call->reply_bytes, (int64_t)size,
+			                          memory_order_relaxed);
+	}
+	slot->out_size = (uint32_t)size;
+	return piece;
+}
+
+static void *reply(par_env *env, uint64_t size)
+{
+	struct sitter *sitter = sitter_of(env);
+
+	/* A typed task has its out value to write to. */
+	if (sitter->slot == NULL || sitter->call->tasks[sitter->slot->task]->kind != PAR_TASK_BYTES)
+		return NULL;
+	return reply_in_slot(sitter, size);
+}
+
+/* --- failures ------------------------------------------------------------------------- */
+
+void call_failed(struct call *call, uint64_t index, int32_t code, const char *text)
+{
+	atomic_fetch_add_explicit(&call->failed, 1, memory_order_relaxed);
+	pthread_mutex_lock(&call->lock);
+	if (!call->have_failure || index < call->failure_index) {
+		call->have_failure = 1;
+		call->failure_index = index;
+		call->failure_code = code;
+		(void)snprintf(call->failure_text, sizeof(call->failure_text), "%s",
+		               text != NULL ? text : "");
+	}
+	pthread_mutex_unlock(&call->lock);
+	if (!call->collect)
+		call_stop(call);
+}
+
+static void fail_task(struct sitter *sitter, uint64_t index, int32_t code)
+{
+	call_failed(sitter->call, index, code, sitter->explained ? sitter->text : NULL);
+}
+
+/* In place of its reply: the code, with the words if there are any. */
+static void fail_slot(struct sitter *sitter, int32_t code)
+{
+	struct slot *slot = sitter->slot;
+	size_t length = sitter->explained ? strlen(sitter->text) + 1 : 0;
+	struct slot_failure *failure = NULL;
+
+	drop_reply(sitter->call, slot);
+	if (length > 0)
+		failure = arena_alloc(&sitter->call->arenas[sitter->env.worker], sizeof(*failure) + length);
+	slot->flags |= SLOT_FAILED;
+	slot->out.inside = (uint32_t)code;
+	if (failure != NULL) {
+		failure->code = code;
+		memcpy(failure->text, sitter->text, length);
+		slot->out.pointer = failure;
+		slot->flags |= SLOT_OUT_ARENA;
+	}
+}
+
+/* --- running -------------------------------------------------------------------------- */
+
+static void run_array(struct sitter *sitter, uint64_t first, uint64_t n)
+{
+	struct call *call = sitter->call;
+	const par_task *task = call->tasks[0];
+	uint64_t i = first * call->unit, end = (first + n) * call->unit;
+
+	end = end < call->n_tasks ? end : call->n_tasks;
+	while (i < end) {
+		uint64_t at = 0;
+		int32_t code;
+
+		sitter->env.index = i;
+		sitter->explained = 0;
+		code = task->range(&sitter->env, (const char *)call->in + i * task->in_size,
+		                   (char *)call->out + i * task->out_size, end - i, &at);
+		if (code == 0)
+			return;
+		fail_task(sitter, i + at, code);
+		if (call_is_stopping(call))
+			return;
+		i += at + 1;
+	}
+}
+
+static int32_t run_typed(struct sitter *sitter, const par_task *task, const void *payload)
+{
+	void *out = reply_in_slot(sitter, task->out_size);
+	uint64_t at;
+
+	return out == NULL ? PAR_ENOMEM : task->range(&sitter->env, payload, out, 1, &at);
+}
+
+static void run_slot(struct sitter *sitter, uint64_t index)
+{
+	struct call *call = sitter->call;
+	struct slot *slot = slots_at(&call->slots, index);
+	const par_task *task = call->tasks[slot->task];
+	int32_t code;
+
+	sitter->slot = slot;
+	sitter->env.index = index;
+	sitter->explained = 0;
+	slot->out_size = 0;
+	if (task->kind == PAR_TASK_TYPED)
+		code = run_typed(sitter, task, slot_payload(slot));
+	else
+		code = task->bytes(&sitter->env, slot_payload(slot), slot->in_size);
+	if (__builtin_expect(code != 0, 0)) {
+		fail_slot(sitter, code);
+		fail_task(sitter, index, code);
+	}
+	atomic_store_explicit(&slot->state, SLOT_DONE, memory_order_release);
+}
+
+uint64_t call_take_done(struct call *call)
+{
+	if (atomic_load_explicit(&call->done_list, memory_order_relaxed) == 0)
+		return 0;
+	return atomic_exchange_explicit(&call->done_list, 0, memory_order_acquire);
+}
+
+/* Put a piece's tasks on the list of those that are over, linked among themselves. */
+static void list_done(struct call *call, uint64_t first, uint64_t n)
+{
+	struct slot *last = slots_at(&call->slots, first);
+	uint64_t head = atomic_load_explicit(&call->done_list, memory_order_relaxed);
+
+	for (uint64_t i = first + 1; i < first + n; i++) {
+		struct slot *slot = slots_at(&call->slots, i);
+
+		slot->link = (uint32_t)(i - 1);
+		slot->flags |= SLOT_CHAINED;
+	}
+	do {
+		last->link = (uint32_t)(head - 1);
+		last->flags = (uint8_t)(head > 0 ? last->flags | SLOT_CHAINED : last->flags & ~SLOT_CHAINED);
+	} while (!atomic_compare_exchange_weak_explicit(&call->done_list, &head, first + n,
+	                                                memory_order_release, memory_order_relaxed));
+}
+
+static void run_stream(struct sitter *sitter, uint64_t first, uint64_t n)
+{
+	struct call *call = sitter->call;
+	uint64_t i;
+
+	for (i = first; i < first + n && (i == first || !call_is_stopping(call)); i++)
+		run_slot(sitter, i);
+	if (call->unordered)
+		list_done(call, first, i - first);
+}
+
+/* --- the seat ------------------------------------------------------------------------- */
+
+static int32_t sit_down(struct call *call)
+{
+	uint32_t seated = atomic_load_explicit(&call->seated, memory_order_relaxed);
+
+	do {
+		if (seated >= call->n_jobs)
+			return -1;
+	} while (!atomic_compare_exchange_weak_explicit(&call->seated, &seated, seated + 1,
+	                                                memory_order_acq_rel, memory_order_relaxed));
+	return cursor_sit(&call->cursor);
+}
+
+static void get_up(struct call *call, uint32_t seat)
+{
+	cursor_leave(&call->cursor, seat);
+	atomic_fetch_sub_explicit(&call->seated, 1, memory_order_acq_rel);
+}
+
+static void wake_if_hungry(struct call *call)
+{
+	if (__builtin_expect(atomic_load_explicit(&call->hungry, memory_order_relaxed), 0) &&
+	    atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel))
+		call->wake(call->wake_arg);
+}
+
+/* Between what was written before and what is read after, where no compare-and-swap on
+ * the cursor stood in between, or the machine's is no fence. */
+static void fence_unless(int swapped)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	if (swapped)
+		return;
+#else
+	(void)swapped;
+#endif
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+static void pause_briefly(void)
+{
+	for (int i = 0; i < 8; i++)
+#if defined(__x86_64__) || defined(__i386__)
+		__builtin_ia32_pause();
+#else
+		atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+/* Without work in a stream that goes on: look out a while, since to sleep and be woken
+ * costs more.  1: there is some. */
+static int look_out(struct call *call)
+{
+	int64_t until;
+
+	if (call->spin_ns == 0 || !atomic_load_explicit(&call->open, memory_order_relaxed))
+		return 0;
+	until = call->clock() + call->spin_ns;
+	do {
+		for (int i = 0; i < 32; i++) {
+			if (cursor_unclaimed(&call->cursor) > 0)
+				return 1;
+			if (call_is_stopping(call) ||
+			    !atomic_load_explicit(&call->open, memory_order_relaxed) ||
+			    atomic_load_explicit(&call->yield, memory_order_relaxed))
+				return 0;
+			pause_briefly();
+		}
+	} while (call->clock() < until);
+	return 0;
+}
+
+static int asked_to_leave(struct call *call)
+{
+	int32_t asked = 1;
+
+	return atomic_load_explicit(&call->yield, memory_order_relaxed) &&
+	       atomic_compare_exchange_strong_explicit(&call->yield, &asked, 0, memory_order_acq_rel,
+	                                               memory_order_relaxed);
+}
+
+/* How many units last about PIECE_NS, going by what some took. */
+static uint32_t next_piece(uint64_t units, int64_t ns)
+{
+	uint64_t most = units * PIECE_GROWTH;
+	uint64_t fit = ns > 0 ? units * PIECE_NS / (uint64_t)ns : most;
+
+	fit = fit < most ? fit : most;
+	return fit < 1 ? 1 : fit > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)fit;
+}
+
+static uint32_t first_piece(const struct call *call)
+{
+	int64_t task_ns = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
+
+	return task_ns > 0 ? next_piece(PIECE_NS, task_ns * PIECE_NS * (int64_t)call->unit) : 1;
+}
+
+/* Units to take now: the fixed piece or a measured one, and no more than the quota. */
+static uint32_t want(const struct call *call, uint32_t measure, uint64_t quota, uint64_t ran)
+{
+	uint32_t piece = call->piece ? call->piece : measure;
+	uint64_t left = quota > ran ? (quota - ran) / call->unit : 0;
+
+	if (quota == 0 || left >= piece)
+		return piece;
+	return left > 0 ? (uint32_t)left : 1;
+}
+
+static void sitter_init(struct sitter *sitter, struct call *call, uint32_t seat)
+{
+	sitter->env = (par_env){
+		.size = sizeof(par_env),
+		.worker = seat,
+		.shared = call->shared,
+		.shared_size = call->shared_size,
+		.stopping = (const int32_t *)&call->stopping,
+		.level = call->context.level,
+		.reply = reply,
+		.explain = explain,
+	};
+	sitter->call = call;
+	sitter->slot = NULL;
+	sitter->explained = 0;
+}
+
+static void tell(struct call *call, uint64_t tasks, int64_t ns)
+{
+	int64_t each = ns / (int64_t)(tasks > 0 ? tasks : 1);
+
+	atomic_store_explicit(&call->task_ns, each > 0 ? each : 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&call->finished, tasks, memory_order_relaxed);
+}
+
+static void take_part(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
+                      struct ticket_report *report)
+{
+	struct call *call = sitter->call;
+	const int64_t begin = call->clock();
+	int64_t mark = begin, now;
+	uint64_t first, units = 0; /* since mark */
+	uint32_t measure = first_piece(call), n;
+
+	while (!call_is_stopping(call)) {
+		n = cursor_take(&call->cursor, sitter->env.worker,
+		                want(call, measure, quota, report->ran + units * call->unit), &first);
+		if (call->is_stream) {
+			fence_unless(n > 0);
+			wake_if_hungry(call);
+		}
+		if (n == 0) {
+			if (budget_ns == 0 && look_out(call))
+				continue;
+			break;
+		}
+		if (call->is_stream)
+			run_stream(sitter, first, n);
+		else
+			run_array(sitter, first, n);
+		units += n;
+		if (units >= measure) {
+			now = call->clock();
+			tell(call, units * call->unit, now - mark);
+			report->ran += units * call->unit;
+			measure = next_piece(units, now - mark);
+			mark = now;
+			units = 0;
+			if (budget_ns > 0 && now - begin >= budget_ns)
+				break;
+		}
+		if (budget_ns == 0 && asked_to_leave(call))
+			break;
+		if (quota > 0 && report->ran + units * call->unit >= quota &&
+		    (budget_ns > 0 || !atomic_load_explicit(&call->helping, memory_order_relaxed)))
+			break;
+	}
+	now = call->clock();
+	if (units > 0) {
+		tell(call, units * call->unit, now - mark);
+		report->ran += units * call->unit;
+	}
+	report->ns = now - begin;
+}
+
+void ticket_run(struct call *call, uint64_t quota, int64_t budget_ns, struct ticket_report *report)
+{
+	struct sitter sitter;
+	struct context outside;
+	int32_t seat = sit_down(call);
+
+	*report = (struct ticket_report){0, 0};
+	if (seat < 0)
+		return;
+	sitter_init(&sitter, call, (uint32_t)seat);
+	outside = context_swap(call->context);
+	take_part(&sitter, quota, budget_ns, report);
+	context_swap(outside);
+	get_up(call, (uint32_t)seat);
+	if (call->is_stream) {
+		fence_unless(0);
+		wake_if_hungry(call);
+	}
+}

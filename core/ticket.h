@@ -1,0 +1,114 @@
+/* ticket.h - a call as its workers see it, and how one of them takes part.
+ *
+ * In shared memory a batch is a ticket: the right to sit down and take pieces of
+ * the call's work until its quota is run, none is left, or the call stops.  The
+ * tasks stand in the caller's arrays (par_map) or in slots (par_run); who runs
+ * which is the cursor's business.
+ *
+ * The loop's thread may sit down as well, as long as tasks are short.  There are
+ * never more on the seats than n_jobs: before it sits down it asks one ticket to
+ * leave (yield).
+ *
+ * Waking the loop.  A worker that finished a task of a stream looks whether the
+ * loop is hungry, after its next compare-and-swap on the cursor; the loop sets
+ * hungry, then looks for results once more, and sleeps only if there are none.
+ * One of the two sees the other, so no result waits for a sleeping loop.  (In
+ * C11's words both sides need a fence between their write and their read.)
+ */
+#ifndef CORE_TICKET_H
+#define CORE_TICKET_H
+
+#include "arena.h"
+#include "context.h"
+#include "cursor.h"
+#include "slots.h"
+
+#include <parloop/parloop.h>
+
+#include <pthread.h>
+
+enum { CALL_TASKS = 256 }; /* different tasks in one streamed call */
+
+struct call {
+	/* set before the first ticket goes out */
+	int is_stream, unordered, collect;
+	const void *in;
+	void *out;
+	uint64_t n_tasks; /* par_map */
+	uint64_t unit;    /* par_map: tasks in a unit of the cursor */
+	const par_task *tasks[CALL_TASKS]; /* a stream's first task of a kind adds to it, */
+	uint32_t n_tasks_known;            /* before the slot that names it is published   */
+	const void *shared;
+	uint64_t shared_size;
+	struct context context; /* of calls inside its tasks */
+	uint32_t n_jobs;
+	uint32_t piece;    /* units to take at a time; 0: as many as are short */
+	int64_t spin_ns;   /* how long a worker without work looks out for more */
+	int64_t (*clock)(void); /* of the workers: monotonic, ns */
+	void (*wake)(void *wake_arg); /* the loop; [any] */
+	void *wake_arg;
+
+	struct cursor cursor;
+	struct slots slots;
+	struct arena *arenas; /* of replies: one a seat */
+
+	/* read by all at every piece, seldom written */
+	alignas(CACHE_LINE) _Atomic int32_t stopping;
+	_Atomic int32_t hungry;  /* the loop sleeps and wants results            */
+	_Atomic int32_t open;    /* stream: more may come, so look out for it    */
+	_Atomic int32_t yield;   /* a ticket is to leave, for the loop's thread  */
+	_Atomic int32_t helping; /* the loop's thread takes part: quotas do not count */
+
+	/* written now and then by all */
+	alignas(CACHE_LINE) _Atomic uint32_t seated; /* how many sit */
+	_Atomic int64_t task_ns;   /* what a task takes, measured; 0: not yet    */
+	_Atomic uint64_t finished; /* tasks that are over, as far as told        */
+	_Atomic uint64_t failed;
+	_Atomic int64_t reply_bytes; /* in large replies not yet delivered       */
+	_Atomic uint64_t done_list;  /* unordered: number + 1 of the task that was over last */
+
+	alignas(CACHE_LINE) pthread_mutex_t lock;
+	/* under lock: the failure that is first in order */
+	int have_failure;
+	uint64_t failure_index;
+	int32_t failure_code;
+	char failure_text[256];
+};
+
+struct ticket_report {
+	uint64_t ran; /* tasks */
+	int64_t ns;
+};
+
+/* Sit down and take part: at most quota tasks (0: any number), unless a budget of
+ * time is set (ns; 0: none) and used up. [worker] */
+void ticket_run(struct call *call, uint64_t quota, int64_t budget_ns, struct ticket_report *report);
+
+/* End the call early: no piece is taken any more. [any] */
+static inline void call_stop(struct call *call)
+{
+	atomic_store_explicit(&call->stopping, 1, memory_order_relaxed);
+}
+
+static inline int call_is_stopping(const struct call *call)
+{
+	return atomic_load_explicit(&call->stopping, memory_order_relaxed) != 0;
+}
+
+/* Remember a failure if it is the first in order so far. [any] */
+void call_failed(struct call *call, uint64_t index, int32_t code, const char *text);
+
+/* A slot is about to be cleared: its reply is not under way any more. [loop] */
+void ticket_forget(struct call *call, const struct slot *slot);
+
+/* Unordered: the task that was over last, plus 1, with the others linked to it by
+ * their slots; 0: none.  The list is empty then. [loop] */
+uint64_t call_take_done(struct call *call);
+
+/* The number of the task that a slot is linked to, given one not below it. */
+static inline uint64_t call_linked(uint64_t above, uint32_t link)
+{
+	return above - (uint32_t)((uint32_t)above - link);
+}
+
+#endif
