@@ -188,7 +188,8 @@ int cpu_parse_limit(const char *text)
 	errno = 0;
 	limit = strtoll(text, &end, 10);
 	if (end == text || *end != '\0') {
-		log_line(LOG_WARNING, "PARLOOP_MAX_CPU_COUNT=\"%s\" is not a whole number; ignored", text);
+		log_line(LOG_WARNING, "PARLOOP_MAX_CPU_COUNT=\"%s\" is not a whole number; ignored",
+		         text);
 		return INT_MAX;
 	}
 	return limit < 1 ? 1 : limit < INT_MAX ? (int)limit : INT_MAX;

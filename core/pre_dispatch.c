@@ -337,8 +337,8 @@ int32_t pre_dispatch_tasks(const char *expression, int32_t n_jobs, uint64_t *tas
 		              words[fault], (int)n_jobs, LARGEST);
 	if (result < 1)
 		return refuse(error, expression,
-		              "pre_dispatch must be 'all' or a positive number of tasks, and this is "
-		              "%lld (n_jobs is %d)",
+		              "pre_dispatch must be 'all' or a positive number of tasks, and this "
+		              "is %lld (n_jobs is %d)",
 		              (long long)result, (int)n_jobs);
 	*tasks = (uint64_t)result;
 	return PAR_OK;

@@ -106,14 +106,14 @@ int progress_at(const struct progress *progress, const struct progress_point *po
 			return 0;
 		progress_time(remaining(point), left, sizeof(left));
 		return say(progress, line, size,
-		           "Done %*llu out of %*llu | elapsed: %s remaining: %s", width, done, width,
-		           sent, elapsed, left);
+		           "Done %*llu out of %*llu | elapsed: %s remaining: %s", width, done,
+		           width, sent, elapsed, left);
 	}
 	if (!shown_on_the_way(progress->verbose, point->batches))
 		return 0;
 	if (progress->total < 0)
 		return say(progress, line, size, "Done %*llu tasks      | elapsed: %s", width, done,
 		           elapsed);
-	return say(progress, line, size, "Done %*llu out of %*lld | elapsed: %s", width, done, width,
-	           (long long)progress->total, elapsed);
+	return say(progress, line, size, "Done %*llu out of %*lld | elapsed: %s", width, done,
+	           width, (long long)progress->total, elapsed);
 }

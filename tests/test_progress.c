@@ -72,10 +72,12 @@ START_TEST(always_says_that_it_finished)
 	                               .elapsed_s = 0.04};
 
 	ck_assert_int_eq(progress_at(&progress, &point, line, sizeof(line)), 1);
-	ck_assert_str_eq(line, "[Parallel(n_jobs=2)]: Done 10 out of 10 | elapsed:    0.0s finished\n");
+	ck_assert_str_eq(line, "[Parallel(n_jobs=2)]: "
+	                       "Done 10 out of 10 | elapsed:    0.0s finished\n");
 	point = (struct progress_point){.exhausted = 1};
 	ck_assert_int_eq(progress_at(&unknown, &point, line, sizeof(line)), 1);
-	ck_assert_str_eq(line, "[Parallel(n_jobs=2)]: Done   0 out of   0 | elapsed:    0.0s finished\n");
+	ck_assert_str_eq(line, "[Parallel(n_jobs=2)]: "
+	                       "Done   0 out of   0 | elapsed:    0.0s finished\n");
 }
 END_TEST
 
@@ -86,6 +88,23 @@ START_TEST(all_that_was_sent_is_not_all_while_the_source_has_more)
 	ck_assert_int_eq(progress_at(&unknown, &point, line, sizeof(line)), 1);
 	ck_assert_ptr_nonnull(strstr(line, "tasks"));
 	ck_assert_ptr_null(strstr(line, "finished"));
+}
+END_TEST
+
+/* B107 of joblib: a reader's eye stays in place. */
+START_TEST(the_columns_keep_their_width)
+{
+	struct progress progress = {.verbose = 100, .n_jobs = 2, .total = 100};
+
+	for (uint64_t i = 0; i < 100; i++) {
+		struct progress_point point = {.batches = i, .sent = 100, .completed = i};
+
+		ck_assert_int_eq(progress_at(&progress, &point, line, sizeof(line)), 1);
+		ck_assert_int_eq(strchr(line, '|') - line, 42);
+		point.exhausted = 1;
+		if (progress_at(&progress, &point, line, sizeof(line)))
+			ck_assert_int_eq(strchr(line, '|') - line, 42);
+	}
 }
 END_TEST
 
@@ -197,6 +216,7 @@ int main(void)
 	tcase_add_test(tests, estimates_what_remains_once_all_are_sent);
 	tcase_add_test(tests, always_says_that_it_finished);
 	tcase_add_test(tests, all_that_was_sent_is_not_all_while_the_source_has_more);
+	tcase_add_test(tests, the_columns_keep_their_width);
 	tcase_add_test(tests, thins_the_lines_as_joblib_does);
 	tcase_add_test(tests, thins_the_end_as_joblib_does);
 	tcase_add_test(tests, a_minute_is_still_seconds);
