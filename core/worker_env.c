@@ -1,0 +1,89 @@
+#include "worker_env.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const thread_limits[] = {
+	"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+	"VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+};
+enum { N_LIMITS = sizeof(thread_limits) / sizeof(thread_limits[0]) };
+
+static int is_thread_limit(const char *entry)
+{
+	for (int i = 0; i < N_LIMITS; i++) {
+		size_t length = strlen(thread_limits[i]);
+
+		if (strncmp(entry, thread_limits[i], length) == 0 && entry[length] == '=')
+			return 1;
+	}
+	return 0;
+}
+
+/* Append a copy; 0 if there is no memory for it. */
+static int append(char **env, size_t *n, const char *entry)
+{
+	env[*n] = strdup(entry);
+	return env[(*n)++] != NULL;
+}
+
+/* What the caller has, but for the variables that come anew. */
+static int append_ours(char **env, size_t *n, int replaces_limits)
+{
+	for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
+		if (replaces_limits && is_thread_limit(*entry))
+			continue;
+		if (!append(env, n, *entry))
+			return 0;
+	}
+	return 1;
+}
+
+static int append_limits(char **env, size_t *n, int32_t inner, int each)
+{
+	char entry[64];
+
+	for (int i = 0; i < N_LIMITS; i++) {
+		if (inner <= 0 && getenv(thread_limits[i]) != NULL)
+			continue;
+		(void)snprintf(entry, sizeof(entry), "%s=%d", thread_limits[i],
+		               inner > 0 ? (int)inner : each);
+		if (!append(env, n, entry))
+			return 0;
+	}
+	return 1;
+}
+
+char **worker_env_make(int32_t n_workers, int32_t inner_max_num_threads, int cores)
+{
+	int each = n_workers > 0 ? cores / n_workers : cores;
+	size_t n = 0, room = 0;
+	char **env;
+
+	while (environ != NULL && environ[room] != NULL)
+		room++;
+	/* The limits, ENABLE_IPC and the NULL at the end. */
+	env = calloc(room + N_LIMITS + 2, sizeof(*env));
+	if (env == NULL)
+		return NULL;
+	if (!append_ours(env, &n, inner_max_num_threads > 0) ||
+	    !append_limits(env, &n, inner_max_num_threads, each > 1 ? each : 1))
+		goto fail;
+	if (getenv("ENABLE_IPC") == NULL && !append(env, &n, "ENABLE_IPC=1"))
+		goto fail;
+	return env;
+fail:
+	worker_env_free(env);
+	return NULL;
+}
+
+void worker_env_free(char **env)
+{
+	if (env == NULL)
+		return;
+	for (char **entry = env; *entry != NULL; entry++)
+		free(*entry);
+	free(env);
+}
