@@ -98,7 +98,7 @@ typedef struct par_call {
 	int32_t n_jobs;                /* as asked, never 0; negative counts from all cores   */
 	int32_t level;                 /* of nesting: 0 for an outermost call                 */
 	int32_t inner_max_num_threads; /* for each worker; 0: unset                           */
-	int32_t core_share;            /* cores this call may use                             */
+	int32_t core_share;            /* cores this call may use: host->cores()              */
 	int32_t verbose;               /* joblib's verbose - 50, at least 0                   */
 	int32_t prefer_threads;        /* 1 threads, -1 processes, 0 no preference            */
 	int32_t require_sharedmem;     /* 1 if the tasks need this address space              */
@@ -180,6 +180,10 @@ struct par_host {
 	/* The number of workers changed, and of batches that it makes sense to have out
 	 * (0: as many).  0 workers start the no-workers deadline. [any] */
 	void (*capacity)(const par_host *host, int32_t workers, int32_t batches);
+
+	/* Cores of this machine that the instance may count on: affinity, cgroups and the
+	 * share of a nested call considered; at least 1. [any] */
+	int32_t (*cores)(const par_host *host);
 
 	/* Read an option that the note declares for this backend.  It has been checked, so
 	 * these cannot fail; an undeclared key, or one of another type, is logged and

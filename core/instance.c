@@ -1,0 +1,475 @@
+#include "instance.h"
+
+#include "error.h"
+#include "log.h"
+#include "options.h"
+#include "worker_env.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_FALLBACKS = 4 };
+
+static struct instance *instance_of(const par_host *host)
+{
+	return (struct instance *)(uintptr_t)host;
+}
+
+/* --- the host table ----------------------------------------------------------------------- */
+
+static void host_log(const par_host *host, int32_t level, const char *line)
+{
+	log_line(level, "%s: %s", instance_of(host)->provider->name, line);
+}
+
+static int32_t host_run(const par_host *host, par_batch handle)
+{
+	struct instance *instance = instance_of(host);
+	struct batch *batch = batch_begin(&instance->batches, handle);
+	struct ticket_report report;
+
+	if (batch == NULL) {
+		log_line(LOG_WARNING, "%s: run() of a batch that is not out, or runs already",
+		         instance->provider->name);
+		return PAR_EINVAL;
+	}
+	ticket_run(instance->call, batch->quota, 0, &report);
+	batch->ran = report.ran;
+	batch->ran_ns = report.ns;
+	if (batch_end(&instance->batches, batch))
+		loop_notify(instance->loop);
+	return PAR_OK;
+}
+
+static void host_done(const par_host *host, par_batch handle, int32_t status, const par_how *how)
+{
+	struct instance *instance = instance_of(host);
+	int done = batch_complete(&instance->batches, handle, status, how);
+
+	if (done > 0)
+		loop_notify(instance->loop);
+	else
+		log_line(done < 0 ? LOG_DEBUG : LOG_WARNING, "%s: done() of a batch that %s",
+		         instance->provider->name, done < 0 ? "is not out" : "still runs");
+}
+
+static int32_t host_stopping(const par_host *host, par_batch handle)
+{
+	(void)handle;
+	return call_is_stopping(instance_of(host)->call);
+}
+
+static int32_t host_post(const par_host *host, void (*fn)(void *arg), void *arg)
+{
+	return loop_post(instance_of(host)->loop, fn, arg);
+}
+
+static void host_ready(const par_host *host, int32_t status, const par_error *error)
+{
+	struct instance *instance = instance_of(host);
+
+	instance->ready_status = status;
+	instance->ready_error = (par_error)PAR_ERROR_INIT;
+	if (error != NULL)
+		memcpy(&instance->ready_error, error,
+		       error->size < sizeof(*error) ? error->size : sizeof(*error));
+	atomic_store_explicit(&instance->ready, 1, memory_order_release);
+	loop_notify(instance->loop);
+}
+
+static void host_capacity(const par_host *host, int32_t workers, int32_t batches)
+{
+	struct instance *instance = instance_of(host);
+
+	atomic_store_explicit(&instance->holds, batches > 0 ? batches : workers, memory_order_relaxed);
+	atomic_store_explicit(&instance->workers, workers, memory_order_release);
+	loop_notify(instance->loop);
+}
+
+static int32_t host_cores(const par_host *host)
+{
+	return instance_of(host)->cores;
+}
+
+static int32_t fd_watch(const par_host *host, int32_t fd, int32_t events,
+                        void (*on_ready)(void *arg, int32_t events, int32_t error), void *arg,
+                        par_watch **watch)
+{
+	return loop_watch(instance_of(host)->loop, fd, events, on_ready, arg, watch);
+}
+
+static int32_t timer_start(const par_host *host, int64_t after_ns, int64_t every_ns,
+                           void (*on_time)(void *arg), void *arg, par_watch **watch)
+{
+	return loop_start_timer(instance_of(host)->loop, after_ns, every_ns, on_time, arg, watch);
+}
+
+static char **env_make(const par_host *host, int32_t n_workers)
+{
+	struct instance *instance = instance_of(host);
+
+	return worker_env_make(n_workers, instance->wants.inner_max_num_threads, instance->cores);
+}
+
+static const void *host_extension(const par_host *host, const char *id)
+{
+	static const par_ext_fd fd = {sizeof(fd), 0, fd_watch, loop_stop_watch};
+	static const par_ext_timer timer = {sizeof(timer), 0, timer_start, loop_stop_watch};
+	static const par_ext_worker_env env = {sizeof(env), 0, env_make, worker_env_free};
+
+	(void)host;
+	if (strcmp(id, PAR_EXT_FD) == 0)
+		return &fd;
+	if (strcmp(id, PAR_EXT_TIMER) == 0)
+		return &timer;
+	if (strcmp(id, PAR_EXT_WORKER_ENV) == 0)
+		return &env;
+	return NULL;
+}
+
+static const par_host host_table = {
+	.size = sizeof(par_host),
+	.abi = PAR_ABI,
+	.version = PAR_VERSION_STRING,
+	.log = host_log,
+	.run = host_run,
+	.done = host_done,
+	.stopping = host_stopping,
+	.post = host_post,
+	.ready = host_ready,
+	.capacity = host_capacity,
+	.cores = host_cores,
+	.option_int = options_int,
+	.option_text = options_text,
+	.option_is_set = options_is_set,
+	.extension = host_extension,
+};
+
+/* --- its life ------------------------------------------------------------------------------- */
+
+void instance_init(struct instance *instance, struct loop *loop, struct call *call,
+                   const struct provider *provider, const char *const *settings,
+                   const struct par_call *wants)
+{
+	memset(instance, 0, sizeof(*instance));
+	instance->host = host_table;
+	instance->loop = loop;
+	instance->call = call;
+	instance->provider = provider;
+	instance->settings = settings;
+	instance->wants = *wants;
+	instance->cores = wants->core_share;
+	atomic_init(&instance->workers, -1);
+}
+
+static void describe(struct instance *instance, const char *verb)
+{
+	if (instance->error.what[0] == '\0')
+		error_prefix(&instance->error, "cannot %s backend \"%s\"", verb, instance->provider->name);
+	if (instance->error.file[0] == '\0' && instance->provider->file != NULL)
+		error_file(&instance->error, "%s", instance->provider->file);
+	instance->error.code = instance->status;
+}
+
+static int32_t failed(struct instance *instance, int32_t status, const char *verb)
+{
+	instance->status = status < 0 ? status : PAR_EFAILED;
+	describe(instance, verb);
+	return instance->status;
+}
+
+/* What a function that may answer PAR_PENDING said, now or by host->ready(). */
+static int32_t awaited(struct instance *instance)
+{
+	if (!instance_is_ready(instance))
+		return PAR_PENDING;
+	if (instance->ready_status < 0)
+		instance->error = instance->ready_error;
+	return instance->ready_status;
+}
+
+static void expect(struct instance *instance)
+{
+	instance->error = (par_error)PAR_ERROR_INIT;
+	atomic_store_explicit(&instance->ready, 0, memory_order_relaxed);
+}
+
+static int32_t create(struct instance *instance)
+{
+	int32_t status;
+
+	expect(instance);
+	status = registry_options(instance->provider, instance->settings, &instance->options,
+	                          &instance->error);
+	if (status < 0)
+		return status;
+	return instance->provider->ops.create(&instance->host, instance->options, instance->wants.level,
+	                                      instance->wants.inner_max_num_threads,
+	                                      &instance->backend, &instance->error);
+}
+
+static int32_t configure(struct instance *instance)
+{
+	const par_backend_ops *ops = &instance->provider->ops;
+
+	expect(instance);
+	instance->wants.options = instance->options;
+	if (!instance->n_jobs_is_set && ops->default_n_jobs != NULL)
+		instance->wants.n_jobs = ops->default_n_jobs(instance->backend);
+	instance->answer = (par_answer){
+		.size = sizeof(par_answer),
+		.n_jobs = ops->effective_n_jobs(instance->backend, instance->wants.n_jobs),
+		.capabilities = instance->provider->capabilities,
+	};
+	return ops->configure == NULL ? PAR_OK
+	                              : ops->configure(instance->backend, &instance->wants,
+	                                               &instance->answer, &instance->error);
+}
+
+static int32_t no_worker(struct instance *instance)
+{
+	error_set(&instance->error, PAR_EUNAVAIL, "%s has no active worker", instance->provider->name);
+	error_remedy(&instance->error, "see `parloop show %s` for its options", instance->provider->name);
+	return PAR_EUNAVAIL;
+}
+
+static int32_t no_memory_shared(struct instance *instance)
+{
+	error_set(&instance->error, PAR_EUNAVAIL, "cannot use backend \"%s\"", instance->provider->name);
+	error_reason(&instance->error, "its workers are in another address space, "
+	                               "and this parloop sends batches within its own only");
+	error_remedy(&instance->error, "choose one whose note says shares_memory");
+	return PAR_EUNAVAIL;
+}
+
+/* The answer to configure() is untrusted: make it hold together, and make room for what
+ * it says. */
+static int32_t accept_answer(struct instance *instance)
+{
+	par_answer *answer = &instance->answer;
+	uint32_t places;
+
+	answer->capabilities &= instance->provider->capabilities;
+	if (answer->fallback != NULL)
+		return PAR_OK;
+	if (answer->n_jobs <= 0)
+		return no_worker(instance);
+	if (!instance_can(instance, PAR_SHARES_MEMORY))
+		return no_memory_shared(instance);
+	places = answer->holds > answer->n_jobs ? (uint32_t)answer->holds : (uint32_t)answer->n_jobs;
+	if (batch_table_init(&instance->batches, places) < 0)
+		return error_memory(&instance->error, "cannot keep track of batches");
+	instance->has_batches = 1;
+	if (instance->provider->ops.retrieve_result != NULL) {
+		instance->retriever = retriever_create(&instance->provider->ops, instance->backend,
+		                                       &instance->host);
+		if (instance->retriever == NULL)
+			return error_memory(&instance->error, "cannot start the thread that fetches results");
+	}
+	return PAR_OK;
+}
+
+static int32_t terminate(struct instance *instance)
+{
+	par_error ignored = PAR_ERROR_INIT;
+
+	retriever_destroy(instance->retriever);
+	instance->retriever = NULL;
+	atomic_store_explicit(&instance->ready, 0, memory_order_relaxed);
+	if (instance->provider->ops.terminate == NULL)
+		return PAR_OK;
+	return instance->provider->ops.terminate(instance->backend, &ignored);
+}
+
+static void destroy(struct instance *instance)
+{
+	loop_run_posts(instance->loop);
+	if (instance->backend != NULL)
+		instance->provider->ops.destroy(instance->backend);
+	instance->backend = NULL;
+	options_destroy(instance->options);
+	instance->options = NULL;
+	if (instance->has_batches)
+		batch_table_finish(&instance->batches);
+	instance->has_batches = 0;
+	instance->state = INSTANCE_NONE;
+}
+
+static int32_t step_down(struct instance *instance)
+{
+	switch (instance->state) {
+	case INSTANCE_NONE:
+		return PAR_OK;
+	case INSTANCE_CREATING:
+	case INSTANCE_CONFIGURING:
+		if (awaited(instance) == PAR_PENDING)
+			return PAR_PENDING;
+		break;
+	case INSTANCE_TERMINATING:
+		if (awaited(instance) == PAR_PENDING)
+			return PAR_PENDING;
+		destroy(instance);
+		return PAR_OK;
+	case INSTANCE_CREATED:
+	case INSTANCE_CONFIGURED:
+		break;
+	}
+	if (instance->backend != NULL && terminate(instance) == PAR_PENDING) {
+		instance->state = INSTANCE_TERMINATING;
+		return step_down(instance);
+	}
+	destroy(instance);
+	return PAR_OK;
+}
+
+/* joblib's FallbackToBackend: the backend names another that suits the call better. */
+static int32_t fall_back(struct instance *instance)
+{
+	const struct provider *next;
+	const char *name = instance->answer.fallback;
+	int32_t status;
+
+	if (++instance->fallbacks > MOST_FALLBACKS) {
+		error_set(&instance->error, PAR_EUNAVAIL, "backends fall back on one another in a circle");
+		return PAR_EUNAVAIL;
+	}
+	status = registry_find(name, &next, &instance->error);
+	if (status < 0)
+		return status;
+	status = step_down(instance);
+	/* A backend that hands over must let go at once: it has made nothing yet. */
+	if (status == PAR_PENDING)
+		return PAR_EUNAVAIL;
+	instance->provider = next;
+	instance->settings = NULL;
+	return PAR_OK;
+}
+
+static int32_t step_up(struct instance *instance)
+{
+	int32_t status;
+
+	for (;;) {
+		switch (instance->state) {
+		case INSTANCE_NONE:
+			status = create(instance);
+			instance->state = INSTANCE_CREATING;
+			if (status == PAR_PENDING)
+				break;
+			if (status < 0)
+				return failed(instance, status, "create");
+			instance->state = INSTANCE_CREATED;
+			continue;
+		case INSTANCE_CREATING:
+			status = awaited(instance);
+			if (status == PAR_PENDING)
+				return status;
+			if (status < 0)
+				return failed(instance, status, "create");
+			instance->state = INSTANCE_CREATED;
+			continue;
+		case INSTANCE_CREATED:
+			status = configure(instance);
+			instance->state = INSTANCE_CONFIGURING;
+			if (status != PAR_PENDING) {
+				instance->ready_status = status;
+				instance->ready_error = instance->error;
+				atomic_store_explicit(&instance->ready, 1, memory_order_relaxed);
+			}
+			break;
+		case INSTANCE_CONFIGURING:
+			status = awaited(instance);
+			if (status == PAR_PENDING)
+				return status;
+			if (status == PAR_OK)
+				status = accept_answer(instance);
+			if (status < 0)
+				return failed(instance, status, "configure");
+			if (instance->answer.fallback != NULL) {
+				status = fall_back(instance);
+				if (status < 0)
+					return failed(instance, status, "configure");
+				continue;
+			}
+			instance->state = INSTANCE_CONFIGURED;
+			continue;
+		case INSTANCE_CONFIGURED:
+			return PAR_OK;
+		case INSTANCE_TERMINATING:
+			return PAR_EINVAL;
+		}
+	}
+}
+
+int32_t instance_step(struct instance *instance, int up, par_error *error)
+{
+	int32_t status;
+
+	if (up && instance->status == PAR_OK) {
+		status = step_up(instance);
+		if (status >= 0)
+			return status;
+		/* It answered, so it does not wait for anything. */
+		atomic_store_explicit(&instance->ready, 1, memory_order_relaxed);
+	}
+	status = step_down(instance);
+	if (status == PAR_PENDING || !up)
+		return status;
+	if (error != NULL)
+		*error = instance->error;
+	return instance->status;
+}
+
+/* --- batches ---------------------------------------------------------------------------------- */
+
+uint32_t instance_holds(const struct instance *instance)
+{
+	int32_t workers = atomic_load_explicit(&instance->workers, memory_order_acquire);
+	int32_t holds = instance->answer.holds > 0 ? instance->answer.holds : instance->answer.n_jobs;
+
+	if (workers >= 0)
+		holds = atomic_load_explicit(&instance->holds, memory_order_relaxed);
+	if (instance_can(instance, PAR_RUNS_INLINE))
+		holds = holds > 1 ? 1 : holds;
+	return (uint32_t)holds < instance->batches.n_places ? (uint32_t)holds : instance->batches.n_places;
+}
+
+int32_t instance_submit(struct instance *instance, uint64_t quota, par_error *error)
+{
+	struct batch *batch;
+	int32_t status;
+
+	if (instance->retriever != NULL && retriever_reserve(instance->retriever) < 0)
+		return error_memory(error, "cannot send a batch");
+	batch = batch_open(&instance->batches);
+	if (batch == NULL)
+		return error_set(error, PAR_EINVAL, "more batches than the backend holds");
+	batch->quota = quota;
+	status = instance->provider->ops.submit(instance->backend, batch_handle(&instance->batches, batch),
+	                                        &batch->future, error);
+	if (status == PAR_OK) {
+		if (instance->retriever != NULL)
+			retriever_add(instance->retriever, batch_handle(&instance->batches, batch),
+			              batch->future);
+		return PAR_OK;
+	}
+	batch_close(&instance->batches, batch);
+	if (error != NULL && error->what[0] == '\0')
+		error_prefix(error, "backend \"%s\" cannot take a batch", instance->provider->name);
+	return status < 0 ? status : PAR_EFAILED;
+}
+
+int32_t instance_retire(struct instance *instance, struct batch *batch, par_error *error)
+{
+	const par_backend_ops *ops = &instance->provider->ops;
+	int32_t status = batch->status;
+
+	if (ops->retrieve_result_callback != NULL)
+		status = ops->retrieve_result_callback(instance->backend,
+		                                       batch_handle(&instance->batches, batch),
+		                                       batch->future, status, error);
+	if (ops->batch_completed != NULL && status == PAR_OK)
+		ops->batch_completed(instance->backend, (int64_t)batch->ran, batch->ran_ns);
+	batch_close(&instance->batches, batch);
+	return status;
+}

@@ -1,0 +1,80 @@
+/* instance.h - one backend at work for one par_parallel: its life, and its host.
+ *
+ * The life of backend.h as a machine that instance_step() moves towards up or
+ * down; a plugin that answers PAR_PENDING makes it wait where it is, and
+ * host->ready() moves it on.  [loop], except what the host table marks. */
+#ifndef CORE_INSTANCE_H
+#define CORE_INSTANCE_H
+
+#include "batch.h"
+#include "loop.h"
+#include "registry.h"
+#include "retriever.h"
+#include "ticket.h"
+
+enum instance_state {
+	INSTANCE_NONE,
+	INSTANCE_CREATING,
+	INSTANCE_CREATED,
+	INSTANCE_CONFIGURING,
+	INSTANCE_CONFIGURED,
+	INSTANCE_TERMINATING,
+};
+
+struct instance {
+	par_host host; /* first: the plugin's pointer to it is our way back */
+	struct loop *loop;
+	struct call *call;
+	const struct provider *provider;
+	par_backend *backend;
+	par_options *options;
+	const char *const *settings; /* "key=value", the caller's, until it is up */
+	struct par_call wants;
+	int n_jobs_is_set; /* else the backend's default counts, if it has one */
+	struct par_answer answer;
+	enum instance_state state;
+	int32_t status; /* why it did not come up */
+	par_error error;
+	int fallbacks;
+	int32_t cores;
+	struct batch_table batches;
+	int has_batches;
+	struct retriever *retriever;
+
+	_Atomic int32_t ready; /* 0 pending; else 1, with what host->ready() said */
+	int32_t ready_status;
+	par_error ready_error;
+	_Atomic int32_t workers, holds; /* host->capacity(); -1: never told */
+};
+
+/* Which backend, and what for; nothing of it runs yet. */
+void instance_init(struct instance *instance, struct loop *loop, struct call *call,
+                   const struct provider *provider, const char *const *settings,
+                   const struct par_call *wants);
+
+/* Go on towards being configured (up 1), or gone (up 0).  PAR_OK: there; PAR_PENDING:
+ * the loop will be notified; else why it cannot come up, and then it is gone. */
+int32_t instance_step(struct instance *instance, int up, par_error *error);
+
+/* What is true of it, once configured. */
+static inline int instance_can(const struct instance *instance, uint32_t capability)
+{
+	return (instance->answer.capabilities & capability) != 0;
+}
+
+/* Something was said that instance_step() waits for. */
+static inline int instance_is_ready(const struct instance *instance)
+{
+	return atomic_load_explicit(&instance->ready, memory_order_acquire);
+}
+
+/* Batches that may be out at once, as the backend told last; 0: it has no worker. */
+uint32_t instance_holds(const struct instance *instance);
+
+/* Send a batch of that quota.  PAR_OK, or why not. */
+int32_t instance_submit(struct instance *instance, uint64_t quota, par_error *error);
+
+/* After a batch came back: let the backend look at it, and close it. */
+int32_t instance_retire(struct instance *instance, struct batch *batch, par_error *error);
+
+#endif

@@ -1,0 +1,36 @@
+/* settings.h - what a call is to be like, once every layer had its say: the call's
+ * settings, those its par_parallel was opened with, plugins.conf, the defaults. */
+#ifndef CORE_SETTINGS_H
+#define CORE_SETTINGS_H
+
+#include "conf.h"
+
+#include <parloop/parloop.h>
+
+struct plan {
+	int unordered, collect;
+	const char *pre_dispatch; /* NULL: the default   */
+	uint32_t batch_size;      /* 0: auto             */
+	int64_t timeout_ns;       /* 0: none             */
+	int64_t verbose;
+	const void *shared;
+	uint64_t shared_size;
+};
+
+/* A copy that shares the caller's texts, of a size that we know; else PAR_EINVAL. */
+int32_t settings_check(par_settings *out, const par_settings *settings, par_error *error);
+
+/* A copy with texts of its own, so that the caller's need not stay.  PAR_EINVAL if its size
+ * is not one we know; NULL gives all unset. */
+int32_t settings_copy(par_settings *out, const par_settings *settings, par_error *error);
+void settings_finish(par_settings *settings);
+
+/* n_jobs and the backend's name, of an open: outer is the context's, 0 and NULL if unset. */
+int32_t settings_n_jobs(const par_settings *settings, const struct conf *conf, int *is_set,
+                        int32_t *n_jobs, par_error *error);
+
+/* Everything else, checked. */
+int32_t settings_plan(const par_settings *opened, const par_settings *call,
+                      const struct conf *conf, struct plan *plan, par_error *error);
+
+#endif

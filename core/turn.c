@@ -1,0 +1,752 @@
+#include "parallel.h"
+
+#include "error.h"
+#include "log.h"
+#include "pre_dispatch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Up to this time a task is short enough to be run on the loop's thread. */
+#define SHORT_TASK_NS 500000
+
+/* How long the loop's thread takes part before it looks around. */
+#define HELP_NS 50000
+
+/* A worker, or the loop, looks out for this long before it sleeps. */
+#define SPIN_NS 50000
+
+/* Tasks of a stream that may be under way for each worker, once one has completed. */
+enum { WINDOW_PER_WORKER = 128 };
+
+/* Places of the ring for each that may be under way, where results come as they are over:
+ * one slow task then holds nobody up for long. */
+enum { UNORDERED_ROOM = 64 };
+
+/* Tasks taken from the source before anything else has its turn. */
+enum { TAKE_AT_ONCE = 256 };
+
+/* So many batches in a row came back unrun: the backend does not do its work. */
+enum { MOST_UNRUN = 1000, MOST_LOST = 3 };
+
+/* A backend that has lost all its workers may find others within this time. */
+#define NO_WORKER_NS ((int64_t)30 * 1000000000)
+
+/* What auto-batching aims for where neither plugins.conf nor the note says (ns). */
+#define BATCH_SHORTEST_NS 5000000
+#define BATCH_LONGEST_NS  50000000
+
+/* --- equipment --------------------------------------------------------------------------- */
+
+static void wake_loop(void *loop)
+{
+	loop_notify(loop);
+}
+
+static int64_t either(int64_t first, int64_t second, int64_t third)
+{
+	return first > 0 ? first : second > 0 ? second : third;
+}
+
+int32_t turn_equip(par_parallel *parallel, par_error *error)
+{
+	const struct provider *provider = parallel->instance.provider;
+	struct call *call = &parallel->call;
+	uint32_t n_jobs = (uint32_t)parallel->instance.answer.n_jobs;
+
+	call->n_jobs = n_jobs;
+	call->clock = loop_now;
+	call->wake = wake_loop;
+	call->wake_arg = &parallel->loop;
+	if (cursor_init(&call->cursor, n_jobs) < 0)
+		return error_memory(error, "cannot seat the workers");
+	call->arenas = calloc(n_jobs, sizeof(*call->arenas));
+	if (call->arenas == NULL) {
+		cursor_finish(&call->cursor);
+		return error_memory(error, "cannot seat the workers");
+	}
+	batcher_init(&parallel->batcher, 0,
+	             either(parallel->conf->batch_shortest_ns, provider->batch_shortest_ns,
+	                    BATCH_SHORTEST_NS),
+	             either(parallel->conf->batch_longest_ns, provider->batch_longest_ns,
+	                    BATCH_LONGEST_NS));
+	parallel->has_equipment = 1;
+	return PAR_OK;
+}
+
+void turn_unequip(par_parallel *parallel)
+{
+	if (parallel->has_equipment) {
+		cursor_finish(&parallel->call.cursor);
+		free(parallel->call.arenas);
+	}
+	if (parallel->has_slots)
+		slots_finish(&parallel->call.slots);
+	parallel->has_equipment = parallel->has_slots = 0;
+}
+
+/* --- beginning ------------------------------------------------------------------------------ */
+
+static void forget_slot(void *parallel, const struct slot *slot)
+{
+	dispatcher_delivered(&((par_parallel *)parallel)->dispatcher, slot);
+}
+
+static int32_t have_slots(par_parallel *parallel, uint64_t wanted, int grows, par_error *error)
+{
+	struct call *call = &parallel->call;
+
+	if (parallel->has_slots && !grows && call->slots.mask != UINT64_MAX &&
+	    parallel->slots_asked == wanted)
+		return PAR_OK;
+	if (parallel->has_slots)
+		slots_finish(&call->slots);
+	parallel->has_slots = 0;
+	if (slots_init(&call->slots, wanted, grows) < 0)
+		return error_memory(error, "cannot queue tasks");
+	parallel->has_slots = 1;
+	parallel->slots_asked = wanted;
+	return PAR_OK;
+}
+
+/* joblib's n_jobs=1: as many tasks are taken as make a batch, run, delivered. */
+static void plan_inline(par_parallel *parallel)
+{
+	uint64_t batch = parallel->plan.batch_size > 0 ? parallel->plan.batch_size : 1;
+
+	parallel->dispatcher.pre_dispatch = batch;
+	parallel->dispatcher.window = batch;
+}
+
+static int32_t plan_stream(par_parallel *parallel, par_error *error)
+{
+	struct dispatcher *dispatcher = &parallel->dispatcher;
+	uint64_t piece = parallel->plan.batch_size > 0 ? parallel->plan.batch_size : 1;
+	uint64_t pre_dispatch, window = WINDOW_PER_WORKER * piece * parallel->call.n_jobs, room;
+	int32_t code;
+	int grows;
+
+	code = pre_dispatch_tasks(parallel->plan.pre_dispatch, parallel->instance.answer.n_jobs,
+	                          &pre_dispatch, error);
+	if (code != PAR_OK)
+		return code;
+	dispatcher->pre_dispatch = pre_dispatch;
+	dispatcher->window = window > pre_dispatch || pre_dispatch == UINT64_MAX ? window : pre_dispatch;
+	if (instance_can(&parallel->instance, PAR_RUNS_INLINE))
+		plan_inline(parallel);
+	grows = dispatcher->pre_dispatch == UINT64_MAX;
+	room = grows || dispatcher->window > dispatcher->pre_dispatch ? dispatcher->window
+	                                                              : dispatcher->pre_dispatch;
+	if (parallel->plan.unordered && room < CURSOR_SPAN / UNORDERED_ROOM)
+		room *= UNORDERED_ROOM;
+	dispatcher->turn = TAKE_AT_ONCE;
+	code = have_slots(parallel, room, grows, error);
+	dispatcher->room = grows ? CURSOR_SPAN : parallel->call.slots.base;
+	return code;
+}
+
+static void plan_array(par_parallel *parallel)
+{
+	struct call *call = &parallel->call;
+
+	/* A cursor counts 2^31 units at most. */
+	call->unit = call->n_tasks / (CURSOR_SPAN / 2) + 1;
+	if (call->piece > 0)
+		call->piece = (uint32_t)((call->piece + call->unit - 1) / call->unit);
+	cursor_extend(&call->cursor, (call->n_tasks + call->unit - 1) / call->unit);
+}
+
+/* What calls made inside the tasks inherit. */
+static struct context inner_context(const par_parallel *parallel)
+{
+	const par_backend_ops *ops = &parallel->instance.provider->ops;
+	const struct context *outer = context_current();
+	par_nested nested = {.size = sizeof(nested), .level = outer->level + 1};
+
+	if (ops->get_nested_backend != NULL &&
+	    ops->get_nested_backend(parallel->instance.backend, &nested) == PAR_OK)
+		return (struct context){
+			.level = nested.level,
+			.n_jobs = nested.n_jobs,
+			.backend = nested.myself ? parallel->instance.provider->name : nested.name,
+		};
+	/* joblib: one worker on the calling thread is transparent to what it runs. */
+	if (instance_can(&parallel->instance, PAR_RUNS_INLINE))
+		return *outer;
+	return (struct context){
+		.level = outer->level + 1,
+		.backend = outer->level == 0 ? "threading" : "sequential",
+	};
+}
+
+static void reset_call(par_parallel *parallel)
+{
+	struct call *call = &parallel->call;
+
+	cursor_reset(&call->cursor);
+	call->is_stream = parallel->dispatcher.source != NULL;
+	call->unordered = parallel->plan.unordered;
+	call->collect = parallel->plan.collect;
+	call->shared = parallel->plan.shared;
+	call->shared_size = parallel->plan.shared_size;
+	call->piece = parallel->plan.batch_size;
+	if (call->piece == 0 && call->is_stream && instance_can(&parallel->instance, PAR_RUNS_INLINE))
+		call->piece = 1;
+	call->unit = 1;
+	call->spin_ns = parallel->wants.core_share > 1 &&
+	                                parallel->instance.answer.n_jobs <= parallel->wants.core_share
+	                        ? SPIN_NS
+	                        : 0;
+	call->context = inner_context(parallel);
+	atomic_store(&call->hungry, 0);
+	atomic_store(&call->open, call->is_stream);
+	atomic_store(&call->yield, 0);
+	atomic_store(&call->helping, 0);
+	atomic_store(&call->finished, 0);
+	atomic_store(&call->failed, 0);
+	atomic_store(&call->reply_bytes, 0);
+	atomic_store(&call->done_list, 0);
+	call->have_failure = 0;
+	if (call->tasks[0] == NULL || call->tasks[0] != parallel->timed)
+		atomic_store(&call->task_ns, 0);
+	parallel->timed = call->tasks[0];
+}
+
+static void show(par_parallel *parallel, const char *line)
+{
+	FILE *out = parallel->plan.verbose >= PROGRESS_STDOUT ? stdout : stderr;
+
+	fputs(line, out);
+	fflush(out);
+}
+
+static void show_start(par_parallel *parallel)
+{
+	char line[PROGRESS_LINE];
+
+	parallel->progress = (struct progress){
+		.verbose = parallel->plan.verbose,
+		.n_jobs = parallel->wants.n_jobs,
+		.total = parallel->call.is_stream ? -1 : (int64_t)parallel->call.n_tasks,
+		.pre_dispatch = parallel->dispatcher.pre_dispatch == UINT64_MAX
+		                        ? 0
+		                        : parallel->dispatcher.pre_dispatch,
+	};
+	parallel->shown = (struct progress_point){0};
+	if (progress_start(&parallel->progress, parallel->instance.provider->name,
+	                   parallel->instance.answer.n_jobs, line, sizeof(line)))
+		show(parallel, line);
+}
+
+/* The backend is up: plan the call for what it is, and begin. */
+static int32_t set_out(par_parallel *parallel)
+{
+	const par_backend_ops *ops = &parallel->instance.provider->ops;
+	int32_t code = PAR_OK;
+
+	reset_call(parallel);
+	if (parallel->call.is_stream)
+		code = plan_stream(parallel, &parallel->error);
+	else
+		plan_array(parallel);
+	if (code != PAR_OK)
+		return code;
+	if (parallel->plan.timeout_ns > 0 && instance_can(&parallel->instance, PAR_RUNS_INLINE))
+		log_line(LOG_WARNING, "backend %s does not support timeout; it will not be used",
+		         parallel->instance.provider->name);
+	if (ops->start_call != NULL)
+		code = ops->start_call(parallel->instance.backend, &parallel->error);
+	if (code < 0)
+		return code;
+	if (ops->retrieval_enter != NULL)
+		ops->retrieval_enter(parallel->instance.backend);
+	parallel->may_help = parallel->loop.is_own && parallel->plan.timeout_ns == 0 &&
+	                     instance_can(&parallel->instance, PAR_USES_THREADS) &&
+	                     !instance_can(&parallel->instance, PAR_RUNS_INLINE);
+	parallel->started_ns = parallel->results.since_ns = loop_now();
+	parallel->phase = PHASE_RUNNING;
+	if (parallel->plan.verbose > 0)
+		show_start(parallel);
+	return PAR_OK;
+}
+
+void turn_begin(par_parallel *parallel, const struct job *job)
+{
+	struct call *call = &parallel->call;
+
+	parallel->status = PAR_OK;
+	parallel->error = (par_error)PAR_ERROR_INIT;
+	parallel->aborted = 0;
+	parallel->unrun = 0;
+	parallel->no_worker_ns = 0;
+	parallel->dispatcher = (struct dispatcher){
+		.source = job->source, .user = job->user, .task = job->task};
+	parallel->results = (struct results){
+		.sink = job->sink,
+		.user = job->user,
+		.forget = forget_slot,
+		.forget_arg = parallel,
+		.timeout_ns = parallel->plan.timeout_ns,
+	};
+	call->in = job->in;
+	call->out = job->out;
+	call->n_tasks = job->n;
+	call->tasks[0] = job->task;
+	call->n_tasks_known = job->task != NULL;
+	parallel->phase = PHASE_RISING;
+}
+
+/* --- ending --------------------------------------------------------------------------------- */
+
+/* The call ends early; the first reason counts. */
+static void stop(par_parallel *parallel, int32_t status)
+{
+	const par_backend_ops *ops = &parallel->instance.provider->ops;
+
+	if (parallel->status == PAR_OK)
+		parallel->status = status;
+	call_stop(&parallel->call);
+	if (parallel->aborted || parallel->phase != PHASE_RUNNING)
+		return;
+	parallel->aborted = 1;
+	if (ops->abort_everything != NULL && parallel->instance.batches.n_out > 0)
+		ops->abort_everything(parallel->instance.backend, parallel->is_managed);
+}
+
+static void describe_failure(const par_parallel *parallel, par_error *error)
+{
+	const struct call *call = &parallel->call;
+	uint64_t failed = atomic_load(&call->failed);
+
+	if (parallel->plan.collect && failed > 1)
+		error_set(error, PAR_EFAILED, "%llu tasks failed, the first is task %llu",
+		          (unsigned long long)failed, (unsigned long long)call->failure_index);
+	else
+		error_set(error, PAR_EFAILED, "task %llu failed", (unsigned long long)call->failure_index);
+	if (call->failure_text[0] != '\0')
+		error_reason(error, "%s", call->failure_text);
+	else
+		error_reason(error, "it returned %d", call->failure_code);
+	if (error != NULL)
+		error->task = (int64_t)call->failure_index;
+}
+
+static void describe_end(const par_parallel *parallel, par_error *error)
+{
+	if (parallel->status == PAR_EFAILED && parallel->call.have_failure)
+		describe_failure(parallel, error);
+	else if (parallel->status == PAR_ETIMEOUT) {
+		error_set(error, PAR_ETIMEOUT, "no result came within %g s",
+		          (double)parallel->plan.timeout_ns / 1e9);
+		error_remedy(error, "set a longer timeout, or none");
+	} else if (parallel->status == PAR_ECANCELED) {
+		error_set(error, PAR_ECANCELED, parallel->results.stopped ? "the sink ended the call"
+		                                                          : "the call was cancelled");
+	} else if (error != NULL) {
+		*error = parallel->error;
+		error->size = sizeof(*error);
+		error->code = parallel->status;
+	}
+}
+
+static void clean_up(par_parallel *parallel)
+{
+	struct call *call = &parallel->call;
+
+	if (call->is_stream && parallel->has_slots)
+		results_drop(&parallel->results, call, parallel->dispatcher.taken);
+	arena_finish(&parallel->dispatcher.payloads);
+	for (uint32_t i = 0; parallel->has_equipment && i < call->n_jobs; i++)
+		arena_finish(&call->arenas[i]);
+	if (parallel->has_slots && call->slots.mask == UINT64_MAX) {
+		slots_finish(&call->slots);
+		parallel->has_slots = 0;
+	}
+}
+
+int32_t turn_conclude(par_parallel *parallel, par_error *error)
+{
+	const par_backend_ops *ops = &parallel->instance.provider->ops;
+	int32_t status;
+
+	if (parallel->phase == PHASE_RUNNING) {
+		if (ops->retrieval_exit != NULL)
+			ops->retrieval_exit(parallel->instance.backend);
+		if (ops->stop_call != NULL)
+			ops->stop_call(parallel->instance.backend);
+	}
+	if (parallel->status == PAR_OK && parallel->call.have_failure)
+		parallel->status = PAR_EFAILED;
+	status = parallel->status;
+	if (status != PAR_OK)
+		describe_end(parallel, error);
+	clean_up(parallel);
+	parallel->phase = PHASE_IDLE;
+	return status;
+}
+
+/* --- a turn ----------------------------------------------------------------------------------- */
+
+static void reap_one(par_parallel *parallel, struct batch *batch)
+{
+	uint64_t quota = batch->quota, ran = batch->ran;
+	int64_t ns = batch->ran_ns;
+	par_error error = PAR_ERROR_INIT;
+	int32_t status = instance_retire(&parallel->instance, batch, &error);
+
+	if (ran > 0) {
+		/* One that went on beyond its quota still tells how long its quota took. */
+		if (quota > 0 && ran > quota)
+			ns = (int64_t)((double)ns * (double)quota / (double)ran);
+		batcher_completed(&parallel->batcher, quota > 0 && ran > quota ? quota : ran, ns);
+		parallel->unrun = 0;
+		return;
+	}
+	if (call_is_stopping(&parallel->call) || cursor_unclaimed(&parallel->call.cursor) == 0 ||
+	    atomic_load(&parallel->call.seated) >= parallel->call.n_jobs)
+		return;
+	if (++parallel->unrun <= (status == PAR_OK ? MOST_UNRUN : MOST_LOST))
+		return;
+	if (error.what[0] == '\0') {
+		error_prefix(&error, "backend \"%s\" gave %u batches in a row back without running them",
+		             parallel->instance.provider->name, parallel->unrun);
+		if (status != PAR_OK && error.reason[0] == '\0')
+			error_reason(&error, "the last with %s", par_code_name(status));
+	}
+	parallel->error = error;
+	stop(parallel, status < 0 ? status : PAR_EFAILED);
+}
+
+static void reap(par_parallel *parallel)
+{
+	struct batch *batch = batch_take_completed(&parallel->instance.batches), *next;
+
+	for (; batch != NULL; batch = next) {
+		next = batch->next;
+		reap_one(parallel, batch);
+	}
+}
+
+static uint64_t finished_tasks(const par_parallel *parallel)
+{
+	uint64_t finished = atomic_load_explicit(&parallel->call.finished, memory_order_relaxed);
+
+	if (parallel->call.is_stream)
+		return parallel->results.delivered;
+	return finished < parallel->call.n_tasks ? finished : parallel->call.n_tasks;
+}
+
+static void show_progress(par_parallel *parallel, int is_over)
+{
+	struct progress_point point = {
+		.sent = parallel->call.is_stream ? parallel->dispatcher.taken : parallel->call.n_tasks,
+		.exhausted = !parallel->call.is_stream || parallel->dispatcher.exhausted,
+		.elapsed_s = (double)(loop_now() - parallel->started_ns) / 1e9,
+	};
+	uint64_t now = is_over ? point.sent : finished_tasks(parallel);
+	char line[PROGRESS_LINE];
+
+	/* Each task is a point that thinning may choose; of a great many, the last thousand. */
+	if (now - parallel->shown.completed > 1000)
+		parallel->shown.completed = now - 1000;
+	while (parallel->shown.completed < now) {
+		parallel->shown.completed++;
+		if (parallel->shown.completed == point.sent && !is_over && point.exhausted)
+			return;
+		point.completed = point.batches = parallel->shown.completed;
+		if (progress_at(&parallel->progress, &point, line, sizeof(line)))
+			show(parallel, line);
+	}
+}
+
+static uint64_t quota(par_parallel *parallel)
+{
+	const par_backend_ops *ops = &parallel->instance.provider->ops;
+	uint64_t tasks = 1;
+	int32_t asked;
+
+	if (ops->compute_batch_size != NULL) {
+		asked = ops->compute_batch_size(parallel->instance.backend);
+		tasks = asked > 0 ? (uint64_t)asked : 1;
+	} else if (instance_can(&parallel->instance, PAR_AUTO_BATCHES)) {
+		tasks = batcher_size(&parallel->batcher);
+	}
+	return tasks > parallel->plan.batch_size ? tasks : parallel->plan.batch_size;
+}
+
+static uint32_t allowed_out(par_parallel *parallel)
+{
+	uint32_t holds = instance_holds(&parallel->instance);
+
+	if (atomic_load_explicit(&parallel->call.helping, memory_order_relaxed) && holds > 0)
+		return holds >= parallel->call.n_jobs ? parallel->call.n_jobs - 1 : holds;
+	return holds;
+}
+
+static void send_batches(par_parallel *parallel)
+{
+	uint32_t n = dispatcher_batches(&parallel->call, parallel->instance.batches.n_out,
+	                                allowed_out(parallel));
+
+	while (n-- > 0) {
+		int32_t status = instance_submit(&parallel->instance, quota(parallel), &parallel->error);
+
+		if (status < 0) {
+			stop(parallel, status);
+			return;
+		}
+		/* Inline, it has run already: nothing may be left for the next. */
+		if (instance_can(&parallel->instance, PAR_RUNS_INLINE))
+			reap(parallel);
+	}
+}
+
+static void check_workers(par_parallel *parallel, int64_t now)
+{
+	if (instance_holds(&parallel->instance) > 0) {
+		parallel->no_worker_ns = 0;
+		return;
+	}
+	if (parallel->no_worker_ns == 0)
+		parallel->no_worker_ns = now;
+	if (now - parallel->no_worker_ns < NO_WORKER_NS)
+		return;
+	error_set(&parallel->error, PAR_EUNAVAIL, "%s has no active worker",
+	          parallel->instance.provider->name);
+	error_reason(&parallel->error, "the last one left, and none came within %lld s",
+	             (long long)(NO_WORKER_NS / 1000000000));
+	stop(parallel, PAR_EUNAVAIL);
+}
+
+static int some_task_is_over(const par_parallel *parallel)
+{
+	return parallel->results.delivered > 0 ||
+	       atomic_load_explicit(&parallel->call.finished, memory_order_relaxed) > 0;
+}
+
+/* A call that was cancelled, or timed out, hands out nothing more; one that failed does
+ * what came before the failure. */
+static int may_deliver(const par_parallel *parallel)
+{
+	return !parallel->results.stopped &&
+	       (parallel->status == PAR_OK || parallel->status == PAR_EFAILED);
+}
+
+static void stream(par_parallel *parallel)
+{
+	int32_t code;
+
+	if (may_deliver(parallel))
+		results_deliver(&parallel->results, &parallel->call, parallel->dispatcher.taken);
+	if (parallel->results.stopped && parallel->status == PAR_OK)
+		stop(parallel, PAR_ECANCELED);
+	if (call_is_stopping(&parallel->call))
+		return;
+	/* Inline: what makes a batch is taken when the last one was delivered. */
+	if (instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
+	    parallel->dispatcher.taken > parallel->results.delivered)
+		return;
+	code = dispatcher_take(&parallel->dispatcher, &parallel->call, parallel->results.delivered,
+	                       parallel->results.oldest, some_task_is_over(parallel), &parallel->error);
+	if (code < 0)
+		stop(parallel, code);
+}
+
+static int is_over(const par_parallel *parallel)
+{
+	const struct call *call = &parallel->call;
+
+	if (parallel->instance.batches.n_out > 0)
+		return 0;
+	if (call_is_stopping(call))
+		return 1;
+	if (call->is_stream)
+		return parallel->dispatcher.exhausted &&
+		       parallel->results.delivered == parallel->dispatcher.taken;
+	return cursor_is_dry(&call->cursor);
+}
+
+static int rise(par_parallel *parallel)
+{
+	int32_t code = PAR_OK;
+
+	if (!parallel->is_up)
+		code = instance_step(&parallel->instance, 1, &parallel->error);
+	if (code == PAR_PENDING)
+		return 0;
+	if (code == PAR_OK && !parallel->has_equipment)
+		code = turn_equip(parallel, &parallel->error);
+	if (code == PAR_OK) {
+		parallel->is_up = 1;
+		code = set_out(parallel);
+	}
+	if (code < 0)
+		parallel->status = code;
+	return code < 0;
+}
+
+int turn_advance(par_parallel *parallel)
+{
+	struct call *call = &parallel->call;
+	int over;
+
+	loop_run_posts(&parallel->loop);
+	if (parallel->phase == PHASE_RISING && rise(parallel))
+		return 1;
+	if (parallel->phase == PHASE_RISING) {
+		/* Cancelled while it rises: the call ends, the backend goes on rising. */
+		if (atomic_load(&parallel->cancelled))
+			parallel->status = PAR_ECANCELED;
+		return parallel->status != PAR_OK;
+	}
+	reap(parallel);
+	if (call->is_stream)
+		stream(parallel);
+	if (__builtin_expect(call_is_stopping(call), 0) || atomic_load(&parallel->cancelled))
+		stop(parallel, atomic_load(&parallel->cancelled) ? PAR_ECANCELED : PAR_EFAILED);
+	else if (parallel->plan.timeout_ns > 0 &&
+	         results_overdue(&parallel->results, finished_tasks(parallel),
+	                         !is_over(parallel), loop_now()))
+		stop(parallel, PAR_ETIMEOUT);
+	if (__builtin_expect(instance_holds(&parallel->instance) == 0, 0))
+		check_workers(parallel, loop_now());
+	send_batches(parallel);
+	if (call->is_stream && instance_can(&parallel->instance, PAR_RUNS_INLINE))
+		stream(parallel);
+	over = is_over(parallel);
+	if (over && call->is_stream && may_deliver(parallel))
+		results_deliver(&parallel->results, call, parallel->dispatcher.taken);
+	if (__builtin_expect(parallel->plan.verbose > 0, 0))
+		show_progress(parallel, over && parallel->status == PAR_OK);
+	return over;
+}
+
+/* --- waiting, and taking part ---------------------------------------------------------------- */
+
+static int has_result(const par_parallel *parallel)
+{
+	const struct call *call = &parallel->call;
+	uint64_t oldest = parallel->results.oldest;
+
+	if (!call->is_stream || !may_deliver(parallel))
+		return 0;
+	if (call->unordered)
+		return atomic_load_explicit(&call->done_list, memory_order_relaxed) != 0;
+	return oldest < parallel->dispatcher.taken &&
+	       atomic_load_explicit(&slots_at(&call->slots, oldest)->state, memory_order_relaxed) ==
+	               SLOT_DONE;
+}
+
+static int can_take(const par_parallel *parallel)
+{
+	const struct call *call = &parallel->call;
+
+	return call->is_stream && !call_is_stopping(call) &&
+	       !instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
+	       dispatcher_may_take(&parallel->dispatcher, call, parallel->results.delivered,
+	                           parallel->results.oldest, some_task_is_over(parallel));
+}
+
+int turn_is_idle(void *arg)
+{
+	const par_parallel *parallel = arg;
+
+	if (parallel->phase == PHASE_IDLE)
+		return 1;
+	if (parallel->phase == PHASE_RISING)
+		return !instance_is_ready(&parallel->instance) && !atomic_load(&parallel->cancelled);
+	return !batch_has_completed(&parallel->instance.batches) && !has_result(parallel) &&
+	       !can_take(parallel) &&
+	       (parallel->aborted ||
+	        (!call_is_stopping(&parallel->call) && !atomic_load(&parallel->cancelled)));
+}
+
+int64_t turn_deadline(const par_parallel *parallel)
+{
+	int64_t overdue = 0;
+
+	if (parallel->phase != PHASE_RUNNING || parallel->aborted)
+		return 0;
+	if (parallel->plan.timeout_ns > 0)
+		overdue = parallel->results.since_ns + parallel->plan.timeout_ns;
+	if (parallel->no_worker_ns > 0 &&
+	    (overdue == 0 || parallel->no_worker_ns + NO_WORKER_NS < overdue))
+		overdue = parallel->no_worker_ns + NO_WORKER_NS;
+	/* joblib's lines go on coming while a long call has nothing else to say. */
+	if (parallel->plan.verbose > 0 && !parallel->call.is_stream) {
+		int64_t soon = loop_now() + 100000000;
+
+		overdue = overdue == 0 || soon < overdue ? soon : overdue;
+	}
+	return overdue;
+}
+
+static void stop_helping(struct call *call)
+{
+	if (atomic_load_explicit(&call->helping, memory_order_relaxed)) {
+		atomic_store_explicit(&call->helping, 0, memory_order_relaxed);
+		atomic_store_explicit(&call->yield, 0, memory_order_relaxed);
+	}
+}
+
+/* Take part for a while, if tasks are short; 1: did. */
+static int help(par_parallel *parallel)
+{
+	struct call *call = &parallel->call;
+	int64_t task_ns = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
+	struct ticket_report report;
+
+	if (!parallel->may_help || task_ns == 0 || call_is_stopping(call))
+		return 0;
+	if (task_ns > SHORT_TASK_NS) {
+		stop_helping(call);
+		return 0;
+	}
+	if (cursor_is_dry(&call->cursor))
+		return 0;
+	atomic_store_explicit(&call->helping, 1, memory_order_relaxed);
+	if (atomic_load_explicit(&call->seated, memory_order_relaxed) >= call->n_jobs) {
+		atomic_store_explicit(&call->yield, 1, memory_order_relaxed);
+		return 0;
+	}
+	atomic_store_explicit(&call->yield, 0, memory_order_relaxed);
+	ticket_run(call, 0, HELP_NS, &report);
+	if (parallel->loop.n_services > 0)
+		loop_turn(&parallel->loop);
+	return report.ran > 0;
+}
+
+/* Look out before sleeping, as long as there is a core for that. */
+static int look_out(par_parallel *parallel)
+{
+	struct call *call = &parallel->call;
+	int64_t until;
+
+	if (call->spin_ns == 0 || parallel->phase != PHASE_RUNNING ||
+	    atomic_load(&call->seated) >= (uint32_t)parallel->wants.core_share)
+		return 0;
+	until = loop_now() + call->spin_ns;
+	do {
+		for (int i = 0; i < 16; i++) {
+			if (!turn_is_idle(parallel))
+				return 1;
+#if defined(__x86_64__) || defined(__i386__)
+			__builtin_ia32_pause();
+#endif
+		}
+	} while (loop_now() < until);
+	return 0;
+}
+
+void turn_drive(par_parallel *parallel)
+{
+	struct call *call = &parallel->call;
+
+	while (!turn_advance(parallel)) {
+		if (help(parallel) || look_out(parallel))
+			continue;
+		atomic_store_explicit(&call->hungry, 1, memory_order_seq_cst);
+		loop_wait(&parallel->loop, turn_deadline(parallel), turn_is_idle);
+		atomic_store_explicit(&call->hungry, 0, memory_order_relaxed);
+	}
+}
