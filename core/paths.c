@@ -50,7 +50,7 @@ static char *user_conf(void)
 	return home == NULL || home[0] != '/' ? NULL : join(home, ".config/parloop/plugins.conf");
 }
 
-static char *absolute(const char *path)
+char *paths_absolute(const char *path)
 {
 	char *here, *full;
 
@@ -69,7 +69,7 @@ int32_t paths_find_conf(char **out, par_error *error)
 
 	*out = NULL;
 	if (named != NULL) {
-		*out = absolute(named);
+		*out = paths_absolute(named);
 		return *out == NULL ? error_memory(error, "finding plugins.conf") : PAR_OK;
 	}
 	user = user_conf();
@@ -97,7 +97,7 @@ char *paths_resolve(const char *folder, const char *written)
 
 char *paths_folder(const char *file)
 {
-	char *full = absolute(file), *slash;
+	char *full = paths_absolute(file), *slash;
 
 	if (full == NULL)
 		return NULL;

@@ -18,6 +18,9 @@ int32_t paths_find_conf(char **out, par_error *error);
  * directory, anything else is relative to folder.  Of malloc; NULL: no memory. */
 char *paths_resolve(const char *folder, const char *written);
 
+/* Relative to the current directory, for what the user named himself.  Of malloc. */
+char *paths_absolute(const char *path);
+
 /* The folder of a file, and its name without ".so".  Of malloc; NULL: no memory. */
 char *paths_folder(const char *file);
 char *paths_stem(const char *file);
