@@ -223,7 +223,7 @@ int32_t conf_lines_read(const struct conf_lines *lines, const char *path, par_er
 	static const char mark[] = "\xef\xbb\xbf";
 	struct text text = {.lines = lines};
 	char *bytes;
-	size_t n;
+	size_t n = 0;
 	int32_t status = read_file(path, &bytes, &n, error);
 
 	if (status == PAR_OK) {

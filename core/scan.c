@@ -3,6 +3,8 @@
 #include "error.h"
 #include "log.h"
 
+#include <parloop/parloop.h>
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
