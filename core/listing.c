@@ -112,10 +112,14 @@ static int32_t add_broken(struct listing *listing, const struct scan_file *file,
 
 	if (stem == NULL)
 		return error_memory(error, "listing the backends");
-	item = is_listed(listing, stem) ? NULL : add_item(listing, stem, file->path, error);
+	if (is_listed(listing, stem)) {
+		free(stem);
+		return PAR_OK;
+	}
+	item = add_item(listing, stem, file->path, error);
 	if (item == NULL) {
 		free(stem);
-		return error != NULL && error->code == PAR_ENOMEM ? PAR_ENOMEM : PAR_OK;
+		return PAR_ENOMEM;
 	}
 	item->own_text = stem;
 	item->state = PAR_STATE_BROKEN;
