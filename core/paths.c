@@ -92,7 +92,9 @@ char *paths_resolve(const char *folder, const char *written)
 		return strdup(written);
 	if (strncmp(written, "~/", 2) == 0 && home != NULL)
 		return join(home, written + 2);
-	return join(folder, written[0] == '.' && written[1] == '/' ? written + 2 : written);
+	if (strncmp(written, "./", 2) == 0)
+		written += 2;
+	return strcmp(written, ".") == 0 || written[0] == '\0' ? strdup(folder) : join(folder, written);
 }
 
 char *paths_folder(const char *file)
