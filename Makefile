@@ -41,6 +41,7 @@ PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c))
 TASKS   := $(patsubst tests/tasks/%.c,$(O)/tasks/%.so,$(wildcard tests/tasks/*.c))
 TESTS   := $(patsubst tests/test_%.c,$(O)/tests/test_%,$(wildcard tests/test_*.c)) \
            $(patsubst %,$(O)/tests/%,$(basename $(notdir $(wildcard tests/conformance.c tests/simulation.c))))
+BAD     := $(patsubst tests/plugins/%.c,$(O)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
 SONAME  := libparloop.so.0
 
 all: $(O)/libparloop.so $(O)/parloop $(PLUGIN) $(TASKS)
@@ -76,6 +77,11 @@ $(O)/tasks/%.so: tests/tasks/%.c $(O)/flags
 	$(call say,TASKS,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
 	  $(LDFLAGS) $(shell sed -n 's/^.*link: *//p' $<) -o $@
 
+# Plugins for the tests of the loader: most have something wrong with them.
+$(O)/tests/plugins/%.so: tests/plugins/%.c $(O)/flags
+	$(call say,PLUGIN,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
+	  $(LDFLAGS) $(shell sed -n 's/^.*link: *//p' $<) -o $@
+
 # Unit tests see the core's insides, and are linked with its objects.
 $(O)/tests/%: tests/%.c $(O)/libparloop.a $(O)/flags
 	$(call say,TEST,$@)mkdir -p $(@D) && $(CC) $(ALL) -Icore -Itests -DPAR_CHECKOUT='"$(CURDIR)"' \
@@ -83,7 +89,7 @@ $(O)/tests/%: tests/%.c $(O)/libparloop.a $(O)/flags
 	  $(O)/libparloop.a $(LDFLAGS) $(shell sed -n 's/^.*link: *//p' $<) \
 	  $(shell pkg-config --libs check) $(CORE_LIBS) -o $@
 
-tests-build: all $(TESTS)
+tests-build: all $(TESTS) $(BAD)
 
 clean:
 	rm -rf build plugins/*.so

@@ -49,6 +49,8 @@ struct conf {
 	size_t n_backends;
 	struct conf_lazy *lazy;
 	size_t n_lazy;
+
+	struct conf *older; /* which this one replaced, still valid for who holds it */
 };
 
 /* Read a file into *out, reporting every error at once: the first goes into error,
@@ -59,5 +61,14 @@ void conf_destroy(struct conf *conf);
 /* The configuration in force, found and read at the first call; NULL and an error
  * if it is wrong.  Valid until the process ends. [any] */
 const struct conf *conf_get(par_error *error);
+
+/* Put this file (NULL: the built-in settings) in force instead. [any] */
+int32_t conf_use(const char *path, par_error *error);
+
+/* Which file is, or would be, in force; NULL: none.  Static. [any] */
+const char *conf_file(void);
+
+const struct conf_backend *conf_find_backend(const struct conf *conf, const char *name);
+const struct conf_lazy *conf_find_lazy(const struct conf *conf, const char *name);
 
 #endif

@@ -28,6 +28,7 @@ struct schema {
 int32_t schema_add(struct schema *schema, const char *line, par_error *error);
 const struct option *schema_find(const struct schema *schema, const char *key);
 void schema_finish(struct schema *schema);
+const char *options_type_name(enum option_type type); /* "int", as in a note */
 
 /* Values: born with the schema's defaults. */
 struct par_options;

@@ -27,6 +27,9 @@ struct provider {
  * with the nearest name; PAR_EUNAVAIL says why it cannot be loaded. [any] */
 int32_t registry_find(const char *name, const struct provider **out, par_error *error);
 
+/* The backend of that name if it is loaded already, else NULL.  [any] */
+const struct provider *registry_loaded(const char *name);
+
 /* Its options: defaults, plugins.conf's, then these "key=value" texts, ending in NULL
  * (NULL: none), checked.  Must be destroyed with options_destroy(). [any] */
 int32_t registry_options(const struct provider *provider, const char *const *settings,

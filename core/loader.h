@@ -1,0 +1,19 @@
+/* loader.h - from a checked file to a checked table of operations.
+ *
+ * Here, and only here, code of a plugin runs before an instance of it exists: its
+ * constructors, and its factory. */
+#ifndef CORE_LOADER_H
+#define CORE_LOADER_H
+
+#include "note.h"
+
+#include <parloop/backend.h>
+
+/* Load the file that this note was read from, and copy the table of that backend
+ * (one that the note names) into *ops: what the plugin's table has not is NULL.  The
+ * file is never unloaded.  PAR_EUNAVAIL says what is wrong with it.  One at a
+ * time, process-wide: the factory is promised that.  [any] */
+int32_t loader_load(const char *path, const struct note *note, const char *name,
+                    par_backend_ops *ops, par_error *error);
+
+#endif

@@ -1,0 +1,120 @@
+#include "paths.h"
+
+#include "error.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef PAR_CHECKOUT
+#define SYSTEM_CONF PAR_CHECKOUT "/plugins.conf"
+#define PLUGIN_DIR  PAR_PLUGINS
+#else
+#define SYSTEM_CONF PAR_SYSCONFDIR "/parloop/plugins.conf"
+#define PLUGIN_DIR  PAR_PLUGINDIR
+#endif
+
+const char *paths_system_conf(void)
+{
+	return SYSTEM_CONF;
+}
+
+const char *paths_plugin_dir(void)
+{
+	return PLUGIN_DIR;
+}
+
+/* The environment of a program with more rights than its user is not listened to. */
+static const char *environment(const char *name)
+{
+	const char *value = secure_getenv(name);
+
+	return value == NULL || value[0] == '\0' ? NULL : value;
+}
+
+static char *join(const char *folder, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
+}
+
+/* Of malloc, or NULL: no memory, or there is no home. */
+static char *user_conf(void)
+{
+	const char *config = environment("XDG_CONFIG_HOME"), *home = environment("HOME");
+
+	if (config != NULL && config[0] == '/')
+		return join(config, "parloop/plugins.conf");
+	return home == NULL || home[0] != '/' ? NULL : join(home, ".config/parloop/plugins.conf");
+}
+
+char *paths_absolute(const char *path)
+{
+	char *here, *full;
+
+	if (path[0] == '/')
+		return strdup(path);
+	here = getcwd(NULL, 0);
+	full = here == NULL ? strdup(path) : join(here, path);
+	free(here);
+	return full;
+}
+
+int32_t paths_find_conf(char **out, par_error *error)
+{
+	const char *named = environment("PARLOOP_CONF");
+	char *user;
+
+	*out = NULL;
+	if (named != NULL) {
+		*out = paths_absolute(named);
+		return *out == NULL ? error_memory(error, "finding plugins.conf") : PAR_OK;
+	}
+	user = user_conf();
+	if (user != NULL && access(user, F_OK) == 0) {
+		*out = user;
+		return PAR_OK;
+	}
+	free(user);
+	if (access(SYSTEM_CONF, F_OK) < 0)
+		return PAR_OK;
+	*out = strdup(SYSTEM_CONF);
+	return *out == NULL ? error_memory(error, "finding plugins.conf") : PAR_OK;
+}
+
+char *paths_resolve(const char *folder, const char *written)
+{
+	const char *home = environment("HOME");
+
+	if (written[0] == '/')
+		return strdup(written);
+	if (strncmp(written, "~/", 2) == 0 && home != NULL)
+		return join(home, written + 2);
+	if (strncmp(written, "./", 2) == 0)
+		written += 2;
+	return strcmp(written, ".") == 0 || written[0] == '\0' ? strdup(folder) : join(folder, written);
+}
+
+char *paths_folder(const char *file)
+{
+	char *full = paths_absolute(file), *slash;
+
+	if (full == NULL)
+		return NULL;
+	slash = strrchr(full, '/');
+	slash[slash == full] = '\0';
+	return full;
+}
+
+char *paths_stem(const char *file)
+{
+	const char *slash = strrchr(file, '/');
+	const char *name = slash == NULL ? file : slash + 1;
+	size_t length = strlen(name);
+
+	if (length > 3 && strcmp(name + length - 3, ".so") == 0)
+		length -= 3;
+	return strndup(name, length);
+}
