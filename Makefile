@@ -44,7 +44,7 @@ TESTS   := $(patsubst tests/test_%.c,$(O)/tests/test_%,$(wildcard tests/test_*.c
 BAD     := $(patsubst tests/plugins/%.c,$(O)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
 SONAME  := libparloop.so.0
 
-all: $(O)/libparloop.so $(O)/parloop $(PLUGIN) $(TASKS)
+all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(PLUGIN) $(TASKS)
 
 # Everything is rebuilt when the compiler or its flags change.
 FLAGS := $(CC) $(ALL) $(LDFLAGS)

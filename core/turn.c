@@ -637,6 +637,12 @@ static int has_result(const par_parallel *parallel)
 	               SLOT_DONE;
 }
 
+static int can_send(par_parallel *parallel)
+{
+	return dispatcher_batches(&parallel->call, parallel->instance.batches.n_out,
+	                          allowed_out(parallel)) > 0;
+}
+
 static int can_take(const par_parallel *parallel)
 {
 	const struct call *call = &parallel->call;
@@ -649,14 +655,14 @@ static int can_take(const par_parallel *parallel)
 
 int turn_is_idle(void *arg)
 {
-	const par_parallel *parallel = arg;
+	par_parallel *parallel = arg;
 
 	if (parallel->phase == PHASE_IDLE)
 		return 1;
 	if (parallel->phase == PHASE_RISING)
 		return !instance_is_ready(&parallel->instance) && !atomic_load(&parallel->cancelled);
 	return !batch_has_completed(&parallel->instance.batches) && !has_result(parallel) &&
-	       !can_take(parallel) &&
+	       !can_take(parallel) && !can_send(parallel) &&
 	       (parallel->aborted ||
 	        (!call_is_stopping(&parallel->call) && !atomic_load(&parallel->cancelled)));
 }
