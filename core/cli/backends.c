@@ -2,6 +2,7 @@
  * those that cannot be used. */
 #include "cli.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,7 +152,7 @@ static int list(void)
 	if (par_each_backend(add, &table, &error) < 0) {
 		status = report(&error);
 	} else if (table.no_memory) {
-		status = report_usage("backends", "no memory");
+		status = report_io("cannot list the backends", -1, ENOMEM);
 	} else {
 		if (isatty(STDOUT_FILENO))
 			print_aligned(&table);

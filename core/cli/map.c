@@ -257,9 +257,12 @@ static int find_task(const struct choices *choices, const par_task **task)
 	par_error error = PAR_ERROR_INIT;
 	par_module *module;
 
+	/* Whatever is wrong with it, the command line names the wrong file or task. */
 	if (par_module_open(&module, choices->module, &error) < 0 ||
-	    par_module_task(module, choices->task, task, &error) < 0)
-		return report(&error);
+	    par_module_task(module, choices->task, task, &error) < 0) {
+		(void)report(&error);
+		return STATUS_USAGE;
+	}
 	return (*task)->kind == PAR_TASK_BYTES ? STATUS_OK : refuse_typed(choices, *task);
 }
 
