@@ -448,12 +448,15 @@ int map_main(int argc, char **argv)
 		return report_io("cannot begin", -1, errno);
 	choices.settings.options = choices.options;
 	status = parse(&choices, argc, argv);
-	if (status == GO_ON)
-		status = use_config(choices.config);
-	if (status == STATUS_OK)
-		status = find_task(&choices, &task);
+	if (status != GO_ON)
+		goto out;
+	status = use_config(choices.config);
+	if (status != STATUS_OK)
+		goto out;
+	status = find_task(&choices, &task);
 	if (status == STATUS_OK)
 		status = run(&choices, task);
+out:
 	free(choices.options);
 	return status;
 }

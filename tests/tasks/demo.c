@@ -80,6 +80,16 @@ static int snail(par_env *env, const void *payload, uint64_t size)
 	return par_task_fail(env, 1, "cancelled");
 }
 
+/* For the payload "stuck" sleeps for ever, cancelled or not; else an echo. */
+static int stubborn(par_env *env, const void *payload, uint64_t size)
+{
+	const struct timespec nap = {.tv_nsec = 1000 * 1000};
+
+	while (begins_with(payload, size, "stuck"))
+		(void)nanosleep(&nap, NULL);
+	return par_reply(env, payload, size);
+}
+
 static int square(const int64_t *in, int64_t *out)
 {
 	*out = *in * *in;
@@ -93,4 +103,5 @@ PAR_TASK_OF_BYTES(silent)
 PAR_TASK_OF_BYTES(huge)
 PAR_TASK_OF_BYTES(length)
 PAR_TASK_OF_BYTES(snail)
+PAR_TASK_OF_BYTES(stubborn)
 PAR_TASK(square, int64_t, int64_t)
