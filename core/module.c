@@ -177,7 +177,7 @@ static int32_t load(par_module *module, par_error *error)
 		if (other->handle == module->handle) {
 			error_set(error, PAR_EUNAVAIL, "%s", "");
 			error_file(error, "%s", module->path);
-			error_reason(error, "the file was replaced, and its former content is in use");
+			error_reason(error, "the file was replaced while its old content is in use");
 			error_remedy(error, "start the program anew");
 			return PAR_EUNAVAIL;
 		}
@@ -325,7 +325,7 @@ static int32_t check_task(const par_module *module, const char *name, const par_
                           par_error *error)
 {
 	if (task->size < sizeof(*task))
-		return refuse_task(module, name, error, "its description has %u bytes, expected %zu",
+		return refuse_task(module, name, error, "its description says %u bytes, not %zu",
 		                   (unsigned)task->size, sizeof(*task));
 	if (task->abi != PAR_TASK_ABI)
 		return refuse_task(module, name, error, "made for task ABI %u, this parloop has %d",
@@ -383,7 +383,7 @@ int32_t par_module_task(par_module *module, const char *name, const par_task **t
 	if (found == NULL)
 		return refuse_task(module, name, error, "the loader does not find its symbol");
 	if (symbol_size(found) < sizeof(*found))
-		return refuse_task(module, name, error, "its description has %zu bytes, expected %zu",
+		return refuse_task(module, name, error, "its description has %zu bytes, not %zu",
 		                   symbol_size(found), sizeof(*found));
 	status = check_task(module, name, found, error);
 	if (status == PAR_OK)

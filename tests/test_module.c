@@ -297,8 +297,8 @@ END_TEST
 
 START_TEST(refuses_descriptions_that_do_not_fit)
 {
-	refuses_task("short_size", "has 16 bytes, expected");
-	refuses_task("tiny", "has 4 bytes, expected");
+	refuses_task("short_size", "says 16 bytes, not");
+	refuses_task("tiny", "has 4 bytes, not");
 	refuses_task("other_abi", "task ABI 99, this parloop has 1");
 	refuses_task("renamed", "that of \"elsewhere\"");
 	refuses_task("nameless", "that of \"\"");

@@ -249,15 +249,17 @@ static int hand_out(struct input *input, size_t n, size_t skip, const char **byt
 static int next_line(struct input *input, const char **bytes, size_t *n)
 {
 	struct chunk *chunk;
-	const char *end;
+	const char *line, *end;
 	int more;
 
 	for (;;) {
 		chunk = input->newest;
 		end = memchr(chunk->bytes + chunk->searched, input->end,
 		             chunk->used - chunk->searched);
-		if (end != NULL)
-			return hand_out(input, (size_t)(end - chunk->bytes) - chunk->line, 1, bytes, n);
+		if (end != NULL) {
+			line = chunk->bytes + chunk->line;
+			return hand_out(input, (size_t)(end - line), 1, bytes, n);
+		}
 		chunk->searched = chunk->used;
 		if (chunk->used - chunk->line > UINT32_MAX)
 			return fail(input, EFBIG);

@@ -108,7 +108,14 @@ static int refuse_value(const char *option, const char *value, const char *wante
 }
 
 /* getopt's answers for options that have no letter. */
-enum { OPT_CONFIG = 256, OPT_PRE_DISPATCH, OPT_BATCH_SIZE, OPT_TIMEOUT, OPT_UNORDERED, OPT_FAIL_FAST };
+enum {
+	OPT_CONFIG = 256,
+	OPT_PRE_DISPATCH,
+	OPT_BATCH_SIZE,
+	OPT_TIMEOUT,
+	OPT_UNORDERED,
+	OPT_FAIL_FAST
+};
 
 static const struct option long_options[] = {
 	{"backend", required_argument, NULL, 'b'},
@@ -279,7 +286,8 @@ static int32_t take(void *user, par_item *item)
 		return -1;
 	more = input_next(map->input, &bytes, &n);
 	if (more == 1)
-		*item = (par_item){.size = sizeof(*item), .stays = 1, .payload = bytes, .n_bytes = n};
+		*item = (par_item){
+			.size = sizeof(*item), .stays = 1, .payload = bytes, .n_bytes = n};
 	return more;
 }
 

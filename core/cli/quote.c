@@ -3,10 +3,20 @@
 
 #include <stdio.h>
 
+/* How long a UTF-8 character is that begins with this byte; 0 if none does. */
+static size_t length_of(unsigned char first)
+{
+	if (first < 0x80)
+		return 1;
+	if (first < 0xc2 || first > 0xf4)
+		return 0;
+	return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 /* The bytes of the printable UTF-8 character at p; 0 if there is none. */
 static size_t printable(const unsigned char *p, size_t n)
 {
-	size_t length = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
+	size_t length = length_of(*p);
 
 	if (length == 0 || length > n)
 		return 0;
