@@ -177,7 +177,7 @@ static int32_t load(par_module *module, par_error *error)
 		if (other->handle == module->handle) {
 			error_set(error, PAR_EUNAVAIL, "%s", "");
 			error_file(error, "%s", module->path);
-			error_reason(error, "the file was replaced while its old content is in use");
+			error_reason(error, "the file was replaced since it was loaded");
 			error_remedy(error, "start the program anew");
 			return PAR_EUNAVAIL;
 		}
