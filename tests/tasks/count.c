@@ -1,7 +1,9 @@
 /* count.c - the task of `make run`: a file's lines, words and bytes as wc counts them in the
  * C locale, and its CRC-32.  The payload is the file's path, the reply
- * "lines words bytes crc32". */
-/* link: -lz */
+ * "lines words bytes crc32".
+ *
+ * link: -lz
+ */
 #include <parloop/task.h>
 
 #include <errno.h>
