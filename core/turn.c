@@ -647,6 +647,14 @@ static int can_take(const par_parallel *parallel)
 	                           parallel->results.oldest, some_task_is_over(parallel));
 }
 
+/* Inline, nobody but the loop's thread runs what was taken. */
+static int can_send(const par_parallel *parallel)
+{
+	return instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
+	       dispatcher_batches(&parallel->call, parallel->instance.batches.n_out,
+	                          instance_holds(&parallel->instance)) > 0;
+}
+
 int turn_is_idle(void *arg)
 {
 	const par_parallel *parallel = arg;
@@ -656,7 +664,7 @@ int turn_is_idle(void *arg)
 	if (parallel->phase == PHASE_RISING)
 		return !instance_is_ready(&parallel->instance) && !atomic_load(&parallel->cancelled);
 	return !batch_has_completed(&parallel->instance.batches) && !has_result(parallel) &&
-	       !can_take(parallel) &&
+	       !can_take(parallel) && !can_send(parallel) &&
 	       (parallel->aborted ||
 	        (!call_is_stopping(&parallel->call) && !atomic_load(&parallel->cancelled)));
 }
