@@ -121,6 +121,8 @@ static int32_t take_one(struct dispatcher *dispatcher, struct call *call, par_er
 		error_reason(error, "it returned %d", got);
 		return PAR_ESOURCE;
 	}
+	if (item.task == NULL)
+		item.task = dispatcher->task;
 	if (__builtin_expect(call->n_tasks_known == 0 || item.task != call->tasks[0], 0))
 		known = known_task(call, item.task, error);
 	if (known < 0)
