@@ -285,9 +285,11 @@ static int32_t take(void *user, par_item *item)
 	if (signals_caught())
 		return -1;
 	more = input_next(map->input, &bytes, &n);
-	if (more == 1)
-		*item = (par_item){
-			.size = sizeof(*item), .stays = 1, .payload = bytes, .n_bytes = n};
+	if (more == 1) {
+		item->stays = 1;
+		item->payload = bytes;
+		item->n_bytes = n;
+	}
 	return more;
 }
 
@@ -390,8 +392,9 @@ static int conclude(struct map *map, const par_error *error)
 		return 128 + signals_caught();
 	if (error->code == PAR_ESOURCE)
 		return report_input(map);
-	if (error->code != PAR_OK && error->task >= 0)
-		return report_task(map, error);
+	/* Unless --fail-fast kept it from the sink, a failed task was shown when it came. */
+	if (error->code == PAR_EFAILED && error->task >= 0)
+		return map->failed > 0 ? STATUS_FAILED : report_task(map, error);
 	if (error->code != PAR_OK)
 		return report(error);
 	return map->failed > 0 ? STATUS_FAILED : STATUS_OK;
