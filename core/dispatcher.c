@@ -85,13 +85,14 @@ static int32_t keep_payload(struct dispatcher *dispatcher, struct slot *slot, co
 		/* Never written: tasks get it as const. */
 		slot->in.pointer = (void *)(uintptr_t)item->payload;
 		slot->flags = SLOT_IN_STAYS;
-		return PAR_OK;
+	} else {
+		slot->in.pointer = arena_alloc(&dispatcher->payloads, (size_t)item->n_bytes);
+		if (slot->in.pointer == NULL)
+			return error_memory(error, "cannot keep a payload");
+		memcpy(slot->in.pointer, item->payload, (size_t)item->n_bytes);
+		slot->flags = SLOT_IN_ARENA;
 	}
-	slot->in.pointer = arena_alloc(&dispatcher->payloads, (size_t)item->n_bytes);
-	if (slot->in.pointer == NULL)
-		return error_memory(error, "cannot keep a payload");
-	memcpy(slot->in.pointer, item->payload, (size_t)item->n_bytes);
-	slot->flags = SLOT_IN_ARENA;
+	/* What stays with the caller takes memory as well, if he reads it as he goes. */
 	if (item->n_bytes >= LARGE)
 		dispatcher->payload_bytes += (int64_t)item->n_bytes;
 	return PAR_OK;
@@ -99,7 +100,7 @@ static int32_t keep_payload(struct dispatcher *dispatcher, struct slot *slot, co
 
 void dispatcher_delivered(struct dispatcher *dispatcher, const struct slot *slot)
 {
-	if ((slot->flags & SLOT_IN_ARENA) && slot->in_size >= LARGE)
+	if ((slot->flags & (SLOT_IN_ARENA | SLOT_IN_STAYS)) && slot->in_size >= LARGE)
 		dispatcher->payload_bytes -= slot->in_size;
 }
 
@@ -121,6 +122,8 @@ static int32_t take_one(struct dispatcher *dispatcher, struct call *call, par_er
 		error_reason(error, "it returned %d", got);
 		return PAR_ESOURCE;
 	}
+	if (item.task == NULL)
+		item.task = dispatcher->task;
 	if (__builtin_expect(call->n_tasks_known == 0 || item.task != call->tasks[0], 0))
 		known = known_task(call, item.task, error);
 	if (known < 0)

@@ -1,0 +1,392 @@
+#include "module.h"
+
+#include "elf_file.h"
+#include "error.h"
+#include "nearest.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TASK_SYMBOL "par_task_"
+
+/* Names of tasks, without the symbols' prefix. */
+struct names {
+	char **names;
+	size_t n;
+	int no_memory;
+};
+
+struct par_module {
+	par_module *next;
+	dev_t device;
+	ino_t inode;
+	char *path;
+	void *handle;
+	struct names tasks; /* sorted */
+};
+
+static struct {
+	pthread_mutex_t lock;
+	/* under lock */
+	par_module *first;
+} modules = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+const char *module_path(const par_module *module)
+{
+	return module->path;
+}
+
+/* --- which tasks it has ------------------------------------------------------------------ */
+
+static int add_name(void *user, const char *symbol, unsigned type)
+{
+	struct names *tasks = user;
+	char **names;
+
+	if (type != STT_OBJECT)
+		return 0;
+	tasks->no_memory = 1;
+	names = realloc(tasks->names, (tasks->n + 1) * sizeof(*names));
+	if (names == NULL)
+		return 1;
+	tasks->names = names;
+	names[tasks->n] = strdup(symbol + strlen(TASK_SYMBOL));
+	if (names[tasks->n] == NULL)
+		return 1;
+	tasks->n++;
+	tasks->no_memory = 0;
+	return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void names_finish(struct names *tasks)
+{
+	for (size_t i = 0; i < tasks->n; i++)
+		free(tasks->names[i]);
+	free(tasks->names);
+	*tasks = (struct names){0};
+}
+
+static int32_t list_tasks(const struct elf *elf, struct names *tasks, par_error *error)
+{
+	int32_t status = elf_symbols(elf, TASK_SYMBOL, add_name, tasks, error);
+
+	if (status < 0)
+		return status;
+	if (tasks->no_memory)
+		return error_memory(error, "listing the tasks of a module");
+	if (tasks->n > 0) {
+		qsort(tasks->names, tasks->n, sizeof(*tasks->names), compare_names);
+		return PAR_OK;
+	}
+	error_set(error, PAR_EINVAL, "%s", "");
+	error_file(error, "%s", elf->path);
+	error_reason(error, "it has no tasks: no data symbol begins with " TASK_SYMBOL);
+	error_remedy(error, "define them with PAR_TASK or PAR_TASK_OF_BYTES of parloop/task.h");
+	return PAR_EINVAL;
+}
+
+/* --- opening ------------------------------------------------------------------------------ */
+
+static int32_t refuse_path(par_error *error, const char *path, const char *reason)
+{
+	error_set(error, PAR_EINVAL, "%s", "");
+	error_file(error, "%s", path);
+	error_reason(error, "%s", reason);
+	return PAR_EINVAL;
+}
+
+/* dlopen would look for a bare name in the libraries' directories, and expands "$". */
+static int32_t check_path(const char *path, par_error *error)
+{
+	if (path == NULL || path[0] == '\0')
+		return refuse_path(error, "", "no file is named");
+	if (strlen(path) >= PATH_MAX)
+		return refuse_path(error, path, "the path is too long");
+	if (strchr(path, '$') != NULL)
+		return refuse_path(error, path, "a path with \"$\" cannot be loaded");
+	if (strchr(path, '/') != NULL)
+		return PAR_OK;
+	refuse_path(error, path, "a name without \"/\" names no file here");
+	error_remedy(error, "write ./%s", path);
+	return PAR_EINVAL;
+}
+
+static void module_destroy(par_module *module)
+{
+	if (module == NULL)
+		return;
+	names_finish(&module->tasks);
+	free(module->path);
+	free(module);
+}
+
+static int32_t create(par_module **out, const struct elf *elf, par_error *error)
+{
+	par_module *module = calloc(1, sizeof(*module));
+	int32_t status;
+
+	if (module == NULL)
+		return error_memory(error, "opening a task module");
+	module->device = elf->stat.st_dev;
+	module->inode = elf->stat.st_ino;
+	status = list_tasks(elf, &module->tasks, error);
+	if (status < 0)
+		goto fail;
+	module->path = realpath(elf->path, NULL);
+	if (module->path == NULL || strchr(module->path, '$') != NULL) {
+		status = refuse_path(error, elf->path, "its real path cannot be loaded");
+		goto fail;
+	}
+	*out = module;
+	return PAR_OK;
+fail:
+	module_destroy(module);
+	return status;
+}
+
+/* The error of dlopen names the file at its beginning; we have a slot for that. */
+static const char *without_path(const char *text, const char *path)
+{
+	size_t n = strlen(path);
+
+	if (text == NULL)
+		return "no reason given";
+	return strncmp(text, path, n) == 0 && strncmp(text + n, ": ", 2) == 0 ? text + n + 2 : text;
+}
+
+static int32_t load(par_module *module, par_error *error)
+{
+	module->handle = dlopen(module->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+	if (module->handle == NULL) {
+		error_set(error, PAR_EUNAVAIL, "%s", "");
+		error_file(error, "%s", module->path);
+		error_reason(error, "%s", without_path(dlerror(), module->path));
+		return PAR_EUNAVAIL;
+	}
+	/* For a path that it has loaded already the C library does not look at the file. */
+	for (par_module *other = modules.first; other != NULL; other = other->next)
+		if (other->handle == module->handle) {
+			error_set(error, PAR_EUNAVAIL, "%s", "");
+			error_file(error, "%s", module->path);
+			error_reason(error, "the file was replaced since it was loaded");
+			error_remedy(error, "start the program anew");
+			return PAR_EUNAVAIL;
+		}
+	return PAR_OK;
+}
+
+static par_module *find(const struct stat *file)
+{
+	for (par_module *module = modules.first; module != NULL; module = module->next)
+		if (module->device == file->st_dev && module->inode == file->st_ino)
+			return module;
+	return NULL;
+}
+
+static int32_t open_new(par_module **out, const struct elf *elf, par_error *error)
+{
+	par_module *module = NULL;
+	int32_t status;
+
+	if (elf_is_program(elf)) {
+		refuse_path(error, elf->path, "it is a program, not a shared object");
+		error_remedy(error, "build it with cc -shared -fPIC");
+		return PAR_EINVAL;
+	}
+	status = create(&module, elf, error);
+	if (status < 0)
+		return status;
+	status = load(module, error);
+	if (status < 0) {
+		module_destroy(module);
+		return status;
+	}
+	module->next = modules.first;
+	*out = modules.first = module;
+	return PAR_OK;
+}
+
+static int32_t open_path(par_module **out, const char *path, par_error *error)
+{
+	struct elf elf;
+	int32_t status = check_path(path, error);
+
+	if (status == PAR_OK)
+		status = elf_open(&elf, path, error);
+	if (status < 0)
+		return status;
+	pthread_mutex_lock(&modules.lock);
+	*out = find(&elf.stat);
+	if (*out == NULL)
+		status = open_new(out, &elf, error);
+	pthread_mutex_unlock(&modules.lock);
+	elf_close(&elf);
+	return status;
+}
+
+/* Whoever refused the file knows the reason, but neither what it was for nor what to do. */
+static void complete(par_error *error)
+{
+	if (error == NULL)
+		return;
+	if (error->what[0] == '\0')
+		error_prefix(error, "cannot open the task module");
+	if (error->remedy[0] == '\0' && error->code == PAR_ENOTFOUND)
+		error_remedy(error, "check the path, or build the module");
+	else if (error->remedy[0] == '\0')
+		error_remedy(error, "name a .so whose tasks are defined with parloop/task.h");
+}
+
+int32_t par_module_open(par_module **module, const char *path, par_error *error)
+{
+	int32_t status;
+
+	if (module == NULL) {
+		error_set(error, PAR_EINVAL, "cannot open a task module");
+		error_reason(error, "module is NULL");
+		return PAR_EINVAL;
+	}
+	*module = NULL;
+	status = open_path(module, path, error);
+	if (status < 0)
+		complete(error);
+	return status;
+}
+
+/* --- tasks ---------------------------------------------------------------------------------- */
+
+/* "count, echo, upper", as many as fit. */
+static void join_names(const struct names *tasks, char *buffer, size_t size)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < tasks->n; i++) {
+		size_t room = strlen(tasks->names[i]) + sizeof(", ...");
+
+		if (used + room + sizeof(", ...") > size) {
+			(void)snprintf(buffer + used, size - used, "%s...", i > 0 ? ", " : "");
+			return;
+		}
+		used += (size_t)snprintf(buffer + used, size - used, "%s%s", i > 0 ? ", " : "",
+		                         tasks->names[i]);
+	}
+}
+
+static int32_t unknown_task(const par_module *module, const char *name, par_error *error)
+{
+	struct nearest nearest = {.word = name};
+	char shown[100], has[220];
+
+	error_escape(name, strlen(name), shown, sizeof(shown));
+	if (name[0] == '\0')
+		error_set(error, PAR_ENOTFOUND, "no task of the module is named");
+	else
+		error_set(error, PAR_ENOTFOUND, "there is no task \"%s\"", shown);
+	error_file(error, "%s", module->path);
+	join_names(&module->tasks, has, sizeof(has));
+	error_reason(error, "the module has: %s", has);
+	for (size_t i = 0; i < module->tasks.n; i++)
+		nearest_offer(&nearest, module->tasks.names[i]);
+	if (nearest.best != NULL && name[0] != '\0')
+		error_remedy(error, "did you mean \"%s\"?", nearest.best);
+	else
+		error_remedy(error, "name one of those");
+	return PAR_ENOTFOUND;
+}
+
+__attribute__((format(printf, 4, 5))) static int32_t
+refuse_task(const par_module *module, const char *name, par_error *error, const char *format, ...)
+{
+	char reason[sizeof(error->reason)];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(reason, sizeof(reason), format, args);
+	va_end(args);
+	error_set(error, PAR_EINVAL, "task \"%.100s\" cannot be used", name);
+	error_file(error, "%s", module->path);
+	error_reason(error, "%s", reason);
+	error_remedy(error, "build the module anew with this parloop's headers");
+	return PAR_EINVAL;
+}
+
+/* Is what the module says about its task something that we can call?  Each field is looked
+ * at only if those before it say that it is there. */
+static int32_t check_task(const par_module *module, const char *name, const par_task *task,
+                          par_error *error)
+{
+	if (task->size < sizeof(*task))
+		return refuse_task(module, name, error, "its description says %u bytes, not %zu",
+		                   (unsigned)task->size, sizeof(*task));
+	if (task->abi != PAR_TASK_ABI)
+		return refuse_task(module, name, error, "made for task ABI %u, this parloop has %d",
+		                   (unsigned)task->abi, PAR_TASK_ABI);
+	if (task->name == NULL || strcmp(task->name, name) != 0)
+		return refuse_task(module, name, error, "its description is that of \"%.100s\"",
+		                   task->name != NULL ? task->name : "");
+	if (task->kind != PAR_TASK_TYPED && task->kind != PAR_TASK_BYTES)
+		return refuse_task(module, name, error, "of kind %d, known are %d and %d",
+		                   (int)task->kind, PAR_TASK_TYPED, PAR_TASK_BYTES);
+	if (task->kind == PAR_TASK_BYTES && task->bytes == NULL)
+		return refuse_task(module, name, error, "a bytes task without a function");
+	if (task->kind == PAR_TASK_TYPED && task->range == NULL)
+		return refuse_task(module, name, error, "a typed task without a function");
+	if (task->kind == PAR_TASK_TYPED && (task->in_size == 0 || task->out_size == 0))
+		return refuse_task(module, name, error, "it maps %u bytes to %u, at least 1 each",
+		                   (unsigned)task->in_size, (unsigned)task->out_size);
+	return PAR_OK;
+}
+
+/* The symbol's own size: what lies behind a shorter one is not the description's. */
+static size_t symbol_size(const void *address)
+{
+	Elf64_Sym *symbol = NULL;
+	Dl_info info;
+
+	if (dladdr1(address, &info, (void **)&symbol, RTLD_DL_SYMENT) == 0 || symbol == NULL)
+		return 0;
+	return symbol->st_size;
+}
+
+static int is_listed(const par_module *module, const char *name)
+{
+	return bsearch(&name, module->tasks.names, module->tasks.n, sizeof(name), compare_names) !=
+	       NULL;
+}
+
+int32_t par_module_task(par_module *module, const char *name, const par_task **task,
+                        par_error *error)
+{
+	char symbol[NAME_MAX + sizeof(TASK_SYMBOL)];
+	const par_task *found;
+	int32_t status;
+
+	if (module == NULL || name == NULL || task == NULL) {
+		error_set(error, PAR_EINVAL, "cannot find a task");
+		error_reason(error, "module, name or task is NULL");
+		return PAR_EINVAL;
+	}
+	*task = NULL;
+	if (strlen(name) > NAME_MAX || !is_listed(module, name))
+		return unknown_task(module, name, error);
+	(void)snprintf(symbol, sizeof(symbol), TASK_SYMBOL "%s", name);
+	found = dlsym(module->handle, symbol);
+	if (found == NULL)
+		return refuse_task(module, name, error, "the loader does not find its symbol");
+	if (symbol_size(found) < sizeof(*found))
+		return refuse_task(module, name, error, "its description has %zu bytes, not %zu",
+		                   symbol_size(found), sizeof(*found));
+	status = check_task(module, name, found, error);
+	if (status == PAR_OK)
+		*task = found;
+	return status;
+}
