@@ -13,11 +13,9 @@ expect() {
 	sentence=$1
 	shift
 	checks=$((checks + 1))
-	if "$@" >"$work/.out" 2>&1; then
-		return 0
-	fi
+	"$@" >"$work/.out" 2>&1 && return 0
 	failures=$((failures + 1))
-	echo "F: $sentence: status $? of: $*"
+	echo "F: $sentence: not so, says $*"
 	sed 's/^/   /' "$work/.out"
 	return 1
 }

@@ -1,0 +1,80 @@
+# Who may include whom.  The core's modules stand in layers, and each sees only what is
+# below it; a plugin sees <parloop/backend.h>; the command sees what anybody sees.
+. tests/shell.sh
+
+# From the bottom up.  Among the words and the ground a module may include those that stand
+# before it in its line; the stages do not see each other.
+cat >"$work/layers" <<'END'
+words  error log cpu options batch task batcher
+ground paths conf note loader context completion wire
+stages registry dispatcher results loop
+ring   parallel
+END
+
+# Prints every include that goes up or sideways.
+layers_hold() { # layers_hold FILE ...
+	awk '
+	FNR == NR {
+		kind[FNR] = $1
+		for (i = 2; i <= NF; i++) {
+			layer[$i] = FNR
+			place[$i] = i
+		}
+		next
+	}
+	FNR == 1 {
+		me = FILENAME
+		gsub(/^.*\/|\.[ch]$/, "", me)
+		if (!(me in layer)) {
+			print FILENAME ": give it a layer in tests/test_layers.sh"
+			bad = 1
+		}
+	}
+	/^#[ \t]*include[ \t]*"/ {
+		split($0, part, "\"")
+		other = part[2]
+		sub(/\.h$/, "", other)
+		if (other == me)
+			next
+		if (!(other in layer) || layer[other] > layer[me] || (layer[other] == layer[me] &&
+		    (kind[layer[me]] == "stages" || place[other] > place[me]))) {
+			print FILENAME " includes " part[2]
+			bad = 1
+		}
+	}
+	END { exit bad }' "$work/layers" "$@"
+}
+
+refused() { # refused COMMAND ...
+	! "$@"
+}
+
+# Prints includes other than those: REGEX is what follows the word include.
+includes_only() { # includes_only REGEX FILE ...
+	only=$1
+	shift
+	grep -HnE '^#[[:space:]]*include' "$@" >"$work/includes"
+	! grep -vE "include[[:space:]]*($only)" "$work/includes"
+}
+
+expect "no module of the core includes one above or beside it" layers_hold core/*.c core/*.h
+for wrong in results:dispatcher error:loop loop:parallel log:batcher conf:nothing unheard-of:error; do
+	printf '#include "%s.h"\n' "${wrong#*:}" >"$work/${wrong%:*}.c"
+	expect "${wrong%:*} including ${wrong#*:} would be seen" refused layers_hold "$work/${wrong%:*}.c"
+done
+
+clean=$(ls core/dispatcher.[ch] core/batcher.[ch] core/results.[ch])
+expect "dispatcher, batcher and results touch no clock, descriptor, thread or loop" \
+	refused grep -nE 'include *<(uv|time|sys/time|unistd|poll|pthread|threads)\.h>' $clean
+
+system='<[a-z_]+(/[a-z_]+)?\.h>'
+expect "the command includes what anybody can" \
+	includes_only "<parloop/(error|task|parloop|worker)\.h>|$system|\"[a-z_]+\.h\"" core/cli/*.[ch]
+if grep -nE 'include *<parloop/' plugins/*.c | grep -vE '<parloop/(backend|error)\.h>'; then
+	found=true
+else
+	found=false
+fi
+expect "plugins include nothing of ours but <parloop/backend.h>" refused $found
+expect "and otherwise only what the system has" includes_only "$system" plugins/*.c
+summary
