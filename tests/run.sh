@@ -52,4 +52,4 @@ for program; do
 	skipped=$((skipped + skips))
 done
 echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" = 0 ]
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
