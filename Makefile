@@ -105,7 +105,7 @@ $(O)/tests/%: tests/%.c $(O)/libparloop.a $(O)/flags
 # --- to go -----------------------------------------------------------------------------------
 # What is missing is installed before anything is compiled, so these make again.
 
-run: .ci/deps
+run:
 	$(Q).ci/deps build
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)O=$(O) sh tests/run-headers.sh
@@ -119,13 +119,13 @@ export CK_DEFAULT_TIMEOUT ?= $(if $(SAN),120,30)
 run-tests = O=$(O) PLUGINS=$(PLUGINS) SAN='$(SAN)' CC='$(CC)' SANFLAGS='$(SANFLAGS)' LIMIT=$(LIMIT) \
             sh tests/run.sh
 
-test: .ci/deps
+test:
 	$(Q).ci/deps test
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)$(run-tests) $(TESTS) $(wildcard tests/test_*.sh)
 
 valgrind: LIMIT := 900
-valgrind: .ci/deps
+valgrind:
 	$(Q).ci/deps test valgrind
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)CK_FORK=no WRAP='valgrind -q --error-exitcode=99 --leak-check=full \
