@@ -1,0 +1,13 @@
+/* The factory is chosen at load, and nothing is chosen: dlsym finds NULL, without error. */
+#define parloop_backend_v1 declared_backend_v1
+#include "stub.h"
+#undef parloop_backend_v1
+
+PAR_PLUGIN(PAR_BACKEND("bad", "its factory is an indirect function"))
+
+__attribute__((no_sanitize("address", "undefined", "thread"), used)) static void *choose(void)
+{
+	return NULL;
+}
+
+__attribute__((visibility("default"), ifunc("choose"))) void *parloop_backend_v1(void);
