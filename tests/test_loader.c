@@ -150,8 +150,8 @@ END_TEST
 START_TEST(a_factory_gets_log_and_nothing_else)
 {
 	static const char *const refused[] = {"run", "done", "stopping", "post", "ready",
-	                                      "capacity", "option_int", "option_text",
-	                                      "option_is_set"};
+	                                      "capacity", "cores", "option_int",
+	                                      "option_text", "option_is_set"};
 	char line[40];
 
 	ck_assert_int_eq(load(PLUGIN("nosy"), "nosy"), PAR_OK);

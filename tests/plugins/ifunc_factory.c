@@ -5,7 +5,10 @@
 
 PAR_PLUGIN(PAR_BACKEND("bad", "its factory is an indirect function"))
 
-__attribute__((no_sanitize("address", "undefined", "thread"), used)) static void *choose(void)
+typedef void *(*factory_fn)(void);
+
+/* Runs before any sanitizer is ready. */
+__attribute__((no_sanitize("address", "undefined", "thread"), used)) static factory_fn choose(void)
 {
 	return NULL;
 }

@@ -20,5 +20,5 @@ const par_backend_ops *parloop_backend_v1(const par_host *host, const char *name
 	host->done(host, 1, PAR_OK, NULL);
 	host->ready(host, PAR_OK, NULL);
 	host->capacity(host, 1, 1);
-	return host->stopping(host, 1) ? &stub_ops : NULL;
+	return host->cores(host) == 1 && host->stopping(host, 1) ? &stub_ops : NULL;
 }
