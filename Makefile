@@ -51,6 +51,9 @@ SONAME  := libparloop.so.0
 
 all: $(O)/libparloop.so $(O)/parloop $(PLUGIN) $(TASKS)
 
+# A source says what else it is linked with: /* link: -lz */
+link_flags = $(shell sed -n 's|^[ /]*[*] link: *\([^*]*\).*|\1|p' $(1))
+
 # Everything is rebuilt when the compiler or its flags change.
 FLAGS := $(CC) $(ALL) $(LDFLAGS)
 $(O)/flags: FORCE
@@ -89,17 +92,17 @@ $(PLUGINS)/%.so: plugins/%.c $(O)/flags
 
 $(O)/tasks/%.so: tests/tasks/%.c $(O)/flags
 	$(call say,TASKS,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
-	  $(LDFLAGS) $(shell sed -n 's/^.*link: *//p' $<) -o $@
+	  $(LDFLAGS) $(call link_flags,$<) -o $@
 
 # Plugins for the tests of the loader: most have something wrong with them.
 $(O)/tests/plugins/%.so: tests/plugins/%.c $(O)/flags
 	$(call say,PLUGIN,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
-	  $(LDFLAGS) $(shell sed -n 's/^.*link: *//p' $<) -o $@
+	  $(LDFLAGS) $(call link_flags,$<) -o $@
 
 # Unit tests see the core's insides, and are linked with its objects.
 $(O)/tests/%: tests/%.c $(O)/libparloop.a $(O)/flags
 	$(call say,TEST,$@)mkdir -p $(@D) && $(CC) $(ALL) -Icore -Itests $(HERE) -MMD -MP -MF $@.d $< \
-	  $(O)/libparloop.a $(LDFLAGS) $(shell sed -n 's/^.*link: *//p' $<) \
+	  $(O)/libparloop.a $(LDFLAGS) $(call link_flags,$<) \
 	  $(shell pkg-config --libs check) $(CORE_LIBS) -o $@
 
 # --- to go -----------------------------------------------------------------------------------

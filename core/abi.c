@@ -118,7 +118,7 @@ AT(par_nested, myself, 12);
 AT(par_nested, name, 16);
 AT(par_nested, options, 24);
 
-SIZE(par_host, 104);
+SIZE(par_host, 112);
 AT(par_host, size, 0);
 AT(par_host, abi, 4);
 AT(par_host, version, 8);
@@ -129,10 +129,11 @@ AT(par_host, stopping, 40);
 AT(par_host, post, 48);
 AT(par_host, ready, 56);
 AT(par_host, capacity, 64);
-AT(par_host, option_int, 72);
-AT(par_host, option_text, 80);
-AT(par_host, option_is_set, 88);
-AT(par_host, extension, 96);
+AT(par_host, cores, 72);
+AT(par_host, option_int, 80);
+AT(par_host, option_text, 88);
+AT(par_host, option_is_set, 96);
+AT(par_host, extension, 104);
 
 SIZE(par_backend_ops, 160);
 AT(par_backend_ops, size, 0);
