@@ -179,7 +179,7 @@ uninstall:
 	  test ! -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
 
 clean:
-	rm -rf build plugins/*.so
+	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c))
 
 FORCE:
 .PHONY: all run test valgrind bench install uninstall clean tests-build FORCE

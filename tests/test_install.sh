@@ -102,7 +102,8 @@ int main(int argc, char **argv)
 
 	for (int i = 0; i < 100; i++)
 		values[i] = i;
-	if (par_open(&pool, PAR_SETTINGS(.backend = argc > 1 ? argv[1] : NULL), &error) < 0 ||
+	if (par_open(&pool, PAR_SETTINGS(.backend = argc > 1 ? argv[1] : NULL, .n_jobs = PAR_SET(2)),
+	             &error) < 0 ||
 	    par_map(pool, &par_task_twice, values, values, 100, NULL, &error) < 0) {
 		puts(par_error_text(&error, 1, text, sizeof(text)));
 		return 1;
@@ -132,7 +133,7 @@ runs_on() { # runs_on NAME ARG ...: with the installed plugins.conf, plugin and 
 	name=$1
 	shift
 	printf '%s\n' "$prefix/etc/parloop/plugins.conf" "$name" "$plugindir/$name.so" 9900 >expected
-	./program "$@" | same expected -
+	timeout 20 ./program "$@" | same expected -
 }
 
 expect "the program runs on the stranger's plugin" runs_on stranger stranger
