@@ -1,8 +1,9 @@
-# make          build libparloop, the command and the plugins
-# make run      install what is missing, build, and run a real job
-# make test     install what is missing, build, and run every test
-# make bench    measure ours beside its peers
-# make install  PREFIX=/usr/local  DESTDIR=
+# make            build libparloop, the command, the plugins and the task modules
+# make run        install what is missing, build, and run a real job
+# make test       install what is missing, build, and run every test
+# make valgrind   the core's unit tests, under valgrind
+# make bench      measure ours beside its peers
+# make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again
 #
 # V=1 shows the commands.  SAN=address,undefined or SAN=thread builds with those
 # sanitizers, in a folder of its own.  CC, CFLAGS and LDFLAGS are yours.
@@ -19,12 +20,14 @@ CFLAGS ?= -O2 -g
 comma  := ,
 
 ifdef SAN
-O       := build/san-$(subst $(comma),-,$(SAN))
-PLUGINS := $(O)/plugins
+O        := build/san-$(subst $(comma),-,$(SAN))
+PLUGINS  := $(O)/plugins
 SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
+LIMIT    ?= 900
 else
-O       := build
-PLUGINS := plugins
+O        := build
+PLUGINS  := plugins
+LIMIT    ?= 300
 endif
 
 Q := $(if $(V),,@)
@@ -33,18 +36,23 @@ say = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)';)
 WARN      := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
              -Wpointer-arith -Wno-missing-field-initializers
 ALL       := -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden -Iinclude $(WARN) $(SANFLAGS) $(CFLAGS)
-CORE_LIBS := -luv -linih -ldl -lpthread -lm
+CORE_LIBS := -Wl,--as-needed -luv -linih -ldl -lpthread -lm
+HERE      := -DPAR_CHECKOUT='"$(CURDIR)"' -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"' \
+             -DPAR_BUILD='"$(CURDIR)/$(O)"'
 
 CORE    := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/*.c))
 CLI     := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/cli/*.c))
 PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c))
 TASKS   := $(patsubst tests/tasks/%.c,$(O)/tasks/%.so,$(wildcard tests/tasks/*.c))
-TESTS   := $(patsubst tests/test_%.c,$(O)/tests/test_%,$(wildcard tests/test_*.c)) \
-           $(patsubst %,$(O)/tests/%,$(basename $(notdir $(wildcard tests/conformance.c tests/simulation.c))))
+UNIT    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/test_*.c))
+TESTS   := $(UNIT) $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/conformance.c tests/simulation.c))
 BAD     := $(patsubst tests/plugins/%.c,$(O)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
 SONAME  := libparloop.so.0
 
 all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(PLUGIN) $(TASKS)
+
+# A source says what else it is linked with: /* link: -lz */
+link_flags = $(shell sed -n 's|^[ /]*[*] link: *\([^*]*\).*|\1|p' $(1))
 
 # Everything is rebuilt when the compiler or its flags change.
 FLAGS := $(CC) $(ALL) $(LDFLAGS)
@@ -52,12 +60,21 @@ $(O)/flags: FORCE
 	@mkdir -p $(@D); echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
 $(O)/core/%.o: core/%.c $(O)/flags
-	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -Icore -DPAR_CHECKOUT='"$(CURDIR)"' \
-	  -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"' -MMD -MP -c $< -o $@
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -Icore $(PATHS) -MMD -MP -c $< -o $@
+
+# Only one module knows where this checkout lies; `make install` builds it anew.
+PATHS :=
+$(O)/core/paths.o: PATHS := $(HERE)
+
+# The command sees what everybody sees.
+$(O)/core/cli/%.o: core/cli/%.c $(O)/flags
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -MMD -MP -c $< -o $@
+
+LINK_CORE = $(CC) $(ALL) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=core/parloop.map \
+            -Wl,-z,defs $(LDFLAGS) $(filter %.o,$^) $(CORE_LIBS) -o $@
 
 $(O)/$(SONAME): $(CORE) core/parloop.map
-	$(call say,LD,$@)$(CC) $(ALL) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=core/parloop.map \
-	  -Wl,-z,defs $(LDFLAGS) $(CORE) $(CORE_LIBS) -o $@
+	$(call say,LD,$@)$(LINK_CORE)
 
 $(O)/libparloop.so: $(O)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $@
@@ -75,27 +92,97 @@ $(PLUGINS)/%.so: plugins/%.c $(O)/flags
 
 $(O)/tasks/%.so: tests/tasks/%.c $(O)/flags
 	$(call say,TASKS,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
-	  $(LDFLAGS) $(shell sed -n 's/^.*link: *//p' $<) -o $@
+	  $(LDFLAGS) $(call link_flags,$<) -o $@
 
 # Plugins for the tests of the loader: most have something wrong with them.
 $(O)/tests/plugins/%.so: tests/plugins/%.c $(O)/flags
 	$(call say,PLUGIN,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
-	  $(LDFLAGS) $(shell sed -n 's/^.*link: *//p' $<) -o $@
+	  $(LDFLAGS) $(call link_flags,$<) -o $@
 
 # Unit tests see the core's insides, and are linked with its objects.
 $(O)/tests/%: tests/%.c $(O)/libparloop.a $(O)/flags
-	$(call say,TEST,$@)mkdir -p $(@D) && $(CC) $(ALL) -Icore -Itests -DPAR_CHECKOUT='"$(CURDIR)"' \
-	  -DPAR_BUILD='"$(CURDIR)/$(O)"' -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"' -MMD -MP -MF $@.d $< \
-	  $(O)/libparloop.a $(LDFLAGS) $(shell sed -n 's/^.*link: *//p' $<) \
+	$(call say,TEST,$@)mkdir -p $(@D) && $(CC) $(ALL) -Icore -Itests $(HERE) -MMD -MP -MF $@.d $< \
+	  $(O)/libparloop.a $(LDFLAGS) $(call link_flags,$<) \
 	  $(shell pkg-config --libs check) $(CORE_LIBS) -o $@
+
+# --- to go -----------------------------------------------------------------------------------
+# What is missing is installed before anything is compiled, so these make again.
+
+run:
+	$(Q).ci/deps build
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)O=$(O) sh tests/run-headers.sh
 
 tests-build: all $(TESTS) $(BAD)
 
+export ASAN_OPTIONS  ?= detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
+export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS  ?= halt_on_error=1:second_deadlock_stack=1
+export CK_DEFAULT_TIMEOUT ?= $(if $(SAN),120,30)
+run-tests = O=$(O) PLUGINS=$(PLUGINS) SAN='$(SAN)' CC='$(CC)' SANFLAGS='$(SANFLAGS)' LIMIT=$(LIMIT) \
+            sh tests/run.sh
+
+test:
+	$(Q).ci/deps test
+	$(Q)$(MAKE) --no-print-directory tests-build
+	$(Q)$(run-tests) $(TESTS) $(wildcard tests/test_*.sh)
+
+valgrind: LIMIT := 900
+valgrind:
+	$(Q).ci/deps test valgrind
+	$(Q)$(MAKE) --no-print-directory tests-build
+	$(Q)CK_FORK=no WRAP='valgrind -q --error-exitcode=99 --leak-check=full \
+	  --errors-for-leak-kinds=definite --child-silent-after-fork=yes' $(run-tests) $(UNIT)
+
+# --- to stay ---------------------------------------------------------------------------------
+
+I  := $(O)/installed
+VERSION = $(shell sed -n 's/.*PAR_VERSION_STRING "\(.*\)"/\1/p' include/parloop/parloop.h)
+
+$(I)/places: FORCE
+	@mkdir -p $(@D); echo '$(PREFIX) $(LIBDIR) $(INCLUDEDIR) $(SYSCONFDIR) $(PLUGINDIR)' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(I)/paths.o: core/paths.c $(I)/places $(O)/flags
+	$(Q)$(CC) $(ALL) -Icore -DPAR_SYSCONFDIR='"$(SYSCONFDIR)"' -DPAR_PLUGINDIR='"$(PLUGINDIR)"' \
+	  -MMD -MP -c $< -o $@
+
+$(I)/$(SONAME): $(filter-out $(O)/core/paths.o,$(CORE)) $(I)/paths.o core/parloop.map
+	$(call say,LD,$@)$(LINK_CORE)
+
+$(I)/parloop: $(CLI) $(I)/$(SONAME)
+	$(call say,LD,$@)$(CC) $(ALL) $^ $(if $(filter /usr,$(PREFIX)),,-Wl$(comma)-rpath$(comma)$(LIBDIR)) \
+	  $(LDFLAGS) -o $@
+
+$(I)/parloop.pc: core/parloop.pc.in $(I)/places include/parloop/parloop.h
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	  -e 's|@PLUGINDIR@|$(PLUGINDIR)|; s|@VERSION@|$(VERSION)|' $< > $@
+
+D := $(DESTDIR)
+install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop.pc $(PLUGIN)
+	$(Q)install -d $D$(BINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/parloop $D$(PLUGINDIR) $D$(SYSCONFDIR)/parloop
+	$(Q)install $(I)/parloop $D$(BINDIR)
+	$(Q)install -m 644 $(I)/$(SONAME) $D$(LIBDIR)
+	$(Q)ln -sf $(SONAME) $D$(LIBDIR)/libparloop.so
+	$(Q)install -m 644 $(I)/parloop.pc $D$(LIBDIR)/pkgconfig
+	$(Q)install -m 644 include/parloop/*.h $D$(INCLUDEDIR)/parloop
+	$(Q)install -m 644 $(PLUGIN) $D$(PLUGINDIR)
+	$(Q)test -e $D$(SYSCONFDIR)/parloop/plugins.conf || install -m 644 plugins.conf $D$(SYSCONFDIR)/parloop
+
+# A plugins.conf that somebody changed stays, and so do plugins that are not ours.
+uninstall:
+	$(Q)rm -f $D$(BINDIR)/parloop $D$(LIBDIR)/$(SONAME) $D$(LIBDIR)/libparloop.so $D$(LIBDIR)/pkgconfig/parloop.pc \
+	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
+	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)))
+	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
+	$(Q)for d in $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop; do \
+	  test ! -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
+
 clean:
-	rm -rf build plugins/*.so
+	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c))
 
 FORCE:
-.PHONY: all run test bench install uninstall clean tests-build FORCE
+.PHONY: all run test valgrind bench install uninstall clean tests-build FORCE
 .SECONDARY:
 
--include $(CORE:.o=.d) $(CLI:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/tasks/*.d $(O)/tests/*.d)
+-include $(CORE:.o=.d) $(CLI:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/plugins/*.d $(I)/*.d)

@@ -103,6 +103,13 @@ static void host_capacity(const par_host *host, int32_t workers, int32_t batches
 	refuse_service("capacity");
 }
 
+static int32_t host_cores(const par_host *host)
+{
+	(void)host;
+	refuse_service("cores");
+	return 1;
+}
+
 static int64_t host_option_int(const par_options *options, const char *key)
 {
 	(void)options, (void)key;
@@ -141,6 +148,7 @@ static const par_host factory_host = {
 	.post = host_post,
 	.ready = host_ready,
 	.capacity = host_capacity,
+	.cores = host_cores,
 	.option_int = host_option_int,
 	.option_text = host_option_text,
 	.option_is_set = host_option_is_set,

@@ -1,0 +1,55 @@
+#!/bin/sh
+# run.sh PROGRAM ... - run test programs one after the other, and count.
+#
+# Each ends with check's line "NN%: Checks: A, Failures: B, Errors: C"; a shell test
+# prints the same.  A line that begins with SKIP is one of those checks that had
+# nothing to test here.  What a program prints is shown if something failed in it.
+#
+#   LIMIT  seconds that a program may take (300)
+#   WRAP   a command to run the C programs under, as valgrind
+set -u
+limit=${LIMIT:-300}
+passed=0 failed=0 skipped=0
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+
+for program; do
+	case $program in
+	*.sh) set -- sh "$program" ;;
+	*) set -- ${WRAP:-} "$program" ;;
+	esac
+	timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
+	status=$?
+	counts=$(awk '
+		/^[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+$/ {
+			checks += $3; bad += $5 + $7; lines++
+		}
+		/^SKIP/ { skips++ }
+		END { print checks + 0, bad + 0, skips + 0, lines + 0 }' "$log")
+	set -- $counts
+	checks=$1 bad=$2 skips=$3 lines=$4
+	why=
+	if [ "$status" = 124 ] || [ "$status" = 137 ]; then
+		why="not done after $limit s"
+	elif [ "$lines" = 0 ]; then
+		why="ended with status $status before it could count"
+	elif [ "$status" != 0 ] && [ "$bad" = 0 ]; then
+		why="all checks passed, but it ended with status $status"
+	elif [ "$status" = 0 ] && [ "$bad" != 0 ]; then
+		why="checks failed, but it ended with status 0"
+	fi
+	name=$(basename "$program")
+	if [ -n "$why" ]; then
+		[ "$bad" != 0 ] || bad=1 checks=$((checks + 1))
+	fi
+	if [ "$bad" != 0 ]; then
+		sed 's/^/    | /' "$log" | tail -n 200
+	fi
+	printf '%-22s %s\n' "$name" \
+		"$((checks - bad - skips)) passed, $bad failed, $skips skipped${why:+ ($why)}"
+	passed=$((passed + checks - bad - skips))
+	failed=$((failed + bad))
+	skipped=$((skipped + skips))
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,86 @@
+# .ci/deps: looks before it installs, and says what to type where it may not.
+# It is shown machines made up of small commands in a folder.
+. tests/shell.sh
+
+tool() { # tool NAME LINE ...: a command of the made-up machine
+	name=$1
+	shift
+	printf '%s\n' '#!/bin/sh' "$@" >"$work/bin/$name"
+	chmod +x "$work/bin/$name"
+}
+
+machine() { # machine USER-ID LACKS: one where everything else is installed
+	rm -rf "$work/bin" && mkdir "$work/bin"
+	for there in sort tr mktemp rm cat env sh; do
+		ln -s "$(command -v $there)" "$work/bin/$there"
+	done
+	for there in cc g++ strace readelf valgrind; do
+		tool "$there" true
+	done
+	tool id "echo $1"
+	tool pkg-config "[ \"\$2\" != $2 ]"
+	tool apt-get "echo apt-get \"\$@\" >>$work/asked"
+	: >"$work/asked"
+}
+
+deps() { # deps STATUS SET ...: its words are in $work/said
+	want=$1
+	shift
+	PATH="$work/bin" CC=cc .ci/deps "$@" >"$work/said" 2>&1 </dev/null
+	got=$?
+	cat "$work/said" "$work/asked"
+	[ "$got" -eq "$want" ]
+}
+
+said() {
+	grep -F -- "$1" "$work/said"
+}
+
+asked() { # asked LINE ...: what apt-get was asked, in order
+	if [ $# -gt 0 ]; then printf '%s\n' "$@"; fi | same - "$work/asked"
+}
+
+install='apt-get -q -y install --no-install-recommends'
+
+machine 0 nothing
+expect "where nothing is missing it succeeds" deps 0 build test valgrind bench
+expect "without a word" test ! -s "$work/said"
+expect "and without asking apt-get" asked
+
+machine 0 libuv
+expect "root installs what is missing" deps 0 build
+expect "and nothing else" asked "$install libuv1-dev"
+
+machine 0 check
+tool apt-get "echo apt-get \"\$@\" >>$work/asked" \
+	"case \$* in *update*) : >$work/listed ;; *) [ -e $work/listed ] ;; esac"
+expect "lists of packages are fetched if those here do not do" deps 0 test
+expect "once" asked "$install check" 'apt-get -q -y update' "$install check"
+
+machine 0 check
+tool apt-get 'echo "E: no network"; exit 100'
+expect "a failure of apt-get is one of ours" deps 1 test
+expect "and its words are shown" said 'E: no network'
+
+machine 1000 inih
+tool sudo 'case $* in "-n true") ;; *) echo as root: >>'"$work/asked"'; "$@" ;; esac'
+expect "others install with sudo" deps 0 build
+expect "as root" asked 'as root:' "$install libinih-dev"
+
+machine 1000 zlib
+expect "without sudo it stops" deps 1 build
+expect "and names the command to type" \
+	said "su -c 'apt-get update && apt-get install -y zlib1g-dev'"
+expect "having installed nothing" asked
+
+machine 1000 libuv
+tool sudo 'exit 1'
+expect "where sudo would ask and nobody can answer it stops" deps 1 build
+expect "and names the command with sudo" \
+	said "sudo sh -c 'apt-get update && apt-get install -y libuv1-dev'"
+
+machine 0 libuv
+rm "$work/bin/apt-get" "$work/bin/pkg-config"
+expect "without apt-get it stops" deps 1 build
+expect "and names what is missing" said 'libinih-dev libuv1-dev pkg-config zlib1g-dev'
+summary

@@ -1,0 +1,168 @@
+# make install, and what a stranger does with it: a program and a plugin of their own,
+# built with pkg-config from what was installed, away from this checkout.
+. tests/shell.sh
+
+if [ -n "$SAN" ]; then
+	skip "an installed parloop serves a program and a plugin of its own" \
+		"the pass without sanitizers installs"
+	summary
+fi
+
+here=$PWD
+prefix=$work/usr
+installing() {
+	make --no-print-directory CC="$CC" PREFIX="$prefix" "$@"
+}
+
+expect "make install succeeds" installing install
+expect "the checkout's own library stays as it was" test "$O/libparloop.so.0" -ot "$prefix/lib/libparloop.so.0"
+
+cat >"$work/plugin.c" <<'END'
+#include <parloop/backend.h>
+
+#include <stdlib.h>
+
+PAR_PLUGIN(
+	PAR_VERSION("1.0")
+	PAR_BACKEND("stranger", "somebody else's")
+	PAR_CAPABILITIES("shares_memory runs_inline"))
+
+struct par_backend {
+	const par_host *host;
+};
+
+static int32_t create(const par_host *host, const par_options *options, int32_t level,
+                      int32_t inner_max_num_threads, par_backend **backend, par_error *error)
+{
+	(void)options;
+	(void)level;
+	(void)inner_max_num_threads;
+	*backend = malloc(sizeof(**backend));
+	if (*backend == NULL)
+		return par_fail(error, PAR_ENOMEM, "no memory");
+	(*backend)->host = host;
+	return PAR_OK;
+}
+
+static void destroy(par_backend *backend)
+{
+	free(backend);
+}
+
+static int32_t effective_n_jobs(par_backend *backend, int32_t n_jobs)
+{
+	(void)backend;
+	(void)n_jobs;
+	return 1;
+}
+
+static int32_t submit(par_backend *backend, par_batch batch, void **future, par_error *error)
+{
+	(void)future;
+	(void)error;
+	backend->host->done(backend->host, batch, backend->host->run(backend->host, batch), NULL);
+	return PAR_OK;
+}
+
+static const par_backend_ops ops = {
+	.size = sizeof(ops),
+	.abi = PAR_ABI,
+	.create = create,
+	.destroy = destroy,
+	.effective_n_jobs = effective_n_jobs,
+	.submit = submit,
+};
+
+const par_backend_ops *parloop_backend_v1(const par_host *host, const char *name)
+{
+	(void)host;
+	(void)name;
+	return &ops;
+}
+END
+
+# Prints where the configuration and the backend came from, and a sum.
+cat >"$work/program.c" <<'END'
+#include <parloop/parloop.h>
+
+static int twice(const int *in, int *out)
+{
+	*out = 2 * *in;
+	return 0;
+}
+PAR_TASK(twice, int, int)
+
+int main(int argc, char **argv)
+{
+	par_error error = PAR_ERROR_INIT;
+	par_parallel *pool;
+	int values[100];
+	long sum = 0;
+	char text[1200];
+
+	for (int i = 0; i < 100; i++)
+		values[i] = i;
+	if (par_open(&pool, PAR_SETTINGS(.backend = argc > 1 ? argv[1] : NULL, .n_jobs = PAR_SET(2)),
+	             &error) < 0 ||
+	    par_map(pool, &par_task_twice, values, values, 100, NULL, &error) < 0) {
+		puts(par_error_text(&error, 1, text, sizeof(text)));
+		return 1;
+	}
+	for (int i = 0; i < 100; i++)
+		sum += values[i];
+	printf("%s\n%s\n%s\n%ld\n", par_config_file(), par_backend_name(pool), par_backend_file(pool), sum);
+	par_close(pool);
+	return 0;
+}
+END
+
+export PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LD_LIBRARY_PATH="$prefix/lib"
+unset PARLOOP_CONF XDG_CONFIG_HOME
+export HOME="$work"
+cd "$work" || exit 1
+
+expect "a program builds with pkg-config" \
+	sh -c "$CC -Wall -Wextra -Werror program.c \$(pkg-config --cflags --libs parloop) -o program"
+expect "a plugin builds with pkg-config, linked against nothing of ours" \
+	sh -c "$CC -Wall -Wextra -Werror plugin.c \$(pkg-config --variable=plugin_cflags parloop) \
+		\$(pkg-config --variable=plugin_libs parloop) -o stranger.so"
+plugindir=$(pkg-config --variable=plugindir parloop)
+expect "it is dropped into the folder that parloop.pc names" cp stranger.so "$plugindir"
+
+runs_on() { # runs_on NAME ARG ...: with the installed plugins.conf, plugin and library
+	name=$1
+	shift
+	printf '%s\n' "$prefix/etc/parloop/plugins.conf" "$name" "$plugindir/$name.so" 9900 >expected
+	timeout 20 ./program "$@" | same expected -
+}
+
+expect "the program runs on the stranger's plugin" runs_on stranger stranger
+expect "the program runs on threading if it names none" runs_on threading
+expect "the installed command lists the stranger's plugin by its file" \
+	sh -c "env -u LD_LIBRARY_PATH $prefix/bin/parloop backends | grep -F '$plugindir/stranger.so'"
+expect "nothing that was installed names the checkout" \
+	sh -c "! grep -rlF --exclude='*.so*' --exclude=parloop '$here' $prefix; \
+		! strings -a $prefix/lib/libparloop.so.0 | grep -F '$here/plugins'"
+expect "parloop.pc says the version of the header" \
+	sh -c "printf '#include <parloop/parloop.h>\nPAR_VERSION_STRING\n' | $CC -E -P \$(pkg-config --cflags parloop) - |
+		tail -n 1 | grep -Fx '\"'\$(pkg-config --modversion parloop)'\"'"
+
+cd "$here" || exit 1
+unset PKG_CONFIG_PATH LD_LIBRARY_PATH
+echo '# mine' >>"$prefix/etc/parloop/plugins.conf"
+expect "a second make install leaves a changed plugins.conf alone" \
+	sh -c "make --no-print-directory CC='$CC' PREFIX=$prefix install && tail -n 1 $prefix/etc/parloop/plugins.conf | grep -x '# mine'"
+expect "make uninstall succeeds" installing uninstall
+(cd "$prefix" && find . ! -type d | sort) >"$work/left"
+printf '%s\n' ./etc/parloop/plugins.conf ./lib/parloop/stranger.so >"$work/expected"
+expect "it leaves what is not ours, and nothing else" same "$work/expected" "$work/left"
+
+expect "make install with DESTDIR writes below it" \
+	make --no-print-directory CC="$CC" PREFIX=/usr DESTDIR="$work/root" install
+expect "with PREFIX=/usr the configuration is in /etc" test -f "$work/root/etc/parloop/plugins.conf"
+expect "parloop.pc does not know DESTDIR" sh -c "! grep -F '$work' $work/root/usr/lib/pkgconfig/parloop.pc"
+expect "make uninstall with DESTDIR succeeds" \
+	make --no-print-directory PREFIX=/usr DESTDIR="$work/root" uninstall
+expect "and leaves nothing" sh -c "! find $work/root ! -type d | grep ."
+expect "no folder of ours either" sh -c "! find $work/root -name parloop | grep ."
+summary

@@ -1,0 +1,43 @@
+# The runner of the tests: counts what they say, and believes none that did not finish.
+. tests/shell.sh
+
+says() { # says NAME STATUS LINE ...: a test program that prints lines and ends
+	script=$work/$1.sh
+	status=$2
+	shift 2
+	printf "echo '%s'\n" "$@" >"$script"
+	echo "exit $status" >>"$script"
+}
+
+counted() { # counted STATUS LAST-LINE NAME ...
+	want_status=$1
+	want=$2
+	shift 2
+	programs=
+	for name; do
+		programs="$programs $work/$name.sh"
+	done
+	LIMIT=2 sh tests/run.sh $programs >"$work/run"
+	status=$?
+	cat "$work/run"
+	[ "$status" -eq "$want_status" ] && [ "$(tail -n 1 "$work/run")" = "$want" ]
+}
+
+says good 0 '100%: Checks: 5, Failures: 0, Errors: 0'
+says more 0 '100%: Checks: 2, Failures: 0, Errors: 0' 'SKIP one: why' '100%: Checks: 1, Failures: 0, Errors: 0'
+says bad 1 '50%: Checks: 4, Failures: 1, Errors: 1'
+says liar 0 '50%: Checks: 2, Failures: 1, Errors: 0'
+says crash 139 'nothing yet'
+says leak 23 '100%: Checks: 3, Failures: 0, Errors: 0'
+printf 'echo "100%%: Checks: 3, Failures: 0, Errors: 0"\nexec tail -f /dev/null\n' >"$work/hangs.sh"
+
+expect "adds up, and takes skipped checks out of those that passed" \
+	counted 0 '7 passed, 0 failed, 1 skipped' good more
+expect "failures and errors count" counted 1 '7 passed, 2 failed, 0 skipped' good bad
+expect "a failure counts though the program ends with 0" counted 1 '1 passed, 1 failed, 0 skipped' liar
+expect "a crash counts as one failure" counted 1 '5 passed, 1 failed, 0 skipped' crash good
+expect "a bad status after the last check counts" counted 1 '3 passed, 1 failed, 0 skipped' leak
+expect "a program that hangs is ended and counts" counted 1 '3 passed, 1 failed, 0 skipped' hangs
+expect "an absent program counts" counted 1 '0 passed, 1 failed, 0 skipped' absent
+expect "no program at all is not a success" counted 1 '0 passed, 0 failed, 0 skipped'
+summary

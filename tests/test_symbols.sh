@@ -1,0 +1,54 @@
+# What leaves the built files, and what they need.  (libm is a part of libc.)
+. tests/shell.sh
+
+exports() {
+	nm -D --defined-only "$1" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }'
+}
+
+exports_only() { # exports_only REGEX FILE
+	exports "$2" | grep . >"$work/exports" && ! grep -vxE "$1" "$work/exports"
+}
+
+# Every function that the public headers declare can be linked against.
+exports_all_declared() {
+	cat include/parloop/parloop.h | tr '\n' ' ' | grep -oE 'PAR_API [^;(]*\(' |
+		grep -oE 'par_[a-z_]+ *\($' | tr -d ' (' | sort -u >"$work/declared"
+	exports "$O/libparloop.so" | sort >"$work/exports"
+	[ -s "$work/declared" ] && ! comm -23 "$work/declared" "$work/exports" | grep .
+}
+
+needs_only() { # needs_only REGEX FILE
+	readelf -d "$2" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' >"$work/needed"
+	! grep -vxE "$1" "$work/needed"
+}
+
+undefined_of_ours() {
+	nm -D --undefined-only "$1" | grep -E ' (par_|parloop_)'
+}
+
+refused() {
+	! "$@"
+}
+
+expect "only par_ names leave libparloop.so" exports_only 'par_[a-z0-9_]+' "$O/libparloop.so"
+expect "every function of parloop.h is in libparloop.so" exports_all_declared
+expect "its name for the loader is libparloop.so.0" \
+	sh -c "readelf -d $O/libparloop.so | grep -q 'SONAME.*\[libparloop.so.0\]'"
+if [ -z "$SAN" ]; then
+	expect "libparloop.so needs libuv, libinih and libc, and nothing else" \
+		needs_only 'libuv\.so\.1|libinih\.so\.1|lib[cm]\.so\.6|ld-linux.*' "$O/libparloop.so"
+	expect "the command needs libparloop and libc" \
+		needs_only 'libparloop\.so\.0|libc\.so\.6|ld-linux.*' "$O/parloop"
+else
+	skip "libparloop.so needs libuv, libinih and libc, and nothing else" "a sanitizer is linked in"
+	skip "the command needs libparloop and libc" "a sanitizer is linked in"
+fi
+for plugin in "$PLUGINS"/*.so; do
+	name=${plugin##*/}
+	expect "$name exports the factory alone" exports_only parloop_backend_v1 "$plugin"
+	expect "$name wants no symbol of ours" refused undefined_of_ours "$plugin"
+	expect "$name has a note" sh -c "readelf -p .note.parloop $plugin | grep -q '^ .*backend '"
+	expect "$name has no executable stack" \
+		sh -c "readelf -lW $plugin | grep GNU_STACK | grep -vq RWE"
+done
+summary
