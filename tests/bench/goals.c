@@ -88,15 +88,16 @@ goal_print(const struct table *table, const struct goal *goal)
 	const struct row *ours = table_find(table, goal->workload, goal->name);
 	const struct row *theirs = compared_with(table, goal);
 	int at_least = goal->measure == AHEAD || goal->measure == TWO_CORES;
-	double best, median;
+	double figure, best, median;
 
 	if (ours == NULL || (theirs == NULL && goal->measure != UNITS))
 		return;
 	best = reached(goal, row_min(ours), theirs ? row_min(theirs) : 0);
 	median = reached(goal, row_median(ours), theirs ? row_median(theirs) : 0);
-	printf("goal %-9s %s %g %s: reached %.3g (median %.3g)%s\n", goal->workload,
-	       at_least ? ">=" : "<=", goal->bar, goal->words, best, median,
-	       (at_least ? best < goal->bar : best > goal->bar) ? "  MISSED" : "");
+	figure = reached(goal, row_figure(ours), theirs ? row_figure(theirs) : 0);
+	printf("goal %-9s %s %g %s: reached %.3g (of minima %.3g, of medians %.3g)%s\n",
+	       goal->workload, at_least ? ">=" : "<=", goal->bar, goal->words, figure, best, median,
+	       (at_least ? figure < goal->bar : figure > goal->bar) ? "  MISSED" : "");
 }
 
 /* libuv is the measure for a start only where Go was not to be had. */

@@ -438,24 +438,31 @@ struct pingpong {
 	int (*wait)(struct pingpong *, int me); /* sleep until woken */
 	alignas(LINE) atomic_int flag[2];
 	int fd[2];
+	cpu_set_t cpu[2];
 	atomic_int closed;
 };
 
+/* Two of the CPUs that this process is allowed. */
 static int
-pin_to(int nth)
+choose_cpus(struct pingpong *pong)
 {
-	cpu_set_t all, one;
-	int cpu;
+	cpu_set_t all;
+	int cpu, n = 0;
 
 	if (sched_getaffinity(0, sizeof(all), &all) != 0)
 		return -1;
-	CPU_ZERO(&one);
-	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &all) && nth-- == 0) {
-			CPU_SET(cpu, &one);
-			return sched_setaffinity(0, sizeof(one), &one);
+	for (cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
+		if (CPU_ISSET(cpu, &all)) {
+			CPU_ZERO(&pong->cpu[n]);
+			CPU_SET(cpu, &pong->cpu[n++]);
 		}
-	return -1;
+	return n == 2 ? 0 : -1;
+}
+
+static int
+pin_thread(pthread_t thread, const cpu_set_t *cpu)
+{
+	return pthread_setaffinity_np(thread, sizeof(*cpu), cpu);
 }
 
 static int
@@ -494,8 +501,6 @@ answer(void *arg)
 {
 	struct pingpong *pong = arg;
 
-	if (pin_to(1) != 0)
-		return NULL;
 	while (pong->wait(pong, 1) == 0 && !atomic_load(&pong->closed))
 		if (pong->call(pong, 0) != 0)
 			return NULL;
@@ -516,10 +521,12 @@ trip_cell(struct sample *sample, struct pingpong *pong)
 	pthread_t thread;
 	int result;
 
-	if (sysconf(_SC_NPROCESSORS_ONLN) < 2 || pin_to(0) != 0)
+	if (choose_cpus(pong) != 0)
 		return sample_fail(sample, "needs two cores");
 	if (pthread_create(&thread, NULL, answer, pong) != 0)
 		return sample_fail(sample, "cannot start a thread");
+	if (pin_thread(thread, &pong->cpu[1]) != 0 || pin_thread(pthread_self(), &pong->cpu[0]) != 0)
+		return sample_fail(sample, "cannot pin a thread");
 	result = sample_trips(sample, trip_once, pong);
 	atomic_store(&pong->closed, 1);
 	pong->call(pong, 1);

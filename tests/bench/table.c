@@ -5,6 +5,7 @@
 #include "table.h"
 
 #define NOISE_SHOWN 0.05
+#define WIDE_SPREAD 1.3
 
 static int
 by_size(const void *a, const void *b)
@@ -38,6 +39,12 @@ row_median(const struct row *row)
 	return row->n % 2 ? row->values[half] : (row->values[half - 1] + row->values[half]) / 2;
 }
 
+double
+row_figure(const struct row *row)
+{
+	return row_median(row) > WIDE_SPREAD * row_min(row) ? row_median(row) : row_min(row);
+}
+
 static int
 is_of(const struct row *row, const char *workload)
 {
@@ -68,7 +75,7 @@ table_best(const struct table *table, const char *workload, enum kind kind, cons
 			continue;
 		if (but != NULL && strcmp(row->cell->name, but) == 0)
 			continue;
-		if (best == NULL || row_min(row) < row_min(best))
+		if (best == NULL || row_figure(row) < row_figure(best))
 			best = row;
 	}
 	return best;
@@ -97,10 +104,10 @@ print_figure(double value)
 static void
 print_ratio(const struct row *row, const struct row *to)
 {
-	if (to == NULL)
+	if (to == NULL || row_figure(to) <= 0)
 		printf(" %8s", "-");
 	else
-		printf(" %8.2f", row_min(row) / row_min(to));
+		printf(" %8.2f", row_figure(row) / row_figure(to));
 }
 
 static void
@@ -148,6 +155,16 @@ print_head(const struct workload *workload)
 	       "spread", "x peer", "x limit");
 }
 
+static int
+count_rows(const struct table *table, const struct workload *workload)
+{
+	int i, n = 0;
+
+	for (i = 0; i < table->n; i++)
+		n += table->rows[i].workload == workload;
+	return n;
+}
+
 void
 table_print(const struct table *table, const struct workload *workload)
 {
@@ -158,6 +175,8 @@ table_print(const struct table *table, const struct workload *workload)
 	};
 	int i;
 
+	if (count_rows(table, workload) == 0)
+		return;
 	print_head(workload);
 	for (i = 0; i < table->n; i++)
 		if (table->rows[i].workload == workload)

@@ -48,7 +48,11 @@ void table_add(struct row *row, const struct sample *sample);
 double row_min(const struct row *row);
 double row_median(const struct row *row);
 
-/* The row of that workload and name; the best by minimum of one kind, but for the one
+/* The one that is compared with others: the minimum, which others disturb least; the
+ * median where the rounds differ so much that the minimum is a stroke of luck. */
+double row_figure(const struct row *row);
+
+/* The row of that workload and name; the best of one kind, but for the one
  * named; the serial one.  NULL if there is none, or it has no figures. */
 const struct row *table_find(const struct table *table, const char *workload, const char *name);
 const struct row *table_best(const struct table *table, const char *workload, enum kind kind,
