@@ -74,7 +74,9 @@ static struct sample *shared_sample; /* written by the child */
 static void
 run_child(const struct row *row)
 {
-	/* Killed with the harness, and by the alarm if it hangs. */
+	/* Killed with the harness, and by the alarm if it hangs; what it has started is
+	 * of its group, and killed when it has ended. */
+	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(CELL_SECONDS);
 	_exit(row->cell->fn(&row->workload->load, shared_sample) == 0 ? 0 : 1);
@@ -115,6 +117,7 @@ measure_once(const struct row *row, struct sample *sample, double *others_s, dou
 	while (wait4(pid, &status, 0, &usage) < 0)
 		if (errno != EINTR)
 			return sample_fail(sample, "wait4: %s", strerror(errno));
+	kill(-pid, SIGKILL);
 	/* Beginning and end of a process are charged to nobody: W6 would count as noise. */
 	if (row->workload->shape != NONE)
 		*others_s = noise_end(&noise, &usage, cpus_s);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,9 +13,9 @@ enum { FEW = 2, MANY = 12 };
 
 /* All calls that strace counted, or -1. */
 static long
-count_in(const char *summary)
+count_in(int summary)
 {
-	FILE *file = fopen(summary, "r");
+	FILE *file = fdopen(summary, "r");
 	char line[256], name[64];
 	long calls, sum = 0;
 
@@ -29,16 +30,17 @@ count_in(const char *summary)
 
 /* In the child: this program again, for one cell, under strace. */
 static void
-trace(const char *summary, const char *cell, const char *tasks, int repeats)
+trace(int summary, const char *cell, const char *tasks, int repeats)
 {
-	char self[PATH_MAX + 1], count[16];
+	char self[PATH_MAX + 1], count[16], file[32];
 	ssize_t length = readlink("/proc/self/exe", self, PATH_MAX);
 
 	if (length < 0)
 		_exit(1);
 	self[length] = '\0';
+	snprintf(file, sizeof(file), "/proc/self/fd/%d", summary);
 	snprintf(count, sizeof(count), "%d", repeats);
-	execlp("strace", "strace", "-f", "-c", "-U", "calls,name", "-o", summary, self, "--cell",
+	execlp("strace", "strace", "-f", "-c", "-U", "calls,name", "-o", file, self, "--cell",
 	       cell, "--tasks", tasks, "--repeats", count, (char *)NULL);
 	_exit(errno == ENOENT ? 127 : 1);
 }
@@ -46,14 +48,11 @@ trace(const char *summary, const char *cell, const char *tasks, int repeats)
 static long
 count(struct sample *sample, const char *cell, const char *tasks, int repeats)
 {
-	char summary[] = "/tmp/parloop-bench-XXXXXX";
-	int fd = mkstemp(summary), status = 0;
-	long calls = -1;
+	int summary = memfd_create("strace", 0), status = 0;
 	pid_t pid;
 
-	if (fd < 0)
-		return sample_fail(sample, "%s: %s", summary, strerror(errno));
-	close(fd);
+	if (summary < 0)
+		return sample_fail(sample, "memfd_create: %s", strerror(errno));
 	pid = fork();
 	if (pid == 0)
 		trace(summary, cell, tasks, repeats);
@@ -65,9 +64,9 @@ count(struct sample *sample, const char *cell, const char *tasks, int repeats)
 		sample_fail(sample, "bench --cell '%s' under strace: status 0x%x", cell,
 		            (unsigned)status);
 	else
-		calls = count_in(summary);
-	unlink(summary);
-	return calls;
+		return count_in(summary);
+	close(summary);
+	return -1;
 }
 
 static int
