@@ -91,6 +91,10 @@ $(O)/tests/%: tests/%.c $(O)/libparloop.a $(O)/flags
 
 tests-build: all $(TESTS) $(BAD)
 
+# BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
+bench: all
+	$(Q)$(MAKE) --no-print-directory -C tests/bench
+
 clean:
 	rm -rf build plugins/*.so
 
