@@ -134,6 +134,12 @@ valgrind:
 	$(Q)CK_FORK=no WRAP='valgrind -q --error-exitcode=99 --leak-check=full \
 	  --errors-for-leak-kinds=definite --child-silent-after-fork=yes' $(run-tests) $(UNIT)
 
+# BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
+bench:
+	$(Q).ci/deps bench
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory -C tests/bench
+
 # --- to stay ---------------------------------------------------------------------------------
 
 I  := $(O)/installed

@@ -653,14 +653,6 @@ static int can_take(const par_parallel *parallel)
 	                           parallel->results.oldest, some_task_is_over(parallel));
 }
 
-/* Inline, nobody but the loop's thread runs what was taken. */
-static int can_send(const par_parallel *parallel)
-{
-	return instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
-	       dispatcher_batches(&parallel->call, parallel->instance.batches.n_out,
-	                          instance_holds(&parallel->instance)) > 0;
-}
-
 int turn_is_idle(void *arg)
 {
 	par_parallel *parallel = arg;
