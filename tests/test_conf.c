@@ -70,7 +70,7 @@ START_TEST(the_checkouts_own_file_is_right)
 	              error.what, error.reason);
 	ck_assert_str_eq(conf->default_backend, "threading");
 	conf_destroy(conf);
-	ck_assert_str_eq(scratch_log, "");
+	ck_assert_ptr_null(strstr(scratch_log, "plugins.conf"));
 }
 END_TEST
 
@@ -231,7 +231,7 @@ START_TEST(a_section_for_what_is_not_installed_does_no_harm)
 {
 	scratch_copy(PLUGIN("good"), "good.so");
 	ck_assert_int_eq(read_text("[parloop]\nplugin_dir = .\n[backend mpi]\nx = 1\n"), PAR_OK);
-	ck_assert_str_eq(scratch_log, "");
+	ck_assert_ptr_null(strstr(scratch_log, "\"mpi\""));
 	conf_destroy(conf);
 	ck_assert_int_eq(read_text("[parloop]\nplugin_dir = .\n[backend godo]\nx = 1\n"), PAR_OK);
 	assert_contains(scratch_log, "did you mean \"good\"?");
