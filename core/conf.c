@@ -634,23 +634,44 @@ static int32_t read_found(struct conf **conf, par_error *error)
 	if (status < 0)
 		return status;
 	status = conf_read(conf, path, error);
-	if (status < 0 && current.broken == NULL)
+	pthread_mutex_lock(&current.lock);
+	if (status < 0 && current.broken == NULL) {
 		current.broken = path;
-	else
-		free(path);
+		path = NULL;
+	}
+	pthread_mutex_unlock(&current.lock);
+	free(path);
 	return status;
 }
 
-/* A wrong file is read again by whoever asks next: it may have been mended. */
-const struct conf *conf_get(par_error *error)
+static const struct conf *get_current(void)
 {
 	const struct conf *conf;
 
 	pthread_mutex_lock(&current.lock);
-	if (current.conf == NULL)
-		(void)read_found(&current.conf, error);
 	conf = current.conf;
 	pthread_mutex_unlock(&current.lock);
+	return conf;
+}
+
+/* Read without the lock, since what is wrong is told to a function of the program's,
+ * which may ask us things; so two threads may read it, and the first to finish counts.
+ * A wrong file is read again by whoever asks next: it may have been mended. */
+const struct conf *conf_get(par_error *error)
+{
+	const struct conf *conf = get_current();
+	struct conf *mine;
+
+	if (conf != NULL || read_found(&mine, error) < 0)
+		return conf;
+	pthread_mutex_lock(&current.lock);
+	if (current.conf == NULL) {
+		current.conf = mine;
+		mine = NULL;
+	}
+	conf = current.conf;
+	pthread_mutex_unlock(&current.lock);
+	conf_destroy(mine);
 	return conf;
 }
 

@@ -87,6 +87,19 @@ static int32_t add_configured(struct listing *listing, par_error *error)
 	return PAR_OK;
 }
 
+/* What somebody asked for before need not be kept shut any longer. */
+static void look_at_loaded(struct item *item)
+{
+	const struct provider *provider = registry_loaded(item->name);
+
+	item->state = PAR_STATE_LAZY;
+	if (provider == NULL || note_read(&item->own_note, provider->file, &item->error) < 0)
+		return;
+	item->state = PAR_STATE_AVAILABLE; /* until fill_note sees that it is loaded */
+	item->file = provider->file;
+	item->note = item->own_note;
+}
+
 static int32_t add_lazy(struct listing *listing, par_error *error)
 {
 	for (size_t i = 0; i < listing->conf->n_lazy; i++) {
@@ -98,7 +111,7 @@ static int32_t add_lazy(struct listing *listing, par_error *error)
 		item = add_item(listing, lazy->name, lazy->file, error);
 		if (item == NULL)
 			return PAR_ENOMEM;
-		item->state = PAR_STATE_LAZY;
+		look_at_loaded(item);
 	}
 	return PAR_OK;
 }

@@ -304,6 +304,20 @@ static int32_t show_one(void *user, const par_backend_info *info)
 	return 0;
 }
 
+START_TEST(a_lazy_backend_is_listed_as_loaded_once_it_is)
+{
+	const struct provider *provider;
+
+	scratch_copy(PLUGIN("good"), "lazy-good.so");
+	configure("[lazy]\ngood = ./lazy-good.so\n");
+	ck_assert_int_eq(par_each_backend(list_one, NULL, &error), PAR_OK);
+	assert_contains(listed, "good:2::\n");
+	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_OK);
+	ck_assert_int_eq(par_each_backend(list_one, NULL, &error), PAR_OK);
+	assert_contains(listed, "good:1:1.2.3:\n");
+}
+END_TEST
+
 START_TEST(a_backend_is_shown_without_running_it_and_without_secrets)
 {
 	int calls = 0;
@@ -398,6 +412,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, a_lazy_backends_options_are_checked_when_it_is_asked_for);
 	tcase_add_test(tests, configuring_comes_first);
 	tcase_add_test(tests, every_backend_is_listed_with_its_state);
+	tcase_add_test(tests, a_lazy_backend_is_listed_as_loaded_once_it_is);
 	tcase_add_test(tests, a_backend_is_shown_without_running_it_and_without_secrets);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
