@@ -77,18 +77,24 @@ static char *keep(struct reader *reader, char *text)
 	return text;
 }
 
-/* Room for one more at the end of an array, zeroed; NULL: no memory. */
-static void *append(struct reader *reader, void *array, size_t *n, size_t size)
+/* One more at the end of an array: zero but for its name, which is where the struct
+ * begins.  NULL: no memory, and nothing was added. */
+static void *append(struct reader *reader, void *array, size_t *n, size_t size, const char *name)
 {
 	void **items = array;
-	void *grown = reallocarray(*items, *n + 1, size);
+	char *copy = strdup(name);
+	char *grown = copy == NULL ? NULL : reallocarray(*items, *n + 1, size);
 
 	if (grown == NULL) {
+		free(copy);
 		reader->no_memory = 1;
 		return NULL;
 	}
 	*items = grown;
-	return memset((char *)grown + (*n)++ * size, 0, size);
+	grown += (*n)++ * size;
+	memset(grown, 0, size);
+	memcpy(grown, &copy, sizeof(copy));
+	return grown;
 }
 
 /* --- [parloop] ----------------------------------------------------------------------------- */
@@ -302,10 +308,9 @@ static void set_option(struct reader *reader, int line, const char *key, const c
 			return;
 		}
 	}
-	entry = append(reader, &backend->options, &backend->n_options, sizeof(*entry));
+	entry = append(reader, &backend->options, &backend->n_options, sizeof(*entry), key);
 	if (entry == NULL)
 		return;
-	entry->key = keep(reader, strdup(key));
 	entry->value = keep(reader, strdup(value));
 	entry->line = line;
 }
@@ -339,10 +344,10 @@ static void add_lazy(struct reader *reader, int line, const char *name, const ch
 		tell_bad(reader, line, "after \"=\" stands the file of the plugin, without \"$\"");
 		return;
 	}
-	lazy = append(reader, &reader->conf->lazy, &reader->conf->n_lazy, sizeof(*lazy));
+	lazy = append(reader, &reader->conf->lazy, &reader->conf->n_lazy, sizeof(*lazy),
+	              name);
 	if (lazy == NULL)
 		return;
-	lazy->name = keep(reader, strdup(name));
 	lazy->file = keep(reader, strdup(file));
 	lazy->line = line;
 }
@@ -376,10 +381,9 @@ static enum section enter_backend(struct reader *reader, int line, const char *n
 		return IN_UNKNOWN;
 	}
 	backend = append(reader, &reader->conf->backends, &reader->conf->n_backends,
-	                 sizeof(*backend));
+	                 sizeof(*backend), name);
 	if (backend == NULL)
 		return IN_UNKNOWN;
-	backend->name = keep(reader, strdup(name));
 	backend->line = line;
 	return IN_BACKEND;
 }

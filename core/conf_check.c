@@ -32,6 +32,10 @@ static void check_options(struct check *check, const struct conf_backend *backen
 
 		if (options_set(options, entry->key, entry->value, &problem) == PAR_OK)
 			continue;
+		if (problem.code == PAR_ENOMEM) {
+			*no_memory = problem;
+			break;
+		}
 		error_prefix(&problem, "[backend %s] ", backend->name);
 		check->tell(check->user, entry->line, &problem);
 	}
@@ -68,8 +72,13 @@ static void check_path(struct check *check, const struct conf_backend *backend,
 	const struct note_backend *offered;
 	par_error problem = PAR_ERROR_INIT;
 	struct note *note;
+	int32_t status = note_read(&note, backend->path, &problem);
 
-	if (note_read(&note, backend->path, &problem) < 0) {
+	if (status == PAR_ENOMEM) {
+		*no_memory = problem;
+		return;
+	}
+	if (status < 0) {
 		error_prefix(&problem, "cannot use backend \"%s\"", backend->name);
 		check->tell(check->user, backend->path_line, &problem);
 		return;
@@ -114,7 +123,8 @@ static int32_t check_dropped(struct check *check, const struct conf_backend *bac
 	if (file == NULL)
 		check_unknown(check, backend);
 	else
-		check_options(check, backend, &note_find(file->note, backend->name)->schema, error);
+		check_options(check, backend, &note_find(file->note, backend->name)->schema,
+		              error);
 	return PAR_OK;
 }
 

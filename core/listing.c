@@ -74,13 +74,17 @@ static int32_t add_configured(struct listing *listing, par_error *error)
 	for (size_t i = 0; i < listing->conf->n_backends; i++) {
 		const struct conf_backend *backend = &listing->conf->backends[i];
 		struct item *item;
+		int32_t status;
 
 		if (backend->path == NULL)
 			continue;
 		item = add_item(listing, backend->name, backend->path, error);
 		if (item == NULL)
 			return PAR_ENOMEM;
-		if (note_read(&item->own_note, backend->path, &item->error) < 0)
+		status = note_read(&item->own_note, backend->path, &item->error);
+		if (status == PAR_ENOMEM)
+			return error_memory(error, "listing the backends");
+		if (status < 0)
 			item->state = PAR_STATE_BROKEN;
 		item->note = item->own_note;
 	}

@@ -45,10 +45,13 @@ static int32_t take_file(const char *path, const char *name, struct lookup *foun
 		return PAR_EUNAVAIL;
 	}
 	found->path = strdup(path);
-	if (found->path == NULL || stat(path, &found->stat) < 0) {
+	if (found->path == NULL) {
 		lookup_finish(found);
 		return error_memory(error, "loading a backend");
 	}
+	/* Gone again?  Then dlopen will say so; nothing is remembered of it. */
+	if (stat(path, &found->stat) < 0)
+		memset(&found->stat, 0, sizeof(found->stat));
 	return PAR_OK;
 }
 
