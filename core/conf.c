@@ -8,6 +8,7 @@
 #include "note.h"
 #include "options.h"
 #include "paths.h"
+#include "trust.h"
 
 #include <errno.h>
 #include <math.h>
@@ -514,7 +515,15 @@ static int32_t read_file(struct reader *reader, par_error *error)
 	reader->folder = paths_folder(reader->conf->file);
 	if (reader->folder == NULL)
 		return error_memory(error, "reading plugins.conf");
-	status = conf_lines_read(&lines, reader->conf->file, error);
+	status = trust_check(reader->conf->file, error);
+	if (status < 0) {
+		error_prefix(error, "cannot use the configuration");
+		if (error != NULL)
+			error->code = PAR_ECONFIG;
+		status = PAR_ECONFIG;
+	} else {
+		status = conf_lines_read(&lines, reader->conf->file, error);
+	}
 	free(reader->folder);
 	return status;
 }

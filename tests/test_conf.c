@@ -196,6 +196,20 @@ START_TEST(refuses_files_that_are_none)
 }
 END_TEST
 
+START_TEST(a_file_that_anybody_may_write_is_not_used)
+{
+	scratch_write("plugins.conf", "[parloop]\n", 10);
+	ck_assert_int_eq(chmod(scratch_path("plugins.conf"), 0666), 0);
+	ck_assert_int_eq(conf_read(&conf, scratch_path("plugins.conf"), &error), PAR_ECONFIG);
+	ck_assert_int_eq(error.code, PAR_ECONFIG);
+	ck_assert_str_eq(error.what, "cannot use the configuration");
+	ck_assert_str_eq(error.reason, "may be written by everybody");
+	ck_assert_int_eq(setenv("PARLOOP_ALLOW_WORLD_WRITABLE", "yes", 1), 0);
+	ck_assert_int_eq(conf_read(&conf, scratch_path("plugins.conf"), &error), PAR_OK);
+	conf_destroy(conf);
+}
+END_TEST
+
 /* --- paths and options, checked against notes ---------------------------------------------- */
 
 START_TEST(a_path_is_relative_to_the_file_and_checked)
@@ -315,6 +329,7 @@ int main(void)
 	tcase_add_test(tests, refuses_lines_that_are_none);
 	tcase_add_test(tests, tells_every_error_at_once);
 	tcase_add_test(tests, refuses_files_that_are_none);
+	tcase_add_test(tests, a_file_that_anybody_may_write_is_not_used);
 	tcase_add_test(tests, a_path_is_relative_to_the_file_and_checked);
 	tcase_add_test(tests, options_are_checked_against_the_note_with_their_lines);
 	tcase_add_test(tests, a_section_for_what_is_not_installed_does_no_harm);

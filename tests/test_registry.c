@@ -162,6 +162,26 @@ START_TEST(a_failure_is_remembered_until_the_file_changes)
 }
 END_TEST
 
+START_TEST(a_file_that_anybody_may_write_is_not_run)
+{
+	const struct provider *provider;
+
+	scratch_copy(PLUGIN("good"), "good.so");
+	ck_assert_int_eq(chmod(scratch_path("good.so"), 0666), 0);
+	configure("");
+	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_EUNAVAIL);
+	ck_assert_str_eq(error.what, "cannot load backend \"good\"");
+	ck_assert_str_eq(error.reason, "may be written by everybody");
+	assert_contains(error.remedy, "chmod o-w /");
+	ck_assert_int_eq(chmod(scratch_path("good.so"), 0644), 0);
+	ck_assert_int_eq(chmod(scratch_dir, 0777), 0);
+	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_EUNAVAIL);
+	assert_contains(error.reason, "its folder ");
+	ck_assert_int_eq(setenv("PARLOOP_ALLOW_WORLD_WRITABLE", "yes", 1), 0);
+	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_OK);
+}
+END_TEST
+
 struct racer {
 	pthread_barrier_t *start;
 	const struct provider *provider;
@@ -407,6 +427,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, of_two_files_the_first_wins_and_the_other_is_told_once);
 	tcase_add_test(tests, a_broken_file_is_told_only_to_who_asks_for_it);
 	tcase_add_test(tests, a_failure_is_remembered_until_the_file_changes);
+	tcase_add_test(tests, a_file_that_anybody_may_write_is_not_run);
 	tcase_add_test(tests, threads_that_race_load_it_once);
 	tcase_add_test(tests, a_lazy_file_is_not_opened_before_its_name_is_asked_for);
 	tcase_add_test(tests, options_merge_defaults_configuration_and_call);
