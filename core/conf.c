@@ -476,8 +476,8 @@ static void check_dirs(struct reader *reader)
 
 		if (stat(dir, &file) < 0) {
 			if (strcmp(dir, paths_plugin_dir()) != 0)
-				log_line(LOG_WARNING, "%s: plugin_dir %s: %s", reader->conf->file, dir,
-				         strerror(errno));
+				log_line(LOG_WARNING, "%s: plugin_dir %s: %s", reader->conf->file,
+					 dir, strerror(errno));
 			continue;
 		}
 		if (S_ISDIR(file.st_mode))

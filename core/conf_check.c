@@ -104,18 +104,20 @@ static void check_unknown(const struct check *check, const struct conf_backend *
 			nearest_offer(&nearest, note->backends[j].name);
 	}
 	if (nearest.best != NULL)
-		log_line(LOG_WARNING, "%s:%d: no plugin offers backend \"%s\"; did you mean \"%s\"?",
+		log_line(LOG_WARNING, "%s:%d: no plugin offers backend \"%s\"; did you mean "
+				      "\"%s\"?",
 		         check->conf->file, backend->line, backend->name, nearest.best);
 }
 
 static int32_t check_dropped(struct check *check, const struct conf_backend *backend,
                              par_error *error)
 {
+	const char *const *dirs = (const char *const *)check->conf->plugin_dirs;
 	const struct scan_file *file;
 	int32_t status = PAR_OK;
 
 	if (!check->scanned)
-		status = scan_dirs(&check->scan, (const char *const *)check->conf->plugin_dirs, error);
+		status = scan_dirs(&check->scan, dirs, error);
 	if (status < 0)
 		return status;
 	check->scanned = 1;

@@ -261,9 +261,16 @@ static int32_t tell(const struct conf *conf, const struct item *item,
 	par_option_info *options = NULL;
 	char abi[32];
 	par_backend_info info = {
-		.size = sizeof(info), .state = item->state, .name = item->name, .file = item->file,
-		.version = "", .summary = "", .capabilities = "", .abi = "",
-		.reason = item->error.reason, .remedy = item->error.remedy,
+		.size = sizeof(info),
+		.state = item->state,
+		.name = item->name,
+		.file = item->file,
+		.version = "",
+		.summary = "",
+		.capabilities = "",
+		.abi = "",
+		.reason = item->error.reason,
+		.remedy = item->error.remedy,
 	};
 
 	backend = item->note == NULL ? NULL : note_find(item->note, item->name);

@@ -262,8 +262,9 @@ static void report_once(const char *winner, const char *loser, const char *name)
 	}
 	pthread_mutex_unlock(&losers.lock);
 	if (is_new)
-		log_line(LOG_WARNING, "backend \"%s\" is offered by %s, which comes first, and by %s, "
-		         "which is not used", name, winner, loser);
+		log_line(LOG_WARNING, "backend \"%s\" is offered by %s, which comes first, and by "
+				      "%s, which is not used",
+			 name, winner, loser);
 }
 
 /* The same file under two names is one plugin. */

@@ -100,7 +100,9 @@ char *paths_resolve(const char *folder, const char *written)
 		return join(home, written + 2);
 	if (strncmp(written, "./", 2) == 0)
 		written += 2;
-	return strcmp(written, ".") == 0 || written[0] == '\0' ? strdup(folder) : join(folder, written);
+	if (strcmp(written, ".") == 0 || written[0] == '\0')
+		return strdup(folder);
+	return join(folder, written);
 }
 
 char *paths_folder(const char *file)

@@ -44,7 +44,8 @@ START_TEST(reads_every_setting)
 	                           "pre_dispatch = 3 * n_jobs\nbatch_size = 7\ntimeout = 2.5\n"
 	                           "verbose = 11\nbatch_shortest = 200us\nbatch_longest = 2ms\n"
 	                           "plugin_dir = .\nplugin_dir = /\n; more\n[lazy]\n"
-	                           "mpi = mpi.so\n[backend unheard]\nx = 1\ny =\n"), PAR_OK);
+				   "mpi = mpi.so\n[backend unheard]\nx = 1\ny =\n"),
+			 PAR_OK);
 	ck_assert_str_eq(conf->default_backend, "sequential");
 	ck_assert(conf->n_jobs.set && conf->n_jobs.value == -2);
 	ck_assert_str_eq(conf->pre_dispatch, "3 * n_jobs");
@@ -76,7 +77,8 @@ END_TEST
 
 START_TEST(takes_files_as_editors_leave_them)
 {
-	ck_assert_int_eq(read_text("\xef\xbb\xbf[parloop]\r\n\r\n  n_jobs=3\r\n\tverbose : 1"), PAR_OK);
+	ck_assert_int_eq(read_text("\xef\xbb\xbf[parloop]\r\n\r\n  n_jobs=3\r\n\tverbose : 1"),
+			 PAR_OK);
 	ck_assert_int_eq(conf->n_jobs.value, 3);
 	ck_assert_int_eq(conf->verbose.value, 1);
 	conf_destroy(conf);
@@ -159,8 +161,8 @@ START_TEST(refuses_lines_that_are_none)
 	refuses("[parloop] n_jobs = 1\n", 1, "after \"]\" the line ends");
 	memset(line + 10, 'x', 4500);
 	refuses(line, 2, "longer than 4000 bytes");
-	ck_assert_int_eq(conf_read(&conf, scratch_write("plugins.conf", "[parloop]\nn\0x = 1\n", 19),
-	                           &error), PAR_ECONFIG);
+	scratch_write("plugins.conf", "[parloop]\nn\0x = 1\n", 19);
+	ck_assert_int_eq(conf_read(&conf, scratch_path("plugins.conf"), &error), PAR_ECONFIG);
 	assert_contains(error.what, "plugins.conf:2: ");
 	assert_contains(error.reason, "NUL byte");
 }

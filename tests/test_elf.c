@@ -82,8 +82,10 @@ END_TEST
 START_TEST(refuses_another_machines_files)
 {
 	refuses(patched(EI_CLASS, "\1", 1), PAR_EUNAVAIL, "32-bit, this parloop is 64-bit");
-	refuses(patched(EI_DATA, "\2", 1), PAR_EUNAVAIL, "big-endian, this parloop is little-endian");
-	refuses(PATCH(e_machine, Elf64_Half, 4242), PAR_EUNAVAIL, "built for machine 4242, this is ");
+	refuses(patched(EI_DATA, "\2", 1), PAR_EUNAVAIL,
+		"big-endian, this parloop is little-endian");
+	refuses(PATCH(e_machine, Elf64_Half, 4242), PAR_EUNAVAIL,
+		"built for machine 4242, this is ");
 #if defined(__x86_64__)
 	refuses(PATCH(e_machine, Elf64_Half, EM_AARCH64), PAR_EUNAVAIL,
 	        "built for aarch64, this is x86-64");
@@ -176,8 +178,8 @@ START_TEST(a_file_without_note_is_no_plugin)
 	ck_assert_int_eq(note_read(&note, "/proc/self/exe", &error), PAR_EUNAVAIL);
 	assert_contains(error.reason, "a program, not a");
 	scratch_write("empty.c", "int nothing;\n", 13);
-	(void)snprintf(command, sizeof(command), "cd %s && ${CC:-cc} -shared -fPIC -o plain.so empty.c",
-	               scratch_dir);
+	(void)snprintf(command, sizeof(command),
+		       "cd %s && ${CC:-cc} -shared -fPIC -o plain.so empty.c", scratch_dir);
 	ck_assert_int_eq(system(command), 0);
 	ck_assert_int_eq(note_read(&note, scratch_path("plain.so"), &error), PAR_EUNAVAIL);
 	assert_contains(error.reason, "not a parloop plugin");
@@ -211,9 +213,12 @@ START_TEST(refuses_notes_of_impossible_size)
 		size_t field;
 		uint32_t value;
 	} cases[] = {
-		{offsetof(Elf64_Nhdr, n_namesz), UINT32_MAX}, {offsetof(Elf64_Nhdr, n_descsz), UINT32_MAX},
-		{offsetof(Elf64_Nhdr, n_descsz), 8}, {offsetof(Elf64_Nhdr, n_descsz), 0},
-		{offsetof(Elf64_Nhdr, n_type), 1}, {offsetof(Elf64_Nhdr, n_namesz), 0},
+		{offsetof(Elf64_Nhdr, n_namesz), UINT32_MAX},
+		{offsetof(Elf64_Nhdr, n_descsz), UINT32_MAX},
+		{offsetof(Elf64_Nhdr, n_descsz), 8},
+		{offsetof(Elf64_Nhdr, n_descsz), 0},
+		{offsetof(Elf64_Nhdr, n_type), 1},
+		{offsetof(Elf64_Nhdr, n_namesz), 0},
 	};
 	size_t at = find_note_offset();
 	struct note *note;
@@ -256,8 +261,8 @@ START_TEST(lists_symbols_with_either_hash_and_without_sections)
 	ck_assert_int_eq(count_factories(PATCH(e_shoff, Elf64_Off, 0)), 1);
 	for (int i = 0; i < 3; i++) {
 		(void)snprintf(command, sizeof(command),
-		               "${CC:-cc} -shared -fPIC -fvisibility=hidden -I%s/include -o %s/%s.so "
-		               "-Wl,--hash-style=%s %s/tests/plugins/good.c",
+			       "${CC:-cc} -shared -fPIC -fvisibility=hidden -I%s/include "
+			       "-o %s/%s.so -Wl,--hash-style=%s %s/tests/plugins/good.c",
 		               PAR_CHECKOUT, scratch_dir, styles[i], styles[i], PAR_CHECKOUT);
 		ck_assert_int_eq(system(command), 0);
 		(void)snprintf(name, sizeof(name), "%s.so", styles[i]);
@@ -343,7 +348,7 @@ START_TEST(survives_random_changes)
 		int changes = 1 + (int)(next_random() % 8);
 
 		for (int i = 0; i < changes; i++) {
-			unsigned char byte = next_random() % 3 ? (unsigned char)next_random() : 0xff;
+			uint8_t byte = next_random() % 3 ? (uint8_t)next_random() : 0xff;
 
 			at[i] = interesting_offset(bytes, n);
 			ck_assert_int_eq(pwrite(fd, &byte, 1, (off_t)at[i]), 1);

@@ -46,7 +46,8 @@ END_TEST
 START_TEST(ignores_what_a_later_parloop_may_say)
 {
 	ck_assert_int_eq(parse("abi 1.0\nlicence free\nbackend one\ntuple t 1,2 later\n"
-	                       "capabilities teleports uses_threads"), PAR_OK);
+			       "capabilities teleports uses_threads"),
+			 PAR_OK);
 	ck_assert_uint_eq(note->backends[0].capabilities, PAR_USES_THREADS);
 	ck_assert_uint_eq(note->backends[0].schema.n_options, 0);
 	note_destroy(note);

@@ -54,7 +54,8 @@ START_TEST(refuses_declarations_that_are_wrong)
 	};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-		ck_assert_msg(schema_add(&schema, lines[i], &error) == PAR_EUNAVAIL, "%s", lines[i]);
+		ck_assert_msg(schema_add(&schema, lines[i], &error) == PAR_EUNAVAIL, "%s",
+			      lines[i]);
 		ck_assert_str_ne(error.reason, "");
 	}
 	declare("int n 3 0..9 x");
@@ -136,7 +137,8 @@ START_TEST(refuses_values_of_wrong_type_or_range)
 	declare_all();
 	options = options_create(&schema);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		ck_assert_int_eq(options_set(options, cases[i].key, cases[i].value, &error), PAR_ECONFIG);
+		ck_assert_int_eq(options_set(options, cases[i].key, cases[i].value, &error),
+				 PAR_ECONFIG);
 		assert_contains(error.reason, cases[i].reason);
 		ck_assert_int_eq(options_is_set(options, cases[i].key), 0);
 	}

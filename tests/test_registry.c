@@ -382,7 +382,7 @@ START_TEST(a_lazy_file_is_not_opened_before_its_name_is_asked_for)
 	setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
 	setenv("PARLOOP_LOG", "none", 1);
 	if (system("strace -o /dev/null true 2>/dev/null") != 0) {
-		fprintf(stderr, "SKIPPED: no strace, so that [lazy] is not opened was not tested\n");
+		fprintf(stderr, "SKIPPED: no strace to watch that [lazy] is not opened\n");
 		return;
 	}
 	ck_assert_int_eq(mkdir(scratch_path("lazily"), 0755), 0);

@@ -1,4 +1,5 @@
-/* link: -Wl,--wrap=malloc,--wrap=calloc,--wrap=reallocarray,--wrap=strdup,--wrap=strndup,--wrap=asprintf */
+/* link: -Wl,--wrap=malloc,--wrap=calloc,--wrap=reallocarray */
+/* link: -Wl,--wrap=strdup,--wrap=strndup,--wrap=asprintf */
 #include "scratch.h"
 
 #include "registry.h"
@@ -142,7 +143,8 @@ static void fail_each(void)
 		if (child == 0)
 			exit(fail_one(conf, n));
 		ck_assert_int_eq(waitpid(child, &status, 0), child);
-		ck_assert_msg(WIFEXITED(status) && (status == 0 || WEXITSTATUS(status) == FAILED_WELL),
+		ck_assert_msg(status == 0 || (WIFEXITED(status) &&
+		                              WEXITSTATUS(status) == FAILED_WELL),
 		              "allocation %d: status %x", n, (unsigned)status);
 		n++;
 	} while (status != 0);
