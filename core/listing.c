@@ -313,6 +313,8 @@ int32_t par_show_backend(const char *name,
 
 	if (conf == NULL)
 		return error == NULL ? PAR_ECONFIG : error->code;
+	if (name == NULL)
+		name = conf->default_backend;
 	status = lookup_name(conf, name, &found, error);
 	if (status < 0)
 		return status;
