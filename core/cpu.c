@@ -230,13 +230,20 @@ static int cgroup_limit(void)
 	return limit;
 }
 
-int cpu_count(void)
+int cpu_affinity(void)
 {
 	int count = affinity(); /* holds no core that is not online */
 
 	if (count == INT_MAX)
 		count = (int)sysconf(_SC_NPROCESSORS_ONLN);
-	count = least(count, cgroup_limit());
+	return count > 1 ? count : 1;
+}
+
+int cpu_count(void)
+{
+	int count = least(cpu_affinity(), cgroup_limit());
+
+
 	count = least(count, cpu_parse_limit(getenv("PARLOOP_MAX_CPU_COUNT")));
 	return count > 1 ? count : 1;
 }

@@ -9,6 +9,9 @@
  * cgroups are read once in a process, the rest each time. [any] */
 int cpu_count(void);
 
+/* The cheap part of it: cores that this thread may run on, whatever the quota. [any] */
+int cpu_affinity(void);
+
 /* What n_jobs means with so many cores, joblib's rule: negative ones count from
  * all (-1) down, never below 1; others are taken as they are, 0 too. [any] */
 int cpu_n_jobs(int64_t n_jobs, int cores);

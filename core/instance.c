@@ -1,5 +1,6 @@
 #include "instance.h"
 
+#include "cpu.h"
 #include "error.h"
 #include "log.h"
 #include "options.h"
@@ -88,7 +89,9 @@ static void host_capacity(const par_host *host, int32_t workers, int32_t batches
 
 static int32_t host_cores(const par_host *host)
 {
-	return instance_of(host)->cores;
+	int32_t share = instance_of(host)->wants.core_share;
+
+	return share > 0 ? share : cpu_count();
 }
 
 static int32_t fd_watch(const par_host *host, int32_t fd, int32_t events,
@@ -108,7 +111,7 @@ static char **env_make(const par_host *host, int32_t n_workers)
 {
 	struct instance *instance = instance_of(host);
 
-	return worker_env_make(n_workers, instance->wants.inner_max_num_threads, instance->cores);
+	return worker_env_make(n_workers, instance->wants.inner_max_num_threads, host_cores(host));
 }
 
 static const void *host_extension(const par_host *host, const char *id)
@@ -158,7 +161,6 @@ void instance_init(struct instance *instance, struct loop *loop, struct call *ca
 	instance->provider = provider;
 	instance->settings = settings;
 	instance->wants = *wants;
-	instance->cores = wants->core_share;
 	atomic_init(&instance->workers, -1);
 }
 

@@ -36,7 +36,6 @@ struct instance {
 	int32_t status; /* why it did not come up */
 	par_error error;
 	int fallbacks;
-	int32_t cores;
 	struct batch_table batches;
 	int has_batches;
 	struct retriever *retriever;

@@ -71,7 +71,7 @@ static int32_t plan_opening(par_parallel *parallel, const struct provider **prov
 		return code;
 	parallel->wants.size = sizeof(parallel->wants);
 	parallel->wants.level = context_current()->level;
-	parallel->wants.core_share = cpu_count();
+	parallel->cores = cpu_affinity();
 	parallel->wants.verbose = plan.verbose > 50 ? (int32_t)(plan.verbose - 50) : 0;
 	parallel->wants.may_block = parallel->loop.uv == NULL && plan.timeout_ns == 0;
 	code = choose_provider(parallel, provider, error);

@@ -31,6 +31,7 @@ struct par_parallel {
 	struct batcher batcher;
 
 	const struct conf *conf;
+	int32_t cores; /* that may be spun on */
 	par_settings opened;
 	struct par_call wants;
 	pthread_t thread;

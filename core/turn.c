@@ -183,8 +183,8 @@ static struct context inner_context(const par_parallel *parallel)
  * to bring it. */
 static int may_spin(const par_parallel *parallel)
 {
-	return parallel->wants.core_share > 1 &&
-	       parallel->instance.answer.n_jobs <= parallel->wants.core_share &&
+	return parallel->cores > 1 &&
+	       parallel->instance.answer.n_jobs <= parallel->cores &&
 	       !instance_can(&parallel->instance, PAR_RUNS_INLINE);
 }
 
@@ -735,7 +735,7 @@ static int look_out(par_parallel *parallel)
 	int64_t until;
 
 	if (call->spin_ns == 0 || parallel->phase != PHASE_RUNNING ||
-	    atomic_load(&call->seated) >= (uint32_t)parallel->wants.core_share)
+	    atomic_load(&call->seated) >= (uint32_t)parallel->cores)
 		return 0;
 	until = loop_now() + call->spin_ns;
 	do {

@@ -57,11 +57,19 @@ static void pause_briefly(void)
 #endif
 }
 
+/* To look out is worth a core only where there is one to spare. */
+static int may_spin(par_backend *backend)
+{
+	int32_t cores = backend->host->cores(backend->host);
+
+	return backend->spin_ns > 0 && cores > 1 && backend->n_jobs <= cores;
+}
+
 static void look_out(par_backend *backend)
 {
-	int64_t until = backend->spin_ns > 0 ? now_ns() + backend->spin_ns : 0;
+	int64_t until = now_ns() + backend->spin_ns;
 
-	while (until > 0 && atomic_load_explicit(&backend->n_queued, memory_order_relaxed) == 0 &&
+	while ( atomic_load_explicit(&backend->n_queued, memory_order_relaxed) == 0 &&
 	       !atomic_load_explicit(&backend->ending, memory_order_relaxed)) {
 		pause_briefly();
 		if (now_ns() >= until)
@@ -92,9 +100,11 @@ static void *worker(void *arg)
 	par_backend *backend = arg;
 	const par_host *host = backend->host;
 	par_batch batch;
+	int spins = -1; /* found out after the first batch, which is there already */
 
 	for (;;) {
-		look_out(backend);
+		if (spins > 0)
+			look_out(backend);
 		pthread_mutex_lock(&backend->lock);
 		batch = take(backend);
 		if (batch != 0)
@@ -108,6 +118,8 @@ static void *worker(void *arg)
 		backend->idle++;
 		pthread_mutex_unlock(&backend->lock);
 		host->done(host, batch, status, NULL);
+		if (spins < 0)
+			spins = may_spin(backend);
 	}
 }
 
@@ -169,15 +181,11 @@ static int32_t effective_n_jobs(par_backend *backend, int32_t n_jobs)
 static int32_t configure(par_backend *backend, const par_call *call, par_answer *answer,
                          par_error *error)
 {
-	int32_t cores = backend->host->cores(backend->host);
-
 	if (answer->n_jobs == 1 && call->may_block) {
 		answer->fallback = "sequential";
 		return PAR_OK;
 	}
 	backend->n_jobs = answer->n_jobs;
-	if (backend->n_jobs > cores || cores == 1)
-		backend->spin_ns = 0;
 	backend->ending = 0;
 	backend->first = 0;
 	backend->threads = calloc((size_t)backend->n_jobs, sizeof(*backend->threads));

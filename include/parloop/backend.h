@@ -98,7 +98,7 @@ typedef struct par_call {
 	int32_t n_jobs;                /* as asked, never 0; negative counts from all cores   */
 	int32_t level;                 /* of nesting: 0 for an outermost call                 */
 	int32_t inner_max_num_threads; /* for each worker; 0: unset                           */
-	int32_t core_share;            /* cores this call may use: host->cores()              */
+	int32_t core_share;            /* of a nested call: cores it may use; 0: host->cores()  */
 	int32_t verbose;               /* joblib's verbose - 50, at least 0                   */
 	int32_t prefer_threads;        /* 1 threads, -1 processes, 0 no preference            */
 	int32_t require_sharedmem;     /* 1 if the tasks need this address space              */
