@@ -15,34 +15,119 @@
 #include "noise.h"
 #include "table.h"
 
-enum { CELL_SECONDS = 60, QUICK = 5 };
+#define CELL_SECONDS 60 /* a cell that takes longer hangs */
+#define QUICK        5  /* --quick divides by that */
 
 #define NOISE_ALLOWED 0.05
 #define NOISE_TICKS_S 0.03 /* less than that may be rounding of the kernel's ticks */
 
 static struct workload workloads[] = {
-	{"W1a", "single submissions of no-ops, 8 bytes in, 8 out, in order", TIME, "ns a task", 1,
-	 EVEN, 1000000, 0, 3, {0}, 0},
-	{"W1b", "10 million tasks of about 1 ns, each peer's own batching", TIME, "ns a task", 1,
-	 EVEN, 10000000, 0, 7, {0}, 0},
-	{"W2", "tasks of 1 us, each peer's own batching", EFFICIENCY, "least ns", 1, EVEN, 100000,
-	 1, 3, {0}, 0},
-	{"W2-single", "tasks of 1 us, submitted one by one", EFFICIENCY, "least ns", 1, EVEN,
-	 100000, 1, 3, {0}, 0},
-	{"W3", "tasks of 100 us", EFFICIENCY, "least us", 1e3, EVEN, 2000, 100, 3, {0}, 0},
-	{"W4", "heavy-tailed tasks, 10 us to 50 ms", EFFICIENCY, "least us", 1e3, PARETO, 20000, 0,
-	 1, {0}, 0},
-	{"W4s", "the same, sorted ascending", EFFICIENCY, "least us", 1e3, SORTED, 20000, 0, 1, {0},
-	 0},
-	{"back", "one task on an open pool, there and back", TIME, "us", 1e3, NONE, 0, 0, 300, {0},
-	 0},
-	{"W6", "start a process, open, 2 tasks, close, end", TIME, "us", 1e3, NONE, 0, 0, 40, {0},
-	 0},
-	{"W9", "a million queued tasks of 8 bytes, at their peak (least: when queued)", TIME,
-	 "bytes a task", 1, NONE, 0, 0, 1, {0}, 0},
-	{"W9-ahead", "tasks taken before the first has completed, pre_dispatch = 100", TIME, "tasks",
-	 1, NONE, 0, 0, 1, {0}, 0},
-	{"calls", "system calls per 1000 tasks", TIME, "calls", 1, NONE, 0, 0, 1, {0}, 0},
+	{
+		.id = "W1a",
+		.title = "single submissions of no-ops, 8 bytes in, 8 out, in order",
+		.unit = "ns a task",
+		.unit_size = 1,
+		.shape = EVEN,
+		.n = 1000000,
+		.repeats = 3,
+	},
+	{
+		.id = "W1b",
+		.title = "10 million tasks of about 1 ns, each peer's own batching",
+		.unit = "ns a task",
+		.unit_size = 1,
+		.shape = EVEN,
+		.n = 10000000,
+		.repeats = 7,
+	},
+	{
+		.id = "W2",
+		.title = "tasks of 1 us, each peer's own batching",
+		.view = EFFICIENCY,
+		.unit = "least ns",
+		.unit_size = 1,
+		.shape = EVEN,
+		.n = 100000,
+		.task_us = 1,
+		.repeats = 3,
+	},
+	{
+		.id = "W2-single",
+		.title = "tasks of 1 us, submitted one by one",
+		.view = EFFICIENCY,
+		.unit = "least ns",
+		.unit_size = 1,
+		.shape = EVEN,
+		.n = 100000,
+		.task_us = 1,
+		.repeats = 3,
+	},
+	{
+		.id = "W3",
+		.title = "tasks of 100 us",
+		.view = EFFICIENCY,
+		.unit = "least us",
+		.unit_size = 1e3,
+		.shape = EVEN,
+		.n = 2000,
+		.task_us = 100,
+		.repeats = 3,
+	},
+	{
+		.id = "W4",
+		.title = "heavy-tailed tasks, 10 us to 50 ms",
+		.view = EFFICIENCY,
+		.unit = "least us",
+		.unit_size = 1e3,
+		.shape = PARETO,
+		.n = 20000,
+		.repeats = 1,
+	},
+	{
+		.id = "W4s",
+		.title = "the same, sorted ascending",
+		.view = EFFICIENCY,
+		.unit = "least us",
+		.unit_size = 1e3,
+		.shape = SORTED,
+		.n = 20000,
+		.repeats = 1,
+	},
+	{
+		.id = "back",
+		.title = "one task on an open pool, there and back",
+		.unit = "us",
+		.unit_size = 1e3,
+		.repeats = 300,
+	},
+	{
+		.id = "W6",
+		.title = "start a process, open, 2 tasks, close, end",
+		.unit = "us",
+		.unit_size = 1e3,
+		.repeats = 40,
+	},
+	{
+		.id = "W9",
+		.title = "a million queued tasks of 8 bytes, at their peak (least: when queued)",
+		.unit = "bytes a task",
+		.unit_size = 1,
+		.repeats = 1,
+	},
+	{
+		.id = "W9-ahead",
+		.title = "tasks taken before the first has completed, pre_dispatch = 100",
+		.unit = "tasks",
+		.unit_size = 1,
+		.repeats = 1,
+	},
+	{
+		.id = "calls",
+		.title = "system calls per 1000 tasks",
+		.unit = "calls",
+		.unit_size = 1,
+		.repeats = 1,
+	},
 };
 enum { WORKLOADS = sizeof(workloads) / sizeof(*workloads) };
 
@@ -50,9 +135,14 @@ static const struct peer {
 	const char *name;
 	const struct cell *cells;
 } peers[] = {
-	{"parloop", cells_ours}, {"W6", cells_start},   {"gcc's OpenMP", cells_openmp},
-	{"oneTBB", cells_tbb},   {"libuv", cells_uv},   {"GLib", cells_glib},
-	{"limits", cells_limit}, {"strace", cells_calls},
+	{"parloop", cells_ours},
+	{"W6", cells_start},
+	{"gcc's OpenMP", cells_openmp},
+	{"oneTBB", cells_tbb},
+	{"libuv", cells_uv},
+	{"GLib", cells_glib},
+	{"limits", cells_limit},
+	{"strace", cells_calls},
 };
 enum { PEERS = sizeof(peers) / sizeof(*peers) };
 
@@ -67,12 +157,11 @@ struct options {
 
 static struct table table; /* large, and one */
 
-/* --- one cell, once, in a process of its own --------------------------------------------- */
+/* --- one cell, once, in a process of its own ----------------------------------------- */
 
 static struct sample *shared_sample; /* written by the child */
 
-static void
-run_child(const struct row *row)
+static void run_child(const struct row *row)
 {
 	/* Killed with the harness, and by the alarm if it hangs; what it has started is
 	 * of its session, and killed when it has ended. */
@@ -83,8 +172,7 @@ run_child(const struct row *row)
 	_exit(row->cell->fn(&row->workload->load, shared_sample) == 0 ? 0 : 1);
 }
 
-static int
-check_child(const struct row *row, int status, struct sample *sample)
+static int check_child(const struct row *row, int status, struct sample *sample)
 {
 	*sample = *shared_sample;
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
@@ -99,8 +187,7 @@ check_child(const struct row *row, int status, struct sample *sample)
 	return 0;
 }
 
-static int
-measure_once(const struct row *row, struct sample *sample)
+static int measure_once(const struct row *row, struct sample *sample)
 {
 	int status;
 	pid_t pid;
@@ -118,16 +205,14 @@ measure_once(const struct row *row, struct sample *sample)
 	return check_child(row, status, sample);
 }
 
-static int
-is_noisy(const struct sample *sample)
+static int is_noisy(const struct sample *sample)
 {
 	return sample->others_s > NOISE_TICKS_S &&
 	       sample->others_s > NOISE_ALLOWED * sample->cpus_s;
 }
 
 /* A sample that others disturbed is taken once more, and the quieter one kept. */
-static void
-measure(struct row *row)
+static void measure(struct row *row)
 {
 	struct sample sample = {0}, again = {0};
 
@@ -141,10 +226,9 @@ measure(struct row *row)
 	table_add(row, &sample);
 }
 
-/* --- which cells, and their loads --------------------------------------------------------- */
+/* --- which cells, and their loads ---------------------------------------------------- */
 
-static int
-is_wanted(const struct options *options, const char *id)
+static int is_wanted(const struct options *options, const char *id)
 {
 	const char *at = options->only;
 	size_t length = strlen(id), given;
@@ -163,20 +247,18 @@ is_wanted(const struct options *options, const char *id)
 	}
 }
 
-static void
-make_load(struct workload *workload, double turns_per_us)
+static void make_load(struct workload *workload, double turns_per_us)
 {
 	double turns = workload->task_us * turns_per_us;
 
 	if (workload->shape == NONE)
 		return;
 	load_make(&workload->load, workload->shape, workload->n, turns < 1 ? 1 : (uint32_t)turns,
-	          turns_per_us);
+		  turns_per_us);
 	workload->expected = load_expected(&workload->load);
 }
 
-static void
-add_rows(const struct workload *workload, const struct cell *cells)
+static void add_rows(const struct workload *workload, const struct cell *cells)
 {
 	const struct cell *cell;
 
@@ -188,8 +270,7 @@ add_rows(const struct workload *workload, const struct cell *cells)
 }
 
 /* Ours first, then the peers, the limits last: as the peers stand in their table. */
-static void
-prepare(const struct options *options, double turns_per_us)
+static void prepare(const struct options *options, double turns_per_us)
 {
 	struct workload *workload;
 	int p;
@@ -206,10 +287,9 @@ prepare(const struct options *options, double turns_per_us)
 	}
 }
 
-/* --- the rounds ---------------------------------------------------------------------------- */
+/* --- the rounds ---------------------------------------------------------------------- */
 
-static void
-progress(int round, int rounds, const struct row *row)
+static void progress(int round, int rounds, const struct row *row)
 {
 	if (!isatty(STDERR_FILENO))
 		return;
@@ -217,18 +297,16 @@ progress(int round, int rounds, const struct row *row)
 		fprintf(stderr, "\r\033[K");
 	else
 		fprintf(stderr, "\r\033[Kround %d of %d: %s %s", round + 1, rounds,
-		        row->workload->id, row->cell->name);
+			row->workload->id, row->cell->name);
 }
 
 /* A count has no noise, and needs to be taken only once. */
-static int
-is_due(const struct row *row, int round)
+static int is_due(const struct row *row, int round)
 {
 	return row->error[0] == '\0' && (round == 0 || strcmp(row->workload->id, "calls") != 0);
 }
 
-static void
-run_rounds(int rounds)
+static void run_rounds(int rounds)
 {
 	struct row *row;
 	int round, i;
@@ -244,8 +322,7 @@ run_rounds(int rounds)
 	progress(0, 0, NULL);
 }
 
-static void
-report(const struct options *options, double turns_per_us)
+static void report(const struct options *options, double turns_per_us)
 {
 	const struct workload *workload;
 	int p;
@@ -262,10 +339,9 @@ report(const struct options *options, double turns_per_us)
 	goals_print(&table);
 }
 
-/* --- one cell, for calls.c ------------------------------------------------------------------ */
+/* --- one cell, for calls.c ----------------------------------------------------------- */
 
-static int
-run_cell(const struct options *options)
+static int run_cell(const struct options *options)
 {
 	struct sample sample = {.repeats = options->repeats};
 	struct options one = *options;
@@ -285,27 +361,29 @@ run_cell(const struct options *options)
 	return 2;
 }
 
-/* --- options --------------------------------------------------------------------------------- */
+/* --- options ------------------------------------------------------------------------- */
 
-static int
-usage(int status)
+static int usage(int status)
 {
 	fprintf(status == 0 ? stdout : stderr,
-	        "usage: bench [--rounds N] [--only W1b,W2,...] [--quick]\n"
-	        "  --rounds N  measure every cell N times (5)\n"
-	        "  --only IDS  only these of W1a W1b W2 W3 W4 W4s back W6 W9 calls\n"
-	        "  --quick     two rounds of a fifth of the tasks\n");
+		"usage: bench [--rounds N] [--only W1b,W2,...] [--quick]\n"
+		"  --rounds N  measure every cell N times (5)\n"
+		"  --only IDS  only these of W1a W1b W2 W3 W4 W4s back W6 W9 calls\n"
+		"  --quick     two rounds of a fifth of the tasks\n");
 	return status;
 }
 
-static int
-parse(struct options *options, int argc, char **argv)
+static int parse(struct options *options, int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"rounds", required_argument, NULL, 'r'}, {"only", required_argument, NULL, 'o'},
-		{"quick", no_argument, NULL, 'q'},        {"cell", required_argument, NULL, 'c'},
-		{"tasks", required_argument, NULL, 't'},  {"repeats", required_argument, NULL, 'n'},
-		{"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+		{"rounds", required_argument, NULL, 'r'},
+		{"only", required_argument, NULL, 'o'},
+		{"quick", no_argument, NULL, 'q'},
+		{"cell", required_argument, NULL, 'c'},
+		{"tasks", required_argument, NULL, 't'},
+		{"repeats", required_argument, NULL, 'n'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	int option;
 
@@ -339,8 +417,7 @@ parse(struct options *options, int argc, char **argv)
 	return optind == argc && options->rounds > 0 && options->rounds <= MOST_ROUNDS ? 0 : -1;
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
 	struct options options = {.repeats = 1};
 	double turns_per_us;
@@ -350,7 +427,7 @@ main(int argc, char **argv)
 	if (options.cell != NULL)
 		return run_cell(&options);
 	shared_sample = mmap(NULL, sizeof(*shared_sample), PROT_READ | PROT_WRITE,
-	                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared_sample == MAP_FAILED) {
 		perror("bench");
 		return 2;

@@ -51,13 +51,14 @@ struct sample {
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-int sample_fail(struct sample *sample, const char *format, ...); /* returns -1 */
+int
+sample_fail(struct sample *sample, const char *format, ...); /* returns -1 */
 
 /* Run the whole load as often as asked, after a warm-up of at most 100 000 tasks of
  * it and one of them all if that is short; the value is nanoseconds a task.
  * once() returns 0, or nonzero to give up, and has no error text to leave. */
 int sample_tasks(struct sample *sample, const struct load *load,
-                 int (*once)(void *arg, const struct load *load), void *arg);
+		 int (*once)(void *arg, const struct load *load), void *arg);
 
 /* Make single round trips, the caller awake and everybody else left alone for 200 us
  * before each, so that they sleep; the value is nanoseconds a trip. */
@@ -75,11 +76,11 @@ int64_t memory_peak_kb(void);
 /* --- cells ----------------------------------------------------------------------------- */
 
 enum kind {
-	OURS,   /* the first of a workload is the one that the goals are about          */
-	EXTRA,  /* ours too, in another way; no goal                                    */
-	PEER,   /* somebody else's                                                      */
-	LIMIT,  /* a hand-written floor: no interface, no errors, its threads spin      */
-	SERIAL  /* a plain loop on one thread: the base of the efficiencies             */
+	OURS,  /* the first of a workload is the one that the goals are about          */
+	EXTRA, /* ours too, in another way; no goal                                    */
+	PEER,  /* somebody else's                                                      */
+	LIMIT, /* a hand-written floor: no interface, no errors, its threads spin      */
+	SERIAL /* a plain loop on one thread: the base of the efficiencies             */
 };
 
 struct cell {

@@ -9,11 +9,13 @@
 
 #include "calls.h"
 
-enum { FEW = 2, MANY = 12 };
+enum {
+	FEW = 2,
+	MANY = 12
+};
 
 /* All calls that strace counted, or -1. */
-static long
-count_in(int summary)
+static long count_in(int summary)
 {
 	FILE *file = fdopen(summary, "r");
 	char line[256], name[64];
@@ -29,8 +31,7 @@ count_in(int summary)
 }
 
 /* In the child: this program again, for one cell, under strace. */
-static void
-trace(int summary, const char *cell, const char *tasks, int repeats)
+static void trace(int summary, const char *cell, const char *tasks, int repeats)
 {
 	char self[PATH_MAX + 1], count[16], file[32];
 	ssize_t length = readlink("/proc/self/exe", self, PATH_MAX);
@@ -45,8 +46,7 @@ trace(int summary, const char *cell, const char *tasks, int repeats)
 	_exit(errno == ENOENT ? 127 : 1);
 }
 
-static long
-count(struct sample *sample, const char *cell, const char *tasks, int repeats)
+static long count(struct sample *sample, const char *cell, const char *tasks, int repeats)
 {
 	int summary = memfd_create("strace", 0), status = 0;
 	pid_t pid;
@@ -62,15 +62,14 @@ count(struct sample *sample, const char *cell, const char *tasks, int repeats)
 		sample_fail(sample, "strace is not installed");
 	else if (status != 0)
 		sample_fail(sample, "bench --cell '%s' under strace: status 0x%x", cell,
-		            (unsigned)status);
+			    (unsigned)status);
 	else
 		return count_in(summary);
 	close(summary);
 	return -1;
 }
 
-static int
-calls_cell(struct sample *sample, const char *cell, const char *tasks)
+static int calls_cell(struct sample *sample, const char *cell, const char *tasks)
 {
 	long few = count(sample, cell, tasks, FEW), many;
 
@@ -80,7 +79,7 @@ calls_cell(struct sample *sample, const char *cell, const char *tasks)
 	if (many < 0)
 		return -1;
 	sample->value = sample->least =
-	        (double)(many - few) * 1000 / ((MANY - FEW) * strtod(tasks, NULL));
+		(double)(many - few) * 1000 / ((MANY - FEW) * strtod(tasks, NULL));
 	if (sample->value < 0)
 		sample->value = sample->least = 0;
 	return 0;

@@ -13,8 +13,7 @@ struct pool {
 };
 
 /* A datum may not be NULL, so the index of a task goes in plus one. */
-static void
-on_task(gpointer datum, gpointer user)
+static void on_task(gpointer datum, gpointer user)
 {
 	struct pool *pool = user;
 	uint64_t i = GPOINTER_TO_SIZE(datum) - 1;
@@ -27,8 +26,7 @@ on_task(gpointer datum, gpointer user)
 	g_mutex_unlock(&pool->lock);
 }
 
-static int
-run_single(void *arg, const struct load *load)
+static int run_single(void *arg, const struct load *load)
 {
 	struct pool *pool = arg;
 	uint64_t i;
@@ -44,8 +42,7 @@ run_single(void *arg, const struct load *load)
 	return 0;
 }
 
-static int
-trip_once(void *arg)
+static int trip_once(void *arg)
 {
 	static const uint64_t in = 1;
 	static uint64_t out;
@@ -53,8 +50,7 @@ trip_once(void *arg)
 	return run_single(arg, &(struct load){.in = &in, .out = &out, .n = 1});
 }
 
-static int
-pool_init(struct pool *pool, struct sample *sample)
+static int pool_init(struct pool *pool, struct sample *sample)
 {
 	g_mutex_init(&pool->lock);
 	g_cond_init(&pool->ended);
@@ -62,8 +58,7 @@ pool_init(struct pool *pool, struct sample *sample)
 	return pool->threads != NULL ? 0 : sample_fail(sample, "cannot make a pool");
 }
 
-static int
-single_cell(const struct load *load, struct sample *sample)
+static int single_cell(const struct load *load, struct sample *sample)
 {
 	static struct pool pool;
 	int result;
@@ -75,8 +70,7 @@ single_cell(const struct load *load, struct sample *sample)
 	return result;
 }
 
-static int
-trip_cell(const struct load *load, struct sample *sample)
+static int trip_cell(const struct load *load, struct sample *sample)
 {
 	static struct pool pool;
 	int result;

@@ -48,8 +48,7 @@ static const struct goal goals[] = {
 	{"calls", "parloop par_run, W2", UNITS, 5, NULL, "system calls / 1000 tasks, W2 single"},
 };
 
-static const struct row *
-compared_with(const struct table *table, const struct goal *goal)
+static const struct row *compared_with(const struct table *table, const struct goal *goal)
 {
 	switch (goal->measure) {
 	case TIMES:
@@ -65,8 +64,7 @@ compared_with(const struct table *table, const struct goal *goal)
 	}
 }
 
-static double
-reached(const struct goal *goal, double ours, double theirs)
+static double reached(const struct goal *goal, double ours, double theirs)
 {
 	switch (goal->measure) {
 	case TIMES:
@@ -82,8 +80,7 @@ reached(const struct goal *goal, double ours, double theirs)
 	}
 }
 
-static void
-goal_print(const struct table *table, const struct goal *goal)
+static void goal_print(const struct table *table, const struct goal *goal)
 {
 	const struct row *ours = table_find(table, goal->workload, goal->name);
 	const struct row *theirs = compared_with(table, goal);
@@ -101,15 +98,13 @@ goal_print(const struct table *table, const struct goal *goal)
 }
 
 /* libuv is the measure for a start only where Go was not to be had. */
-static int
-is_superseded(const struct table *table, const struct goal *goal)
+static int is_superseded(const struct table *table, const struct goal *goal)
 {
 	return strcmp(goal->workload, "W6") == 0 && strcmp(goal->to, "libuv") == 0 &&
 	       table_find(table, "W6", "Go") != NULL;
 }
 
-void
-goals_print(const struct table *table)
+void goals_print(const struct table *table)
 {
 	size_t i;
 

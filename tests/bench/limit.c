@@ -14,10 +14,12 @@
 
 #include "bench.h"
 
-enum { LINE = 64, RING = 8192 };
+enum {
+	LINE = 64,
+	RING = 8192
+};
 
-static void
-relax(void)
+static void relax(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
 	__builtin_ia32_pause();
@@ -36,8 +38,7 @@ struct team {
 	alignas(LINE) atomic_uint ended;
 };
 
-static void *
-team_helper(void *arg)
+static void *team_helper(void *arg)
 {
 	struct team *team = arg;
 	unsigned turn;
@@ -52,15 +53,13 @@ team_helper(void *arg)
 	}
 }
 
-static int
-team_init(struct team *team)
+static int team_init(struct team *team)
 {
 	*team = (struct team){.fn = NULL};
 	return pthread_create(&team->thread, NULL, team_helper, team);
 }
 
-static void
-team_run(struct team *team, void (*fn)(void *arg, int who), void *arg)
+static void team_run(struct team *team, void (*fn)(void *arg, int who), void *arg)
 {
 	unsigned turn = atomic_load_explicit(&team->begun, memory_order_relaxed) + 1;
 
@@ -72,8 +71,7 @@ team_run(struct team *team, void (*fn)(void *arg, int who), void *arg)
 		relax();
 }
 
-static void
-team_finish(struct team *team)
+static void team_finish(struct team *team)
 {
 	team->fn = NULL;
 	atomic_fetch_add_explicit(&team->begun, 1, memory_order_release);
@@ -88,15 +86,13 @@ struct range {
 	alignas(LINE) _Atomic uint64_t cursor;
 };
 
-static void
-run_tasks(const struct load *load, uint64_t from, uint64_t to)
+static void run_tasks(const struct load *load, uint64_t from, uint64_t to)
 {
 	for (; from < to; from++)
 		load->out[from] = work(load->in[from]);
 }
 
-static void
-split(void *arg, int who)
+static void split(void *arg, int who)
 {
 	struct range *range = arg;
 	uint64_t half = range->load->n / 2;
@@ -108,8 +104,7 @@ split(void *arg, int who)
 }
 
 /* Chunks of a fraction of what is left, so that both end together. */
-static void
-guided(void *arg, int who)
+static void guided(void *arg, int who)
 {
 	struct range *range = arg;
 	uint64_t n = range->load->n, from, chunk;
@@ -119,16 +114,15 @@ guided(void *arg, int who)
 	while (from < n) {
 		chunk = (n - from) / (4 * JOBS) + 1;
 		if (!atomic_compare_exchange_weak_explicit(&range->cursor, &from, from + chunk,
-		                                           memory_order_relaxed,
-		                                           memory_order_relaxed))
+							   memory_order_relaxed,
+							   memory_order_relaxed))
 			continue;
 		run_tasks(range->load, from, from + chunk);
 		from = atomic_load_explicit(&range->cursor, memory_order_relaxed);
 	}
 }
 
-static void
-one_by_one(void *arg, int who)
+static void one_by_one(void *arg, int who)
 {
 	struct range *range = arg;
 	uint64_t at;
@@ -144,8 +138,7 @@ struct way {
 	void (*fn)(void *arg, int who);
 };
 
-static int
-range_once(void *arg, const struct load *load)
+static int range_once(void *arg, const struct load *load)
 {
 	struct way *way = arg;
 
@@ -155,8 +148,8 @@ range_once(void *arg, const struct load *load)
 	return 0;
 }
 
-static int
-range_cell(const struct load *load, struct sample *sample, void (*fn)(void *arg, int who))
+static int range_cell(const struct load *load, struct sample *sample,
+		      void (*fn)(void *arg, int who))
 {
 	static struct range range;
 	struct way way = {&range, fn};
@@ -169,20 +162,17 @@ range_cell(const struct load *load, struct sample *sample, void (*fn)(void *arg,
 	return result;
 }
 
-static int
-split_cell(const struct load *load, struct sample *sample)
+static int split_cell(const struct load *load, struct sample *sample)
 {
 	return range_cell(load, sample, split);
 }
 
-static int
-guided_cell(const struct load *load, struct sample *sample)
+static int guided_cell(const struct load *load, struct sample *sample)
 {
 	return range_cell(load, sample, guided);
 }
 
-static int
-one_by_one_cell(const struct load *load, struct sample *sample)
+static int one_by_one_cell(const struct load *load, struct sample *sample)
 {
 	return range_cell(load, sample, one_by_one);
 }
@@ -207,25 +197,22 @@ struct deque {
 	alignas(LINE) atomic_int closed;
 };
 
-static void
-closure_set(struct closure *closure, const uint64_t *in, uint64_t *out)
+static void closure_set(struct closure *closure, const uint64_t *in, uint64_t *out)
 {
 	atomic_store_explicit(&closure->fn, work, memory_order_relaxed);
 	atomic_store_explicit(&closure->in, in, memory_order_relaxed);
 	atomic_store_explicit(&closure->out, out, memory_order_relaxed);
 }
 
-static void
-closure_run(struct closure *closure)
+static void closure_run(struct closure *closure)
 {
 	uint64_t (*fn)(uint64_t) = atomic_load_explicit(&closure->fn, memory_order_relaxed);
 
 	*atomic_load_explicit(&closure->out, memory_order_relaxed) =
-	        fn(*atomic_load_explicit(&closure->in, memory_order_relaxed));
+		fn(*atomic_load_explicit(&closure->in, memory_order_relaxed));
 }
 
-static int
-deque_steal(struct deque *deque)
+static int deque_steal(struct deque *deque)
 {
 	int64_t top = atomic_load_explicit(&deque->top, memory_order_acquire), bottom;
 	struct closure mine;
@@ -235,9 +222,9 @@ deque_steal(struct deque *deque)
 	if (top >= bottom)
 		return 0;
 	closure_set(&mine, atomic_load_explicit(&deque->ring[top % RING].in, memory_order_relaxed),
-	            atomic_load_explicit(&deque->ring[top % RING].out, memory_order_relaxed));
+		    atomic_load_explicit(&deque->ring[top % RING].out, memory_order_relaxed));
 	if (!atomic_compare_exchange_strong_explicit(&deque->top, &top, top + 1,
-	                                             memory_order_seq_cst, memory_order_relaxed))
+						     memory_order_seq_cst, memory_order_relaxed))
 		return 0;
 	closure_run(&mine);
 	atomic_fetch_add_explicit(&deque->stolen, 1, memory_order_release);
@@ -245,8 +232,7 @@ deque_steal(struct deque *deque)
 }
 
 /* Returns 0 if there is no room. */
-static int
-deque_push(struct deque *deque, const uint64_t *in, uint64_t *out)
+static int deque_push(struct deque *deque, const uint64_t *in, uint64_t *out)
 {
 	int64_t bottom = atomic_load_explicit(&deque->bottom, memory_order_relaxed);
 
@@ -258,8 +244,7 @@ deque_push(struct deque *deque, const uint64_t *in, uint64_t *out)
 }
 
 /* Run the youngest closure; returns 0 if there is none. */
-static int
-deque_pop(struct deque *deque)
+static int deque_pop(struct deque *deque)
 {
 	int64_t bottom = atomic_load_explicit(&deque->bottom, memory_order_relaxed) - 1, top;
 	int mine;
@@ -273,15 +258,14 @@ deque_pop(struct deque *deque)
 	}
 	mine = top == bottom &&
 	       atomic_compare_exchange_strong_explicit(&deque->top, &top, top + 1,
-	                                               memory_order_seq_cst, memory_order_relaxed);
+						       memory_order_seq_cst, memory_order_relaxed);
 	if (mine)
 		closure_run(&deque->ring[bottom % RING]);
 	atomic_store_explicit(&deque->bottom, bottom + 1, memory_order_relaxed);
 	return mine;
 }
 
-static void
-deque_submit_all(struct deque *deque)
+static void deque_submit_all(struct deque *deque)
 {
 	const struct load *load = deque->load;
 	uint64_t ran = 0, i;
@@ -298,8 +282,7 @@ deque_submit_all(struct deque *deque)
 	atomic_store_explicit(&deque->closed, 1, memory_order_release);
 }
 
-static void
-deque_both(void *arg, int who)
+static void deque_both(void *arg, int who)
 {
 	struct deque *deque = arg;
 
@@ -312,8 +295,7 @@ deque_both(void *arg, int who)
 			relax();
 }
 
-static int
-deque_once(void *arg, const struct load *load)
+static int deque_once(void *arg, const struct load *load)
 {
 	struct deque *deque = arg;
 
@@ -324,8 +306,7 @@ deque_once(void *arg, const struct load *load)
 	return 0;
 }
 
-static int
-deque_cell(const struct load *load, struct sample *sample)
+static int deque_cell(const struct load *load, struct sample *sample)
 {
 	static struct deque deque;
 	int result;
@@ -347,8 +328,7 @@ struct spsc {
 	alignas(LINE) _Atomic uint64_t read;
 };
 
-static void
-spsc_write_all(struct spsc *spsc)
+static void spsc_write_all(struct spsc *spsc)
 {
 	uint64_t read = 0, i;
 
@@ -363,8 +343,7 @@ spsc_write_all(struct spsc *spsc)
 	}
 }
 
-static void
-spsc_read_all(struct spsc *spsc)
+static void spsc_read_all(struct spsc *spsc)
 {
 	uint64_t written = 0, i;
 
@@ -379,8 +358,7 @@ spsc_read_all(struct spsc *spsc)
 	}
 }
 
-static void
-spsc_both(void *arg, int who)
+static void spsc_both(void *arg, int who)
 {
 	if (who == 0)
 		spsc_write_all(arg);
@@ -388,8 +366,7 @@ spsc_both(void *arg, int who)
 		spsc_read_all(arg);
 }
 
-static int
-spsc_once(void *arg, const struct load *load)
+static int spsc_once(void *arg, const struct load *load)
 {
 	struct spsc *spsc = arg;
 
@@ -400,8 +377,7 @@ spsc_once(void *arg, const struct load *load)
 	return 0;
 }
 
-static int
-spsc_cell(const struct load *load, struct sample *sample)
+static int spsc_cell(const struct load *load, struct sample *sample)
 {
 	static struct spsc spsc;
 	int result;
@@ -415,16 +391,14 @@ spsc_cell(const struct load *load, struct sample *sample)
 
 /* --- one thread --------------------------------------------------------------------------- */
 
-static int
-serial_once(void *arg, const struct load *load)
+static int serial_once(void *arg, const struct load *load)
 {
 	(void)arg;
 	run_tasks(load, 0, load->n);
 	return 0;
 }
 
-static int
-serial_cell(const struct load *load, struct sample *sample)
+static int serial_cell(const struct load *load, struct sample *sample)
 {
 	return sample_tasks(sample, load, serial_once, NULL);
 }
@@ -443,8 +417,7 @@ struct pingpong {
 };
 
 /* Two of the CPUs that this process is allowed. */
-static int
-choose_cpus(struct pingpong *pong)
+static int choose_cpus(struct pingpong *pong)
 {
 	cpu_set_t all;
 	int cpu, n = 0;
@@ -459,21 +432,18 @@ choose_cpus(struct pingpong *pong)
 	return n == 2 ? 0 : -1;
 }
 
-static int
-pin_thread(pthread_t thread, const cpu_set_t *cpu)
+static int pin_thread(pthread_t thread, const cpu_set_t *cpu)
 {
 	return pthread_setaffinity_np(thread, sizeof(*cpu), cpu);
 }
 
-static int
-futex_call(struct pingpong *pong, int to)
+static int futex_call(struct pingpong *pong, int to)
 {
 	atomic_store(&pong->flag[to], 1);
 	return syscall(SYS_futex, &pong->flag[to], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0) < 0;
 }
 
-static int
-futex_wait(struct pingpong *pong, int me)
+static int futex_wait(struct pingpong *pong, int me)
 {
 	while (atomic_exchange(&pong->flag[me], 0) == 0)
 		if (syscall(SYS_futex, &pong->flag[me], FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0) < 0 &&
@@ -482,22 +452,19 @@ futex_wait(struct pingpong *pong, int me)
 	return 0;
 }
 
-static int
-eventfd_call(struct pingpong *pong, int to)
+static int eventfd_call(struct pingpong *pong, int to)
 {
 	return eventfd_write(pong->fd[to], 1);
 }
 
-static int
-eventfd_wait(struct pingpong *pong, int me)
+static int eventfd_wait(struct pingpong *pong, int me)
 {
 	eventfd_t count;
 
 	return eventfd_read(pong->fd[me], &count);
 }
 
-static void *
-answer(void *arg)
+static void *answer(void *arg)
 {
 	struct pingpong *pong = arg;
 
@@ -507,16 +474,14 @@ answer(void *arg)
 	return NULL;
 }
 
-static int
-trip_once(void *arg)
+static int trip_once(void *arg)
 {
 	struct pingpong *pong = arg;
 
 	return pong->call(pong, 1) != 0 || pong->wait(pong, 0) != 0;
 }
 
-static int
-trip_cell(struct sample *sample, struct pingpong *pong)
+static int trip_cell(struct sample *sample, struct pingpong *pong)
 {
 	pthread_t thread;
 	int result;
@@ -534,8 +499,7 @@ trip_cell(struct sample *sample, struct pingpong *pong)
 	return result;
 }
 
-static int
-futex_cell(const struct load *load, struct sample *sample)
+static int futex_cell(const struct load *load, struct sample *sample)
 {
 	static struct pingpong pong = {.call = futex_call, .wait = futex_wait};
 
@@ -543,8 +507,7 @@ futex_cell(const struct load *load, struct sample *sample)
 	return trip_cell(sample, &pong);
 }
 
-static int
-eventfd_cell(const struct load *load, struct sample *sample)
+static int eventfd_cell(const struct load *load, struct sample *sample)
 {
 	static struct pingpong pong = {.call = eventfd_call, .wait = eventfd_wait};
 	int result = -1;

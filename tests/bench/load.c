@@ -8,8 +8,7 @@
 
 #define TURNS(item) ((uint32_t)(item))
 
-uint64_t
-work(uint64_t item)
+uint64_t work(uint64_t item)
 {
 	uint32_t turns = TURNS(item);
 	uint64_t value = item;
@@ -20,8 +19,7 @@ work(uint64_t item)
 	return value;
 }
 
-double
-load_calibrate(void)
+double load_calibrate(void)
 {
 	enum { CHAIN = 1000000 };
 	int64_t best = INT64_MAX, begun, took;
@@ -29,15 +27,16 @@ load_calibrate(void)
 
 	for (i = 0; i < 30; i++) {
 		begun = now_ns();
-		__asm__ volatile("" : : "r"(work(CHAIN)));
+		__asm__ volatile(""
+				 :
+				 : "r"(work(CHAIN)));
 		took = now_ns() - begun;
 		best = took < best ? took : best;
 	}
 	return CHAIN * 1000.0 / (double)best;
 }
 
-static uint64_t
-splitmix(uint64_t *state)
+static uint64_t splitmix(uint64_t *state)
 {
 	uint64_t z = (*state += 0x9e3779b97f4a7c15u);
 
@@ -48,8 +47,7 @@ splitmix(uint64_t *state)
 
 /* A bounded Pareto time.  The exponent gives a mean of some 65 us, and the seed was
  * chosen so that the tail bounds efficiency little: see load_greedy(). */
-static double
-pareto_us(uint64_t *state)
+static double pareto_us(uint64_t *state)
 {
 	const double exponent = 1.1, least = 10, most = 50000;
 	double u = (double)(splitmix(state) >> 11) * 0x1p-53;
@@ -57,19 +55,17 @@ pareto_us(uint64_t *state)
 	return least / pow(1 - u * (1 - pow(least / most, exponent)), 1 / exponent);
 }
 
-static int
-by_turns(const void *a, const void *b)
+static int by_turns(const void *a, const void *b)
 {
 	uint32_t x = TURNS(*(const uint64_t *)a), y = TURNS(*(const uint64_t *)b);
 
 	return (x > y) - (x < y);
 }
 
-static uint64_t *
-shared_array(uint64_t n)
+static uint64_t *shared_array(uint64_t n)
 {
 	void *array = mmap(NULL, n * sizeof(uint64_t), PROT_READ | PROT_WRITE,
-	                   MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+			   MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (array == MAP_FAILED) {
 		perror("bench: arrays of tasks");
@@ -78,8 +74,8 @@ shared_array(uint64_t n)
 	return array;
 }
 
-void
-load_make(struct load *load, enum shape shape, uint64_t n, uint32_t turns, double turns_per_us)
+void load_make(struct load *load, enum shape shape, uint64_t n, uint32_t turns,
+	       double turns_per_us)
 {
 	uint64_t *in = shared_array(n), state = 1631, i;
 
@@ -92,8 +88,7 @@ load_make(struct load *load, enum shape shape, uint64_t n, uint32_t turns, doubl
 	*load = (struct load){.in = in, .out = shared_array(n), .n = n};
 }
 
-uint64_t
-load_checksum(const struct load *load)
+uint64_t load_checksum(const struct load *load)
 {
 	uint64_t sum = 0, i;
 
@@ -102,8 +97,7 @@ load_checksum(const struct load *load)
 	return sum;
 }
 
-uint64_t
-load_expected(const struct load *load)
+uint64_t load_expected(const struct load *load)
 {
 	uint64_t sum = 0, i;
 
@@ -112,8 +106,7 @@ load_expected(const struct load *load)
 	return sum;
 }
 
-double
-load_greedy(const struct load *load)
+double load_greedy(const struct load *load)
 {
 	uint64_t busy[2] = {0, 0}, i;
 

@@ -5,10 +5,10 @@
 #include "bench.h"
 
 enum shape {
-	NONE,  /* the workload has no array of tasks                        */
-	EVEN,  /* every task as long as the others                          */
+	NONE,   /* the workload has no array of tasks                        */
+	EVEN,   /* every task as long as the others                          */
 	PARETO, /* 10 us to 50 ms, heavy-tailed, from a fixed seed          */
-	SORTED /* the same, ascending                                       */
+	SORTED  /* the same, ascending                                       */
 };
 
 /* How many turns of the chain this machine makes in a microsecond, now. */
@@ -18,7 +18,7 @@ double load_calibrate(void);
  * turns_per_us makes of the Pareto times.  Its pages are shared between
  * processes and populated.  Exits if there is no memory. */
 void load_make(struct load *load, enum shape shape, uint64_t n, uint32_t turns,
-               double turns_per_us);
+	       double turns_per_us);
 
 /* A sum over out[] that depends on every value and its place, and what it would be
  * after a serial run.  The latter does the work: call it once. */

@@ -7,8 +7,7 @@
 #include "noise.h"
 
 /* user nice system idle iowait irq softirq steal; what a hypervisor took counts too. */
-static double
-busy_s(void)
+static double busy_s(void)
 {
 	unsigned long long field[8] = {0};
 	FILE *stat = fopen("/proc/stat", "r");
@@ -16,15 +15,14 @@ busy_s(void)
 	if (stat == NULL)
 		return 0;
 	if (fscanf(stat, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &field[0], &field[1],
-	           &field[2], &field[3], &field[4], &field[5], &field[6], &field[7]) != 8)
+		   &field[2], &field[3], &field[4], &field[5], &field[6], &field[7]) != 8)
 		field[0] = 0;
 	fclose(stat);
 	return (double)(field[0] + field[1] + field[2] + field[5] + field[6] + field[7]) /
 	       (double)sysconf(_SC_CLK_TCK);
 }
 
-static double
-own_s(void)
+static double own_s(void)
 {
 	struct rusage usage;
 
@@ -33,15 +31,13 @@ own_s(void)
 	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-void
-noise_begin(struct noise *noise)
+void noise_begin(struct noise *noise)
 {
 	noise->others_s = busy_s() - own_s();
 	noise->wall_s = (double)now_ns() / 1e9;
 }
 
-double
-noise_end(const struct noise *noise, double *cpus_s)
+double noise_end(const struct noise *noise, double *cpus_s)
 {
 	double others_s = busy_s() - own_s() - noise->others_s;
 
@@ -51,8 +47,7 @@ noise_end(const struct noise *noise, double *cpus_s)
 
 /* The scheduler first shares the CPUs between sessions (autogroup), then between the
  * processes of one, so the one would do nothing without the other. */
-void
-noise_prevent(void)
+void noise_prevent(void)
 {
 	int fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
 

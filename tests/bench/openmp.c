@@ -3,8 +3,7 @@
 
 #include "bench.h"
 
-static int
-run_static(void *arg, const struct load *load)
+static int run_static(void *arg, const struct load *load)
 {
 	(void)arg;
 #pragma omp parallel for schedule(static)
@@ -13,8 +12,7 @@ run_static(void *arg, const struct load *load)
 	return 0;
 }
 
-static int
-run_dynamic(void *arg, const struct load *load)
+static int run_dynamic(void *arg, const struct load *load)
 {
 	(void)arg;
 #pragma omp parallel for schedule(dynamic)
@@ -23,8 +21,7 @@ run_dynamic(void *arg, const struct load *load)
 	return 0;
 }
 
-static int
-run_guided(void *arg, const struct load *load)
+static int run_guided(void *arg, const struct load *load)
 {
 	(void)arg;
 #pragma omp parallel for schedule(guided)
@@ -33,8 +30,7 @@ run_guided(void *arg, const struct load *load)
 	return 0;
 }
 
-static int
-run_task(void *arg, const struct load *load)
+static int run_task(void *arg, const struct load *load)
 {
 	const uint64_t *in = load->in;
 	uint64_t *out = load->out, n = load->n;
@@ -49,35 +45,30 @@ run_task(void *arg, const struct load *load)
 	return 0;
 }
 
-static int
-cell(const struct load *load, struct sample *sample,
-     int (*once)(void *arg, const struct load *load))
+static int cell(const struct load *load, struct sample *sample,
+		int (*once)(void *arg, const struct load *load))
 {
 	omp_set_dynamic(0);
 	omp_set_num_threads(JOBS);
 	return sample_tasks(sample, load, once, NULL);
 }
 
-static int
-static_cell(const struct load *load, struct sample *sample)
+static int static_cell(const struct load *load, struct sample *sample)
 {
 	return cell(load, sample, run_static);
 }
 
-static int
-dynamic_cell(const struct load *load, struct sample *sample)
+static int dynamic_cell(const struct load *load, struct sample *sample)
 {
 	return cell(load, sample, run_dynamic);
 }
 
-static int
-guided_cell(const struct load *load, struct sample *sample)
+static int guided_cell(const struct load *load, struct sample *sample)
 {
 	return cell(load, sample, run_guided);
 }
 
-static int
-task_cell(const struct load *load, struct sample *sample)
+static int task_cell(const struct load *load, struct sample *sample)
 {
 	return cell(load, sample, run_task);
 }

@@ -10,28 +10,28 @@
 
 #include "bench.h"
 
-enum { QUEUED = 1000000, AHEAD = 100 };
+enum {
+	QUEUED = 1000000,
+	AHEAD = 100
+};
 
 static atomic_int ran_on; /* the thread that ran the last task of a trip */
 
-static int
-turn(const uint64_t *in, uint64_t *out)
+static int turn(const uint64_t *in, uint64_t *out)
 {
 	*out = work(*in);
 	return 0;
 }
 PAR_TASK(turn, uint64_t, uint64_t)
 
-static int
-trip(const uint64_t *in, uint64_t *out)
+static int trip(const uint64_t *in, uint64_t *out)
 {
 	atomic_store_explicit(&ran_on, gettid(), memory_order_relaxed);
 	return turn(in, out);
 }
 PAR_TASK(trip, uint64_t, uint64_t)
 
-static int
-fail_with(struct sample *sample, const par_error *error)
+static int fail_with(struct sample *sample, const par_error *error)
 {
 	return sample_fail(sample, "%s: %s", error->what, error->reason);
 }
@@ -48,17 +48,15 @@ struct call {
 	par_error error;
 };
 
-static int
-map_once(void *arg, const struct load *load)
+static int map_once(void *arg, const struct load *load)
 {
 	struct call *call = arg;
 
 	return par_map(call->parallel, call->task, load->in, load->out, load->n, call->settings,
-	               &call->error);
+		       &call->error);
 }
 
-static int
-map_cell(const struct load *load, struct sample *sample)
+static int map_cell(const struct load *load, struct sample *sample)
 {
 	struct call call = {.task = &par_task_turn, .error = PAR_ERROR_INIT};
 	int result;
@@ -81,8 +79,7 @@ struct stream {
 	int stays;
 };
 
-static int32_t
-next_item(void *user, par_item *item)
+static int32_t next_item(void *user, par_item *item)
 {
 	struct stream *stream = user;
 
@@ -95,8 +92,7 @@ next_item(void *user, par_item *item)
 }
 
 /* Nonzero, which ends the call, if the results do not come in order. */
-static int32_t
-deliver(void *user, const par_outcome *outcome)
+static int32_t deliver(void *user, const par_outcome *outcome)
 {
 	struct stream *stream = user;
 	uint64_t i = stream->delivered++;
@@ -105,20 +101,19 @@ deliver(void *user, const par_outcome *outcome)
 	return outcome->index != i || outcome->status != PAR_OK;
 }
 
-static int
-run_once(void *arg, const struct load *load)
+static int run_once(void *arg, const struct load *load)
 {
 	struct stream *stream = arg;
 
 	stream->load = *load;
 	stream->taken = stream->delivered = 0;
 	return par_run(stream->call.parallel, stream->call.task, next_item, deliver, stream,
-	               stream->call.settings, &stream->call.error);
+		       stream->call.settings, &stream->call.error);
 }
 
-static int
-stream_cell(const struct load *load, struct sample *sample, const par_settings *settings,
-            int stays)
+static int stream_cell(const struct load *load, struct sample *sample,
+		       const par_settings *settings,
+		       int stays)
 {
 	struct stream stream = {.stays = stays};
 	int result;
@@ -134,20 +129,17 @@ stream_cell(const struct load *load, struct sample *sample, const par_settings *
 	return result;
 }
 
-static int
-single_cell(const struct load *load, struct sample *sample)
+static int single_cell(const struct load *load, struct sample *sample)
 {
 	return stream_cell(load, sample, PAR_SETTINGS(.batch_size = PAR_SET(1)), 1);
 }
 
-static int
-single_copied_cell(const struct load *load, struct sample *sample)
+static int single_copied_cell(const struct load *load, struct sample *sample)
 {
 	return stream_cell(load, sample, PAR_SETTINGS(.batch_size = PAR_SET(1)), 0);
 }
 
-static int
-batched_cell(const struct load *load, struct sample *sample)
+static int batched_cell(const struct load *load, struct sample *sample)
 {
 	return stream_cell(load, sample, NULL, 1);
 }
@@ -158,30 +150,26 @@ static const uint64_t one_in = 1;
 static uint64_t one_out;
 static const struct load one_task = {.in = &one_in, .out = &one_out, .n = 1};
 
-static int
-map_trip(void *arg)
+static int map_trip(void *arg)
 {
 	return map_once(arg, &one_task);
 }
 
-static int
-run_trip(void *arg)
+static int run_trip(void *arg)
 {
 	return run_once(arg, &one_task);
 }
 
-static int
-note_who(struct sample *sample)
+static int note_who(struct sample *sample)
 {
 	int caller = atomic_load(&ran_on) == gettid();
 
 	snprintf(sample->note, sizeof(sample->note), "the %s ran it",
-	         caller ? "caller" : "worker");
+		 caller ? "caller" : "worker");
 	return 0;
 }
 
-static int
-trip_cell(struct sample *sample, const par_settings *settings, int (*once)(void *arg))
+static int trip_cell(struct sample *sample, const par_settings *settings, int (*once)(void *arg))
 {
 	struct stream stream = {.stays = 1};
 	int result;
@@ -199,15 +187,13 @@ trip_cell(struct sample *sample, const par_settings *settings, int (*once)(void 
 	return result;
 }
 
-static int
-map_trip_cell(const struct load *load, struct sample *sample)
+static int map_trip_cell(const struct load *load, struct sample *sample)
 {
 	(void)load;
 	return trip_cell(sample, NULL, map_trip);
 }
 
-static int
-run_trip_cell(const struct load *load, struct sample *sample)
+static int run_trip_cell(const struct load *load, struct sample *sample)
 {
 	(void)load;
 	return trip_cell(sample, PAR_SETTINGS(.batch_size = PAR_SET(1)), run_trip);
@@ -215,8 +201,7 @@ run_trip_cell(const struct load *load, struct sample *sample)
 
 /* With a time-out the caller's thread has to watch, so a worker must run the task:
  * this trip really goes there and back. */
-static int
-watched_trip_cell(const struct load *load, struct sample *sample)
+static int watched_trip_cell(const struct load *load, struct sample *sample)
 {
 	(void)load;
 	return trip_cell(sample, PAR_SETTINGS(.timeout = PAR_SET(60.0)), map_trip);
@@ -230,8 +215,7 @@ struct looped {
 	int32_t status;
 };
 
-static void
-on_done(void *user, int32_t status, const par_error *error)
+static void on_done(void *user, int32_t status, const par_error *error)
 {
 	struct looped *looped = user;
 
@@ -241,28 +225,25 @@ on_done(void *user, int32_t status, const par_error *error)
 		looped->call.error = *error;
 }
 
-static void
-on_closed(void *user)
+static void on_closed(void *user)
 {
 	((struct looped *)user)->done = 1;
 }
 
-static int
-loop_trip(void *arg)
+static int loop_trip(void *arg)
 {
 	struct looped *looped = arg;
 
 	looped->done = 0;
 	if (par_start_map(looped->call.parallel, looped->call.task, &one_in, &one_out, 1, NULL,
-	                  on_done, looped, &looped->call.error) != PAR_OK)
+			  on_done, looped, &looped->call.error) != PAR_OK)
 		return -1;
 	while (!looped->done)
 		uv_run(&looped->loop, UV_RUN_ONCE);
 	return looped->status;
 }
 
-static void
-loop_close(struct looped *looped)
+static void loop_close(struct looped *looped)
 {
 	looped->done = 0;
 	par_close_on(looped->call.parallel, on_closed, looped);
@@ -270,8 +251,7 @@ loop_close(struct looped *looped)
 		uv_run(&looped->loop, UV_RUN_ONCE);
 }
 
-static int
-loop_trip_cell(const struct load *load, struct sample *sample)
+static int loop_trip_cell(const struct load *load, struct sample *sample)
 {
 	struct looped looped = {.call = {.task = &par_task_trip, .error = PAR_ERROR_INIT}};
 	int result;
@@ -280,7 +260,7 @@ loop_trip_cell(const struct load *load, struct sample *sample)
 	if (uv_loop_init(&looped.loop) != 0)
 		return sample_fail(sample, "cannot make a loop");
 	if (par_open_on(&looped.call.parallel, &looped.loop, &two_threads, NULL, NULL,
-	                &looped.call.error) != PAR_OK)
+			&looped.call.error) != PAR_OK)
 		return fail_with(sample, &looped.call.error);
 	result = sample_trips(sample, loop_trip, &looped);
 	if (result != 0)
@@ -304,14 +284,12 @@ static struct {
 	_Atomic uint64_t taken_first; /* when the first task completed, plus one */
 } gate;
 
-static int
-is_caller(void)
+static int is_caller(void)
 {
 	return pthread_equal(pthread_self(), gate.caller);
 }
 
-static int
-gated(const uint64_t *in, uint64_t *out)
+static int gated(const uint64_t *in, uint64_t *out)
 {
 	int waited_ms;
 
@@ -332,8 +310,7 @@ struct counted {
 	uint64_t queued;
 };
 
-static int32_t
-next_gated(void *user, par_item *item)
+static int32_t next_gated(void *user, par_item *item)
 {
 	struct counted *counted = user;
 	static uint64_t value;
@@ -351,25 +328,24 @@ next_gated(void *user, par_item *item)
 	return 1;
 }
 
-static int32_t
-ignore(void *user, const par_outcome *outcome)
+static int32_t ignore(void *user, const par_outcome *outcome)
 {
 	(void)user;
 	return outcome->status != PAR_OK;
 }
 
-static int
-run_gated(struct call *call, struct counted *counted)
+/* With a time-out the caller's thread runs no task: it would empty the queue. */
+static int run_gated(struct call *call, struct counted *counted)
 {
 	atomic_store(&gate.open, counted->n == 1);
 	atomic_store(&gate.ran, 0);
 	return par_run(call->parallel, &par_task_gated, next_gated, ignore, counted,
-	               PAR_SETTINGS(.batch_size = PAR_SET(1), .pre_dispatch = "all"),
-	               &call->error);
+		       PAR_SETTINGS(.batch_size = PAR_SET(1), .pre_dispatch = "all",
+				    .timeout = PAR_SET(3600.0)),
+		       &call->error);
 }
 
-static int
-measure_queue(struct call *call, struct sample *sample)
+static int measure_queue(struct call *call, struct sample *sample)
 {
 	struct counted one = {.n = 1}, all = {.n = QUEUED};
 
@@ -382,12 +358,11 @@ measure_queue(struct call *call, struct sample *sample)
 	sample->least = (double)(all.queued_kb - all.before_kb) * 1024 / QUEUED;
 	if (all.queued < QUEUED / 2)
 		snprintf(sample->note, sizeof(sample->note), "only %llu were queued",
-		         (unsigned long long)all.queued);
+			 (unsigned long long)all.queued);
 	return 0;
 }
 
-static int
-queued_cell(const struct load *load, struct sample *sample)
+static int queued_cell(const struct load *load, struct sample *sample)
 {
 	struct call call = {.error = PAR_ERROR_INIT};
 	int result;
@@ -403,8 +378,7 @@ queued_cell(const struct load *load, struct sample *sample)
 
 /* --- none taken ahead of what pre_dispatch asks ------------------------------------------ */
 
-static int
-tardy(const uint64_t *in, uint64_t *out)
+static int tardy(const uint64_t *in, uint64_t *out)
 {
 	uint64_t none = 0;
 
@@ -415,8 +389,7 @@ tardy(const uint64_t *in, uint64_t *out)
 }
 PAR_TASK(tardy, uint64_t, uint64_t)
 
-static int32_t
-next_counted(void *user, par_item *item)
+static int32_t next_counted(void *user, par_item *item)
 {
 	static const uint64_t value = 1;
 	const uint64_t *n = user;
@@ -430,8 +403,7 @@ next_counted(void *user, par_item *item)
 	return 1;
 }
 
-static int
-ahead_cell(const struct load *load, struct sample *sample)
+static int ahead_cell(const struct load *load, struct sample *sample)
 {
 	par_error error = PAR_ERROR_INIT;
 	par_settings settings = two_threads;

@@ -19,8 +19,7 @@ enum {
 	MOST_REPEATS = 10000
 };
 
-int
-sample_fail(struct sample *sample, const char *format, ...)
+int sample_fail(struct sample *sample, const char *format, ...)
 {
 	va_list args;
 
@@ -30,8 +29,7 @@ sample_fail(struct sample *sample, const char *format, ...)
 	return -1;
 }
 
-int64_t
-now_ns(void)
+int64_t now_ns(void)
 {
 	struct timespec now;
 
@@ -39,22 +37,19 @@ now_ns(void)
 	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-static int
-by_size(const void *a, const void *b)
+static int by_size(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
 
 	return (x > y) - (x < y);
 }
 
-static int
-repeats_of(const struct sample *sample)
+static int repeats_of(const struct sample *sample)
 {
 	return sample->repeats < MOST_REPEATS ? sample->repeats : MOST_REPEATS;
 }
 
-static int
-sample_finish(struct sample *sample, double *took, int n)
+static int sample_finish(struct sample *sample, double *took, int n)
 {
 	qsort(took, (size_t)n, sizeof(*took), by_size);
 	sample->value = took[n / 2];
@@ -63,8 +58,8 @@ sample_finish(struct sample *sample, double *took, int n)
 }
 
 /* Threads, stacks, queues and the pages of out[] are had before the clock starts. */
-static int
-warm_up(const struct load *load, int (*once)(void *arg, const struct load *load), void *arg)
+static int warm_up(const struct load *load, int (*once)(void *arg, const struct load *load),
+		   void *arg)
 {
 	struct load part = *load;
 	int64_t begun = now_ns();
@@ -80,9 +75,8 @@ warm_up(const struct load *load, int (*once)(void *arg, const struct load *load)
 	return once(arg, load);
 }
 
-int
-sample_tasks(struct sample *sample, const struct load *load,
-             int (*once)(void *arg, const struct load *load), void *arg)
+int sample_tasks(struct sample *sample, const struct load *load,
+		 int (*once)(void *arg, const struct load *load), void *arg)
 {
 	double took[MOST_REPEATS];
 	struct noise noise;
@@ -102,8 +96,7 @@ sample_tasks(struct sample *sample, const struct load *load,
 	return sample_finish(sample, took, n);
 }
 
-static void
-pause_awake(void)
+static void pause_awake(void)
 {
 	int64_t until = now_ns() + PAUSE_NS;
 
@@ -111,8 +104,7 @@ pause_awake(void)
 		;
 }
 
-int
-sample_trips(struct sample *sample, int (*once)(void *arg), void *arg)
+int sample_trips(struct sample *sample, int (*once)(void *arg), void *arg)
 {
 	enum { WARM_UP_TRIPS = 20 };
 	double took[MOST_REPEATS];
@@ -130,8 +122,7 @@ sample_trips(struct sample *sample, int (*once)(void *arg), void *arg)
 	return sample_finish(sample, took, n);
 }
 
-static int
-start_once(struct sample *sample, const char *program)
+static int start_once(struct sample *sample, const char *program)
 {
 	char *const argv[] = {(char *)program, NULL};
 	extern char **environ;
@@ -149,8 +140,7 @@ start_once(struct sample *sample, const char *program)
 	return 0;
 }
 
-int
-sample_starts(struct sample *sample, const char *program)
+int sample_starts(struct sample *sample, const char *program)
 {
 	double took[MOST_REPEATS];
 	int64_t begun;
@@ -166,8 +156,7 @@ sample_starts(struct sample *sample, const char *program)
 	return sample_finish(sample, took, n);
 }
 
-int64_t
-memory_now_kb(void)
+int64_t memory_now_kb(void)
 {
 	long total, resident = 0;
 	FILE *statm = fopen("/proc/self/statm", "r");
@@ -180,8 +169,7 @@ memory_now_kb(void)
 	return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-int64_t
-memory_peak_kb(void)
+int64_t memory_peak_kb(void)
 {
 	struct rusage usage;
 

@@ -8,8 +8,7 @@
 #include "bench.h"
 
 /* The programs stand beside this one. */
-static int
-start_cell(struct sample *sample, const char *name)
+static int start_cell(struct sample *sample, const char *name)
 {
 	char path[PATH_MAX + 32];
 	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
@@ -25,50 +24,43 @@ start_cell(struct sample *sample, const char *name)
 	return sample_starts(sample, path);
 }
 
-static int
-ours_cell(const struct load *load, struct sample *sample)
+static int ours_cell(const struct load *load, struct sample *sample)
 {
 	(void)load;
 	return start_cell(sample, "ours");
 }
 
-static int
-uv_cell(const struct load *load, struct sample *sample)
+static int uv_cell(const struct load *load, struct sample *sample)
 {
 	(void)load;
 	return start_cell(sample, "uv");
 }
 
-static int
-tbb_cell(const struct load *load, struct sample *sample)
+static int tbb_cell(const struct load *load, struct sample *sample)
 {
 	(void)load;
 	return start_cell(sample, "tbb");
 }
 
-static int
-openmp_cell(const struct load *load, struct sample *sample)
+static int openmp_cell(const struct load *load, struct sample *sample)
 {
 	(void)load;
 	return start_cell(sample, "openmp");
 }
 
-static int
-go_cell(const struct load *load, struct sample *sample)
+static int go_cell(const struct load *load, struct sample *sample)
 {
 	(void)load;
 	return start_cell(sample, "go");
 }
 
-static int
-pthreads_cell(const struct load *load, struct sample *sample)
+static int pthreads_cell(const struct load *load, struct sample *sample)
 {
 	(void)load;
 	return start_cell(sample, "pthreads");
 }
 
-static int
-none_cell(const struct load *load, struct sample *sample)
+static int none_cell(const struct load *load, struct sample *sample)
 {
 	(void)load;
 	return start_cell(sample, "none");

@@ -7,16 +7,14 @@
 #define NOISE_SHOWN 0.05
 #define WIDE_SPREAD 1.3
 
-static int
-by_size(const void *a, const void *b)
+static int by_size(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
 
 	return (x > y) - (x < y);
 }
 
-void
-table_add(struct row *row, const struct sample *sample)
+void table_add(struct row *row, const struct sample *sample)
 {
 	if (row->n == 0 || sample->least < row->least)
 		row->least = sample->least;
@@ -27,34 +25,29 @@ table_add(struct row *row, const struct sample *sample)
 	memcpy(row->note, sample->note, sizeof(row->note));
 }
 
-double
-row_min(const struct row *row)
+double row_min(const struct row *row)
 {
 	return row->values[0];
 }
 
-double
-row_median(const struct row *row)
+double row_median(const struct row *row)
 {
 	int half = row->n / 2;
 
 	return row->n % 2 ? row->values[half] : (row->values[half - 1] + row->values[half]) / 2;
 }
 
-double
-row_figure(const struct row *row)
+double row_figure(const struct row *row)
 {
 	return row_median(row) > WIDE_SPREAD * row_min(row) ? row_median(row) : row_min(row);
 }
 
-static int
-is_of(const struct row *row, const char *workload)
+static int is_of(const struct row *row, const char *workload)
 {
 	return strcmp(row->workload->id, workload) == 0 && row->n > 0 && row->error[0] == '\0';
 }
 
-const struct row *
-table_find(const struct table *table, const char *workload, const char *name)
+const struct row *table_find(const struct table *table, const char *workload, const char *name)
 {
 	int i;
 
@@ -65,8 +58,8 @@ table_find(const struct table *table, const char *workload, const char *name)
 	return NULL;
 }
 
-const struct row *
-table_best(const struct table *table, const char *workload, enum kind kind, const char *but)
+const struct row *table_best(const struct table *table, const char *workload, enum kind kind,
+			     const char *but)
 {
 	const struct row *best = NULL, *row;
 	int i;
@@ -89,22 +82,22 @@ struct columns {
 	const struct row *serial, *peer, *limit;
 };
 
-static double
-shown(const struct row *row, const struct columns *columns, double value, double serial)
+static double shown(const struct row *row, const struct columns *columns, double value,
+		    double serial)
 {
 	if (row->workload->view == EFFICIENCY)
 		return columns->serial != NULL ? serial / (JOBS * value) : 0;
 	return value / row->workload->unit_size;
 }
 
-static void
-print_figure(double value)
+static void print_figure(double value)
 {
-	printf(" %9.*f", value < 10 ? 3 : value < 1000 ? 1 : 0, value);
+	printf(" %9.*f", value < 10 ? 3 : value < 1000 ? 1
+						       : 0,
+	       value);
 }
 
-static void
-print_ratio(const struct row *row, const struct row *to)
+static void print_ratio(const struct row *row, const struct row *to)
 {
 	if (to == NULL || row_figure(to) <= 0)
 		printf(" %8s", "-");
@@ -112,8 +105,7 @@ print_ratio(const struct row *row, const struct row *to)
 		printf(" %8.2f", row_figure(row) / row_figure(to));
 }
 
-static void
-print_remarks(const struct row *row)
+static void print_remarks(const struct row *row)
 {
 	double others = row->cpus_s > 0 ? row->others_s / row->cpus_s : 0;
 
@@ -124,8 +116,7 @@ print_remarks(const struct row *row)
 	printf("\n");
 }
 
-static void
-print_row(const struct row *row, const struct columns *columns)
+static void print_row(const struct row *row, const struct columns *columns)
 {
 	const struct row *serial = columns->serial;
 
@@ -144,8 +135,7 @@ print_row(const struct row *row, const struct columns *columns)
 	print_remarks(row);
 }
 
-static void
-print_head(const struct workload *workload)
+static void print_head(const struct workload *workload)
 {
 	int efficiency = workload->view == EFFICIENCY;
 
@@ -157,8 +147,7 @@ print_head(const struct workload *workload)
 	       "spread", "x peer", "x limit");
 }
 
-static int
-count_rows(const struct table *table, const struct workload *workload)
+static int count_rows(const struct table *table, const struct workload *workload)
 {
 	int i, n = 0;
 
@@ -167,8 +156,7 @@ count_rows(const struct table *table, const struct workload *workload)
 	return n;
 }
 
-void
-table_print(const struct table *table, const struct workload *workload)
+void table_print(const struct table *table, const struct workload *workload)
 {
 	struct columns columns = {
 		.serial = table_best(table, workload->id, SERIAL, NULL),

@@ -4,7 +4,10 @@
 
 #include "load.h"
 
-enum { MOST_ROUNDS = 100, MOST_ROWS = 200 };
+enum {
+	MOST_ROUNDS = 100,
+	MOST_ROWS = 200
+};
 
 enum view {
 	TIME,      /* the value, divided by the unit's size       */
@@ -56,7 +59,7 @@ double row_figure(const struct row *row);
  * named; the serial one.  NULL if there is none, or it has no figures. */
 const struct row *table_find(const struct table *table, const char *workload, const char *name);
 const struct row *table_best(const struct table *table, const char *workload, enum kind kind,
-                             const char *but);
+			     const char *but);
 
 void table_print(const struct table *table, const struct workload *workload);
 

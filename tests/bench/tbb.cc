@@ -7,24 +7,22 @@
 
 #include "bench.h"
 
-static int
-run_auto(void *, const struct load *load)
+static int run_auto(void *, const struct load *load)
 {
 	const uint64_t *in = load->in;
 	uint64_t *out = load->out;
 
 	tbb::parallel_for(
-	        tbb::blocked_range<uint64_t>(0, load->n),
-	        [=](const tbb::blocked_range<uint64_t> &range) {
-		        for (uint64_t i = range.begin(); i != range.end(); i++)
-			        out[i] = work(in[i]);
-	        },
-	        tbb::auto_partitioner());
+		tbb::blocked_range<uint64_t>(0, load->n),
+		[=](const tbb::blocked_range<uint64_t> &range) {
+			for (uint64_t i = range.begin(); i != range.end(); i++)
+				out[i] = work(in[i]);
+		},
+		tbb::auto_partitioner());
 	return 0;
 }
 
-static int
-run_group(void *, const struct load *load)
+static int run_group(void *, const struct load *load)
 {
 	const uint64_t *in = load->in;
 	uint64_t *out = load->out;
@@ -36,23 +34,20 @@ run_group(void *, const struct load *load)
 	return 0;
 }
 
-static int
-cell(const struct load *load, struct sample *sample,
-     int (*once)(void *arg, const struct load *load))
+static int cell(const struct load *load, struct sample *sample,
+		int (*once)(void *arg, const struct load *load))
 {
 	tbb::global_control control(tbb::global_control::max_allowed_parallelism, JOBS);
 
 	return sample_tasks(sample, load, once, nullptr);
 }
 
-static int
-auto_cell(const struct load *load, struct sample *sample)
+static int auto_cell(const struct load *load, struct sample *sample)
 {
 	return cell(load, sample, run_auto);
 }
 
-static int
-group_cell(const struct load *load, struct sample *sample)
+static int group_cell(const struct load *load, struct sample *sample)
 {
 	return cell(load, sample, run_group);
 }

@@ -6,7 +6,10 @@
 
 #include "bench.h"
 
-enum { WINDOW = 4096, QUEUED = 1000000 };
+enum {
+	WINDOW = 4096,
+	QUEUED = 1000000
+};
 
 struct request {
 	uv_work_t req;
@@ -22,8 +25,7 @@ struct pool {
 	struct request window[WINDOW];
 };
 
-static void
-on_work(uv_work_t *req)
+static void on_work(uv_work_t *req)
 {
 	struct request *request = req->data;
 
@@ -32,8 +34,7 @@ on_work(uv_work_t *req)
 
 static void on_done(uv_work_t *req, int status);
 
-static void
-submit_next(struct request *request)
+static void submit_next(struct request *request)
 {
 	struct pool *pool = request->pool;
 	uint64_t i = pool->next++;
@@ -43,8 +44,7 @@ submit_next(struct request *request)
 	uv_queue_work(&pool->loop, &request->req, on_work, on_done);
 }
 
-static void
-on_done(uv_work_t *req, int status)
+static void on_done(uv_work_t *req, int status)
 {
 	struct request *request = req->data;
 
@@ -53,8 +53,7 @@ on_done(uv_work_t *req, int status)
 		submit_next(request);
 }
 
-static int
-run_single(void *arg, const struct load *load)
+static int run_single(void *arg, const struct load *load)
 {
 	struct pool *pool = arg;
 	uint64_t i, first = load->n < WINDOW ? load->n : WINDOW;
@@ -66,8 +65,7 @@ run_single(void *arg, const struct load *load)
 	return uv_run(&pool->loop, UV_RUN_DEFAULT);
 }
 
-static struct pool *
-pool_create(void)
+static struct pool *pool_create(void)
 {
 	struct pool *pool = calloc(1, sizeof(*pool));
 	int i;
@@ -82,15 +80,13 @@ pool_create(void)
 	return pool;
 }
 
-static void
-pool_destroy(struct pool *pool)
+static void pool_destroy(struct pool *pool)
 {
 	uv_loop_close(&pool->loop);
 	free(pool);
 }
 
-static int
-single_cell(const struct load *load, struct sample *sample)
+static int single_cell(const struct load *load, struct sample *sample)
 {
 	struct pool *pool = pool_create();
 	int result;
@@ -104,8 +100,7 @@ single_cell(const struct load *load, struct sample *sample)
 
 /* --- there and back ------------------------------------------------------------------- */
 
-static int
-trip_once(void *arg)
+static int trip_once(void *arg)
 {
 	static const uint64_t in = 1;
 	static uint64_t out;
@@ -113,8 +108,7 @@ trip_once(void *arg)
 	return run_single(arg, &(struct load){.in = &in, .out = &out, .n = 1});
 }
 
-static int
-trip_cell(const struct load *load, struct sample *sample)
+static int trip_cell(const struct load *load, struct sample *sample)
 {
 	struct pool *pool = pool_create();
 	int result;
@@ -137,8 +131,7 @@ struct queued {
 	uint64_t in, out;
 };
 
-static void
-on_gated_work(uv_work_t *req)
+static void on_gated_work(uv_work_t *req)
 {
 	struct queued *queued = req->data;
 
@@ -147,15 +140,13 @@ on_gated_work(uv_work_t *req)
 	queued->out = work(queued->in);
 }
 
-static void
-on_gated_done(uv_work_t *req, int status)
+static void on_gated_done(uv_work_t *req, int status)
 {
 	(void)status;
 	free(req->data);
 }
 
-static int
-queue_all(uv_loop_t *loop, uint64_t n)
+static int queue_all(uv_loop_t *loop, uint64_t n)
 {
 	struct queued *queued;
 	uint64_t i;
@@ -171,8 +162,7 @@ queue_all(uv_loop_t *loop, uint64_t n)
 	return 0;
 }
 
-static int
-queued_cell(const struct load *load, struct sample *sample)
+static int queued_cell(const struct load *load, struct sample *sample)
 {
 	struct pool *pool = pool_create();
 	int64_t before;

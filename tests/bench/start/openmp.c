@@ -1,7 +1,6 @@
 #include "task.h"
 
-int
-main(void)
+int main(void)
 {
 	static const uint64_t in[2] = {1, 2};
 	uint64_t out[2] = {0, 0};

@@ -5,8 +5,7 @@
 static const uint64_t in[2] = {1, 2};
 static uint64_t out[2];
 
-static void *
-run(void *arg)
+static void *run(void *arg)
 {
 	uint64_t i = (uint64_t)(uintptr_t)arg;
 
@@ -14,8 +13,7 @@ run(void *arg)
 	return NULL;
 }
 
-int
-main(void)
+int main(void)
 {
 	pthread_t threads[2];
 	uintptr_t i;

@@ -3,8 +3,7 @@
 
 #include "task.h"
 
-int
-main()
+int main()
 {
 	static const uint64_t in[2] = {1, 2};
 	tbb::global_control control(tbb::global_control::max_allowed_parallelism, 2);

@@ -8,23 +8,20 @@ struct request {
 	uint64_t in, out;
 };
 
-static void
-on_work(uv_work_t *req)
+static void on_work(uv_work_t *req)
 {
 	struct request *request = (struct request *)req;
 
 	request->out = task(request->in);
 }
 
-static void
-on_done(uv_work_t *req, int status)
+static void on_done(uv_work_t *req, int status)
 {
 	(void)req;
 	(void)status;
 }
 
-int
-main(void)
+int main(void)
 {
 	struct request requests[2] = {{.in = 1}, {.in = 2}};
 	uint64_t in[2], out[2];
