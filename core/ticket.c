@@ -400,8 +400,15 @@ static void sitter_init(struct sitter *sitter, struct call *call, uint32_t seat)
 
 static void tell(struct call *call, uint64_t tasks, int64_t ns)
 {
+	int64_t before = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
 	int64_t each = ns / (int64_t)(tasks > 0 ? tasks : 1);
 
+	/* One long task among short ones changes little; many do.  That two who tell at once
+	 * may forget one another does no harm. */
+	if (before > 0) {
+		each = each < 4 * SHORT_TASK_NS ? each : 4 * SHORT_TASK_NS;
+		each = before + (each - before) / 4;
+	}
 	atomic_store_explicit(&call->task_ns, each > 0 ? each : 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&call->finished, tasks, memory_order_relaxed);
 }

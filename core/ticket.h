@@ -27,6 +27,9 @@
 
 #include <pthread.h>
 
+/* Up to this time a task is short enough to be run on the loop's thread. */
+#define SHORT_TASK_NS 500000
+
 enum { CALL_TASKS = 256 }; /* different tasks in one streamed call */
 
 struct call {
@@ -61,7 +64,7 @@ struct call {
 
 	/* written now and then by all */
 	alignas(CACHE_LINE) _Atomic uint32_t seated; /* how many sit */
-	_Atomic int64_t task_ns;   /* what a task takes, measured; 0: not yet    */
+	_Atomic int64_t task_ns;   /* what tasks take, smoothed; 0: not measured */
 	_Atomic uint64_t finished; /* tasks that are over, as far as told        */
 	_Atomic uint64_t failed;
 	_Atomic int64_t reply_bytes; /* in large replies not yet delivered       */

@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Up to this time a task is short enough to be run on the loop's thread. */
-#define SHORT_TASK_NS 500000
-
 /* How long the loop's thread takes part before it looks around. */
 #define HELP_NS 50000
 
@@ -17,7 +14,7 @@
 #define SPIN_NS 50000
 
 /* Tasks of a stream that may be under way for each worker, once one has completed. */
-enum { WINDOW_PER_WORKER = 128 };
+enum { WINDOW_PER_WORKER = 1024 };
 
 /* Places of the ring for each that may be under way, where results come as they are over:
  * one slow task then holds nobody up for long. */
