@@ -347,7 +347,7 @@ static int32_t fall_back(struct instance *instance)
 	return PAR_OK;
 }
 
-static int32_t step_up(struct instance *instance)
+static int32_t step_up(struct instance *instance, enum instance_goal goal)
 {
 	int32_t status;
 
@@ -371,6 +371,8 @@ static int32_t step_up(struct instance *instance)
 			instance->state = INSTANCE_CREATED;
 			continue;
 		case INSTANCE_CREATED:
+			if (goal == INSTANCE_MADE)
+				return PAR_OK;
 			status = configure(instance);
 			instance->state = INSTANCE_CONFIGURING;
 			if (status != PAR_PENDING) {
@@ -403,19 +405,19 @@ static int32_t step_up(struct instance *instance)
 	}
 }
 
-int32_t instance_step(struct instance *instance, int up, par_error *error)
+int32_t instance_step(struct instance *instance, enum instance_goal goal, par_error *error)
 {
 	int32_t status;
 
-	if (up && instance->status == PAR_OK) {
-		status = step_up(instance);
+	if (goal != INSTANCE_GONE && instance->status == PAR_OK) {
+		status = step_up(instance, goal);
 		if (status >= 0)
 			return status;
 		/* It answered, so it does not wait for anything. */
 		atomic_store_explicit(&instance->ready, 1, memory_order_relaxed);
 	}
 	status = step_down(instance);
-	if (status == PAR_PENDING || !up)
+	if (status == PAR_PENDING || goal == INSTANCE_GONE)
 		return status;
 	if (error != NULL)
 		*error = instance->error;

@@ -51,9 +51,11 @@ void instance_init(struct instance *instance, struct loop *loop, struct call *ca
                    const struct provider *provider, const char *const *settings,
                    const struct par_call *wants);
 
-/* Go on towards being configured (up 1), or gone (up 0).  PAR_OK: there; PAR_PENDING:
+enum instance_goal { INSTANCE_GONE, INSTANCE_UP, INSTANCE_MADE };
+
+/* Go on towards being configured (UP), created only (MADE), or gone.  PAR_OK: there; PAR_PENDING:
  * the loop will be notified; else why it cannot come up, and then it is gone. */
-int32_t instance_step(struct instance *instance, int up, par_error *error);
+int32_t instance_step(struct instance *instance, enum instance_goal goal, par_error *error);
 
 /* What is true of it, once configured. */
 static inline int instance_can(const struct instance *instance, uint32_t capability)

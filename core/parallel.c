@@ -130,11 +130,11 @@ static int rising_is_idle(void *parallel)
 }
 
 /* Drive the backend up, or down, on our own loop. */
-static int32_t drive_instance(par_parallel *parallel, int up, par_error *error)
+static int32_t drive_instance(par_parallel *parallel, enum instance_goal goal, par_error *error)
 {
 	int32_t code;
 
-	while ((code = instance_step(&parallel->instance, up, error)) == PAR_PENDING) {
+	while ((code = instance_step(&parallel->instance, goal, error)) == PAR_PENDING) {
 		loop_wait(&parallel->loop, 0, rising_is_idle);
 		loop_run_posts(&parallel->loop);
 	}
@@ -151,7 +151,7 @@ int32_t par_open(par_parallel **out, const par_settings *settings, par_error *er
 	if (code != PAR_OK)
 		return code;
 	parallel->is_managed = 1;
-	code = drive_instance(parallel, 1, error);
+	code = drive_instance(parallel, INSTANCE_UP, error);
 	if (code == PAR_OK)
 		code = turn_equip(parallel, error);
 	if (code != PAR_OK) {
@@ -176,7 +176,7 @@ void par_close(par_parallel *parallel)
 		log_line(LOG_ERROR, "par_close() of a par_parallel that is running a call: ignored");
 		return;
 	}
-	(void)drive_instance(parallel, 0, NULL);
+	(void)drive_instance(parallel, INSTANCE_GONE, NULL);
 	loop_finish(&parallel->loop, NULL);
 	par_free(parallel);
 }
@@ -194,6 +194,23 @@ const char *par_backend_name(const par_parallel *parallel)
 const char *par_backend_file(const par_parallel *parallel)
 {
 	return parallel->instance.provider->file;
+}
+
+int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_error *error)
+{
+	par_settings settings = {.size = sizeof(settings), .backend = backend, .n_jobs = PAR_SET(n_jobs)};
+	par_parallel *parallel;
+	int32_t code = create(&parallel, NULL, &settings, error), n = 0;
+
+	if (code != PAR_OK)
+		return 0;
+	code = drive_instance(parallel, INSTANCE_MADE, error);
+	if (code == PAR_OK)
+		n = parallel->instance.provider->ops.effective_n_jobs(parallel->instance.backend, n_jobs);
+	if (code == PAR_OK && n <= 0)
+		error_set(error, PAR_EUNAVAIL, "%s has no active worker", parallel->instance.provider->name);
+	par_close(parallel);
+	return n > 0 ? n : 0;
 }
 
 /* --- calling --------------------------------------------------------------------------------- */
@@ -402,7 +419,7 @@ static void tell_ready(par_parallel *parallel, int32_t status, const par_error *
 static int rise_alone(par_parallel *parallel)
 {
 	par_error error = PAR_ERROR_INIT;
-	int32_t code = instance_step(&parallel->instance, 1, &error);
+	int32_t code = instance_step(&parallel->instance, INSTANCE_UP, &error);
 
 	if (code == PAR_PENDING)
 		return 1;
@@ -416,7 +433,7 @@ static int rise_alone(par_parallel *parallel)
 
 static void sink_alone(par_parallel *parallel)
 {
-	if (instance_step(&parallel->instance, 0, NULL) == PAR_PENDING)
+	if (instance_step(&parallel->instance, INSTANCE_GONE, NULL) == PAR_PENDING)
 		return;
 	parallel->is_closing = 2;
 	loop_finish(&parallel->loop, on_gone);

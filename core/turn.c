@@ -574,7 +574,7 @@ static int rise(par_parallel *parallel)
 	int32_t code = PAR_OK;
 
 	if (!parallel->is_up)
-		code = instance_step(&parallel->instance, 1, &parallel->error);
+		code = instance_step(&parallel->instance, INSTANCE_UP, &parallel->error);
 	if (code == PAR_PENDING)
 		return 0;
 	if (code == PAR_OK && !parallel->has_equipment)
