@@ -3,6 +3,7 @@
 # They run in the top folder with O (build folder), PLUGINS, CC, SAN and SANFLAGS set as
 # the Makefile has them, and end with `summary`, whose line is that of check.
 set -u
+export LC_ALL=C
 : "${O:=build}" "${PLUGINS:=plugins}" "${CC:=cc}" "${SAN:=}" "${SANFLAGS:=}"
 checks=0 failures=0
 work=$(mktemp -d) || exit 1
