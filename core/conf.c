@@ -8,6 +8,7 @@
 #include "note.h"
 #include "options.h"
 #include "paths.h"
+#include "trust.h"
 
 #include <errno.h>
 #include <math.h>
@@ -77,18 +78,24 @@ static char *keep(struct reader *reader, char *text)
 	return text;
 }
 
-/* Room for one more at the end of an array, zeroed; NULL: no memory. */
-static void *append(struct reader *reader, void *array, size_t *n, size_t size)
+/* One more at the end of an array: zero but for its name, which is where the struct
+ * begins.  NULL: no memory, and nothing was added. */
+static void *append(struct reader *reader, void *array, size_t *n, size_t size, const char *name)
 {
 	void **items = array;
-	void *grown = reallocarray(*items, *n + 1, size);
+	char *copy = strdup(name);
+	char *grown = copy == NULL ? NULL : reallocarray(*items, *n + 1, size);
 
 	if (grown == NULL) {
+		free(copy);
 		reader->no_memory = 1;
 		return NULL;
 	}
 	*items = grown;
-	return memset((char *)grown + (*n)++ * size, 0, size);
+	grown += (*n)++ * size;
+	memset(grown, 0, size);
+	memcpy(grown, &copy, sizeof(copy));
+	return grown;
 }
 
 /* --- [parloop] ----------------------------------------------------------------------------- */
@@ -302,10 +309,9 @@ static void set_option(struct reader *reader, int line, const char *key, const c
 			return;
 		}
 	}
-	entry = append(reader, &backend->options, &backend->n_options, sizeof(*entry));
+	entry = append(reader, &backend->options, &backend->n_options, sizeof(*entry), key);
 	if (entry == NULL)
 		return;
-	entry->key = keep(reader, strdup(key));
 	entry->value = keep(reader, strdup(value));
 	entry->line = line;
 }
@@ -339,10 +345,10 @@ static void add_lazy(struct reader *reader, int line, const char *name, const ch
 		tell_bad(reader, line, "after \"=\" stands the file of the plugin, without \"$\"");
 		return;
 	}
-	lazy = append(reader, &reader->conf->lazy, &reader->conf->n_lazy, sizeof(*lazy));
+	lazy = append(reader, &reader->conf->lazy, &reader->conf->n_lazy, sizeof(*lazy),
+	              name);
 	if (lazy == NULL)
 		return;
-	lazy->name = keep(reader, strdup(name));
 	lazy->file = keep(reader, strdup(file));
 	lazy->line = line;
 }
@@ -376,10 +382,9 @@ static enum section enter_backend(struct reader *reader, int line, const char *n
 		return IN_UNKNOWN;
 	}
 	backend = append(reader, &reader->conf->backends, &reader->conf->n_backends,
-	                 sizeof(*backend));
+	                 sizeof(*backend), name);
 	if (backend == NULL)
 		return IN_UNKNOWN;
-	backend->name = keep(reader, strdup(name));
 	backend->line = line;
 	return IN_BACKEND;
 }
@@ -471,8 +476,8 @@ static void check_dirs(struct reader *reader)
 
 		if (stat(dir, &file) < 0) {
 			if (strcmp(dir, paths_plugin_dir()) != 0)
-				log_line(LOG_WARNING, "%s: plugin_dir %s: %s", reader->conf->file, dir,
-				         strerror(errno));
+				log_line(LOG_WARNING, "%s: plugin_dir %s: %s", reader->conf->file,
+					 dir, strerror(errno));
 			continue;
 		}
 		if (S_ISDIR(file.st_mode))
@@ -510,7 +515,15 @@ static int32_t read_file(struct reader *reader, par_error *error)
 	reader->folder = paths_folder(reader->conf->file);
 	if (reader->folder == NULL)
 		return error_memory(error, "reading plugins.conf");
-	status = conf_lines_read(&lines, reader->conf->file, error);
+	status = trust_check(reader->conf->file, error);
+	if (status < 0) {
+		error_prefix(error, "cannot use the configuration");
+		if (error != NULL)
+			error->code = PAR_ECONFIG;
+		status = PAR_ECONFIG;
+	} else {
+		status = conf_lines_read(&lines, reader->conf->file, error);
+	}
 	free(reader->folder);
 	return status;
 }
@@ -634,23 +647,44 @@ static int32_t read_found(struct conf **conf, par_error *error)
 	if (status < 0)
 		return status;
 	status = conf_read(conf, path, error);
-	if (status < 0 && current.broken == NULL)
+	pthread_mutex_lock(&current.lock);
+	if (status < 0 && current.broken == NULL) {
 		current.broken = path;
-	else
-		free(path);
+		path = NULL;
+	}
+	pthread_mutex_unlock(&current.lock);
+	free(path);
 	return status;
 }
 
-/* A wrong file is read again by whoever asks next: it may have been mended. */
-const struct conf *conf_get(par_error *error)
+static const struct conf *get_current(void)
 {
 	const struct conf *conf;
 
 	pthread_mutex_lock(&current.lock);
-	if (current.conf == NULL)
-		(void)read_found(&current.conf, error);
 	conf = current.conf;
 	pthread_mutex_unlock(&current.lock);
+	return conf;
+}
+
+/* Read without the lock, since what is wrong is told to a function of the program's,
+ * which may ask us things; so two threads may read it, and the first to finish counts.
+ * A wrong file is read again by whoever asks next: it may have been mended. */
+const struct conf *conf_get(par_error *error)
+{
+	const struct conf *conf = get_current();
+	struct conf *mine;
+
+	if (conf != NULL || read_found(&mine, error) < 0)
+		return conf;
+	pthread_mutex_lock(&current.lock);
+	if (current.conf == NULL) {
+		current.conf = mine;
+		mine = NULL;
+	}
+	conf = current.conf;
+	pthread_mutex_unlock(&current.lock);
+	conf_destroy(mine);
 	return conf;
 }
 

@@ -32,6 +32,10 @@ static void check_options(struct check *check, const struct conf_backend *backen
 
 		if (options_set(options, entry->key, entry->value, &problem) == PAR_OK)
 			continue;
+		if (problem.code == PAR_ENOMEM) {
+			*no_memory = problem;
+			break;
+		}
 		error_prefix(&problem, "[backend %s] ", backend->name);
 		check->tell(check->user, entry->line, &problem);
 	}
@@ -68,8 +72,13 @@ static void check_path(struct check *check, const struct conf_backend *backend,
 	const struct note_backend *offered;
 	par_error problem = PAR_ERROR_INIT;
 	struct note *note;
+	int32_t status = note_read(&note, backend->path, &problem);
 
-	if (note_read(&note, backend->path, &problem) < 0) {
+	if (status == PAR_ENOMEM) {
+		*no_memory = problem;
+		return;
+	}
+	if (status < 0) {
 		error_prefix(&problem, "cannot use backend \"%s\"", backend->name);
 		check->tell(check->user, backend->path_line, &problem);
 		return;
@@ -95,18 +104,20 @@ static void check_unknown(const struct check *check, const struct conf_backend *
 			nearest_offer(&nearest, note->backends[j].name);
 	}
 	if (nearest.best != NULL)
-		log_line(LOG_WARNING, "%s:%d: no plugin offers backend \"%s\"; did you mean \"%s\"?",
+		log_line(LOG_WARNING, "%s:%d: no plugin offers backend \"%s\"; did you mean "
+				      "\"%s\"?",
 		         check->conf->file, backend->line, backend->name, nearest.best);
 }
 
 static int32_t check_dropped(struct check *check, const struct conf_backend *backend,
                              par_error *error)
 {
+	const char *const *dirs = (const char *const *)check->conf->plugin_dirs;
 	const struct scan_file *file;
 	int32_t status = PAR_OK;
 
 	if (!check->scanned)
-		status = scan_dirs(&check->scan, (const char *const *)check->conf->plugin_dirs, error);
+		status = scan_dirs(&check->scan, dirs, error);
 	if (status < 0)
 		return status;
 	check->scanned = 1;
@@ -114,7 +125,8 @@ static int32_t check_dropped(struct check *check, const struct conf_backend *bac
 	if (file == NULL)
 		check_unknown(check, backend);
 	else
-		check_options(check, backend, &note_find(file->note, backend->name)->schema, error);
+		check_options(check, backend, &note_find(file->note, backend->name)->schema,
+		              error);
 	return PAR_OK;
 }
 

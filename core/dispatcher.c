@@ -77,7 +77,11 @@ static int32_t keep_payload(struct dispatcher *dispatcher, struct slot *slot, co
                             par_error *error)
 {
 	slot->in_size = (uint32_t)item->n_bytes;
-	if (item->n_bytes <= SLOT_INLINE) {
+	if (item->n_bytes == SLOT_INLINE) {
+		memcpy(&slot->in, item->payload, SLOT_INLINE);
+		return PAR_OK;
+	}
+	if (item->n_bytes < SLOT_INLINE) {
 		memcpy(&slot->in, item->n_bytes > 0 ? item->payload : "", (size_t)item->n_bytes);
 		return PAR_OK;
 	}
@@ -107,12 +111,17 @@ void dispatcher_delivered(struct dispatcher *dispatcher, const struct slot *slot
 /* One task from the source into its slot.  1: done; 0: the source has no more. */
 static int32_t take_one(struct dispatcher *dispatcher, struct call *call, par_error *error)
 {
-	par_item item = {.size = sizeof(item), .task = dispatcher->task};
+	par_item item;
 	struct slot *slot;
 	int32_t got, known = 0;
 
 	if (slots_reach(&call->slots, dispatcher->taken) < 0)
 		return error_memory(error, "cannot queue another task");
+	item.size = sizeof(item);
+	item.stays = 0;
+	item.payload = NULL;
+	item.n_bytes = 0;
+	item.task = dispatcher->task;
 	got = dispatcher->source(dispatcher->user, &item);
 	if (got == 0)
 		return 0;

@@ -330,7 +330,7 @@ static int32_t take_note(struct note_search *search, const char *text, size_t si
 	const struct elf *elf = search->elf;
 
 	if (search->found.text != NULL) {
-		refuse(elf, search->error, "has two notes: PAR_PLUGIN stands in two of its sources");
+		refuse(elf, search->error, "has two notes: two of its sources have PAR_PLUGIN");
 		error_remedy(search->error, "keep the one beside parloop_backend_v1");
 		return PAR_EUNAVAIL;
 	}
@@ -384,7 +384,8 @@ static int32_t walk_notes_at(struct note_search *search, uint64_t offset, uint64
 	char *bytes;
 
 	if (!is_inside(search->elf, offset, n))
-		return refuse(search->elf, search->error, "truncated: a note lies outside the file");
+		return refuse(search->elf, search->error,
+			      "truncated: a note lies outside the file");
 	if (n > LONGEST_NOTES)
 		return refuse(search->elf, search->error, "damaged ELF file: %llu bytes of notes",
 		              (unsigned long long)n);
@@ -539,7 +540,8 @@ static int read_dynamic(const struct elf *elf, struct dynamic *dynamic)
  * highest chain ends. */
 static int count_gnu_hash(const struct elf *elf, uint64_t table, uint64_t *n)
 {
-	uint32_t head[4], bucket, link, last = 0; /* head: buckets, first symbol, bloom words, shift */
+	uint32_t head[4]; /* number of buckets, first symbol, bloom words, a shift */
+	uint32_t bucket, link, last = 0;
 	uint64_t buckets, chains;
 
 	if (read_address(elf, head, sizeof(head), table) < 0)
@@ -555,7 +557,8 @@ static int count_gnu_hash(const struct elf *elf, uint64_t table, uint64_t *n)
 	if (last < head[1])
 		return 0;
 	do {
-		if (read_address(elf, &link, sizeof(link), chains + (uint64_t)(last - head[1]) * 4) < 0)
+		if (read_address(elf, &link, sizeof(link),
+				 chains + (uint64_t)(last - head[1]) * 4) < 0)
 			return -1;
 		*n = (uint64_t)last + 1;
 		last++;
@@ -585,7 +588,8 @@ static int read_tables(const struct elf *elf, const struct dynamic *dynamic, str
 		return -1;
 	bytes = tables->n_symbols * sizeof(*tables->symbols);
 	tables->strings_size = dynamic->strings_size;
-	if (to_offset(elf, dynamic->symbols, bytes, &offset) < 0 || !is_inside(elf, offset, bytes) ||
+	if (to_offset(elf, dynamic->symbols, bytes, &offset) < 0 ||
+	    !is_inside(elf, offset, bytes) ||
 	    to_offset(elf, dynamic->strings, tables->strings_size, &offset) < 0 ||
 	    !is_inside(elf, offset, tables->strings_size))
 		return -1;
@@ -611,7 +615,8 @@ static void visit_symbols(const struct tables *tables, const char *prefix,
 		    ELF64_ST_BIND(symbol->st_info) == STB_LOCAL ||
 		    strncmp(tables->strings + symbol->st_name, prefix, length) != 0)
 			continue;
-		if (fn(user, tables->strings + symbol->st_name, ELF64_ST_TYPE(symbol->st_info)) != 0)
+		if (fn(user, tables->strings + symbol->st_name,
+		       ELF64_ST_TYPE(symbol->st_info)) != 0)
 			return;
 	}
 }

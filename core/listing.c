@@ -74,17 +74,34 @@ static int32_t add_configured(struct listing *listing, par_error *error)
 	for (size_t i = 0; i < listing->conf->n_backends; i++) {
 		const struct conf_backend *backend = &listing->conf->backends[i];
 		struct item *item;
+		int32_t status;
 
 		if (backend->path == NULL)
 			continue;
 		item = add_item(listing, backend->name, backend->path, error);
 		if (item == NULL)
 			return PAR_ENOMEM;
-		if (note_read(&item->own_note, backend->path, &item->error) < 0)
+		status = note_read(&item->own_note, backend->path, &item->error);
+		if (status == PAR_ENOMEM)
+			return error_memory(error, "listing the backends");
+		if (status < 0)
 			item->state = PAR_STATE_BROKEN;
 		item->note = item->own_note;
 	}
 	return PAR_OK;
+}
+
+/* What somebody asked for before need not be kept shut any longer. */
+static void look_at_loaded(struct item *item)
+{
+	const struct provider *provider = registry_loaded(item->name);
+
+	item->state = PAR_STATE_LAZY;
+	if (provider == NULL || note_read(&item->own_note, provider->file, &item->error) < 0)
+		return;
+	item->state = PAR_STATE_AVAILABLE; /* until fill_note sees that it is loaded */
+	item->file = provider->file;
+	item->note = item->own_note;
 }
 
 static int32_t add_lazy(struct listing *listing, par_error *error)
@@ -98,7 +115,7 @@ static int32_t add_lazy(struct listing *listing, par_error *error)
 		item = add_item(listing, lazy->name, lazy->file, error);
 		if (item == NULL)
 			return PAR_ENOMEM;
-		item->state = PAR_STATE_LAZY;
+		look_at_loaded(item);
 	}
 	return PAR_OK;
 }
@@ -244,9 +261,16 @@ static int32_t tell(const struct conf *conf, const struct item *item,
 	par_option_info *options = NULL;
 	char abi[32];
 	par_backend_info info = {
-		.size = sizeof(info), .state = item->state, .name = item->name, .file = item->file,
-		.version = "", .summary = "", .capabilities = "", .abi = "",
-		.reason = item->error.reason, .remedy = item->error.remedy,
+		.size = sizeof(info),
+		.state = item->state,
+		.name = item->name,
+		.file = item->file,
+		.version = "",
+		.summary = "",
+		.capabilities = "",
+		.abi = "",
+		.reason = item->error.reason,
+		.remedy = item->error.remedy,
 	};
 
 	backend = item->note == NULL ? NULL : note_find(item->note, item->name);
@@ -289,6 +313,8 @@ int32_t par_show_backend(const char *name,
 
 	if (conf == NULL)
 		return error == NULL ? PAR_ECONFIG : error->code;
+	if (name == NULL)
+		name = conf->default_backend;
 	status = lookup_name(conf, name, &found, error);
 	if (status < 0)
 		return status;

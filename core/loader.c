@@ -55,7 +55,8 @@ refuse(const struct load *load, const char *format, ...)
 
 static void refuse_service(const char *service)
 {
-	log_line(LOG_ERROR, "a plugin's factory calls host->%s, which is for instances only", service);
+	log_line(LOG_ERROR, "a plugin's factory calls host->%s, which is for instances only",
+		 service);
 }
 
 static void host_log(const par_host *host, int32_t level, const char *line)
@@ -265,7 +266,8 @@ static int32_t open_handle(struct load *load)
 	if (has_float_control_changed(&before)) {
 		fesetenv(&before);
 		log_line(LOG_WARNING, "%s changed how this program rounds (is it built with "
-		         "-ffast-math?); undone", load->path);
+				      "-ffast-math?); undone",
+			 load->path);
 	}
 	return load->handle == NULL ? cannot_load(load, why) : PAR_OK;
 }
@@ -358,7 +360,8 @@ static int32_t copy_table(const struct load *load, const par_backend_ops *theirs
 
 	if (size < SMALLEST_TABLE || size > LARGEST_TABLE || size % 8 != 0)
 		return refuse(load, "its table has size %u, which is none: ABI 1.0 has %u, and at "
-		              "most %u in steps of 8", size, (unsigned)SMALLEST_TABLE,
+				    "most %u in steps of 8",
+			      size, (unsigned)SMALLEST_TABLE,
 		              (unsigned)LARGEST_TABLE);
 	if (major != PAR_ABI_MAJOR)
 		return refuse(load, "its table is of ABI %u.%u, this parloop offers %d.%d", major,
@@ -374,7 +377,7 @@ static int32_t call_factory(const struct load *load, factory_fn factory, par_bac
 
 	if (theirs == NULL) {
 		refuse(load, "note and code disagree: the note has backend \"%s\", " FACTORY
-		       " answers NULL for it", load->name);
+		             " answers NULL for it", load->name);
 		return PAR_EUNAVAIL;
 	}
 	return copy_table(load, theirs, ops);

@@ -45,10 +45,13 @@ static int32_t take_file(const char *path, const char *name, struct lookup *foun
 		return PAR_EUNAVAIL;
 	}
 	found->path = strdup(path);
-	if (found->path == NULL || stat(path, &found->stat) < 0) {
+	if (found->path == NULL) {
 		lookup_finish(found);
 		return error_memory(error, "loading a backend");
 	}
+	/* Gone again?  Then dlopen will say so; nothing is remembered of it. */
+	if (stat(path, &found->stat) < 0)
+		memset(&found->stat, 0, sizeof(found->stat));
 	return PAR_OK;
 }
 
@@ -259,8 +262,9 @@ static void report_once(const char *winner, const char *loser, const char *name)
 	}
 	pthread_mutex_unlock(&losers.lock);
 	if (is_new)
-		log_line(LOG_WARNING, "backend \"%s\" is offered by %s, which comes first, and by %s, "
-		         "which is not used", name, winner, loser);
+		log_line(LOG_WARNING, "backend \"%s\" is offered by %s, which comes first, and by "
+				      "%s, which is not used",
+			 name, winner, loser);
 }
 
 /* The same file under two names is one plugin. */

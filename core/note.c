@@ -14,10 +14,14 @@ static const struct {
 	const char *word;
 	uint32_t bit;
 } capabilities[] = {
-	{"shares_memory", PAR_SHARES_MEMORY}, {"uses_threads", PAR_USES_THREADS},
-	{"runs_inline", PAR_RUNS_INLINE}, {"survives_crash", PAR_SURVIVES_CRASH},
-	{"can_kill", PAR_CAN_KILL}, {"limits_threads", PAR_LIMITS_THREADS},
-	{"reruns", PAR_RERUNS}, {"ships_modules", PAR_SHIPS_MODULES},
+	{"shares_memory", PAR_SHARES_MEMORY},
+	{"uses_threads", PAR_USES_THREADS},
+	{"runs_inline", PAR_RUNS_INLINE},
+	{"survives_crash", PAR_SURVIVES_CRASH},
+	{"can_kill", PAR_CAN_KILL},
+	{"limits_threads", PAR_LIMITS_THREADS},
+	{"reruns", PAR_RERUNS},
+	{"ships_modules", PAR_SHIPS_MODULES},
 	{"auto_batches", PAR_AUTO_BATCHES},
 };
 
@@ -90,16 +94,18 @@ static int32_t parse_backend(struct note *note, char *name, par_error *error)
 
 	if (!note_is_name(name))
 		return refuse(error, "its note has backend \"%.40s\", but a name is "
-		              "[a-z][a-z0-9_-]*, at most 32 letters, not nested-", name);
+				     "[a-z][a-z0-9_-]*, at most 32 letters, not nested-",
+			      name);
 	if (note_find(note, name) != NULL)
 		return refuse(error, "its note has backend \"%s\" twice", name);
 	grown = reallocarray(note->backends, note->n_backends + 1, sizeof(*grown));
 	if (grown == NULL)
 		return error_memory(error, "reading a note");
 	note->backends = grown;
-	backend = &grown[note->n_backends++];
-	*backend = (struct note_backend){.name = strdup(name), .summary = strdup(summary),
-	                                 .words = strdup("")};
+	backend = memset(&grown[note->n_backends++], 0, sizeof(*backend));
+	backend->name = strdup(name);
+	backend->summary = strdup(summary);
+	backend->words = strdup("");
 	if (backend->name == NULL || backend->summary == NULL || backend->words == NULL)
 		return error_memory(error, "reading a note");
 	return PAR_OK;
@@ -132,8 +138,9 @@ static int32_t parse_batch_times(struct note_backend *backend, char *shortest, p
 	if (options_parse_time(shortest, &backend->batch_shortest_ns) < 0 ||
 	    options_parse_time(longest, &backend->batch_longest_ns) < 0 ||
 	    backend->batch_shortest_ns > backend->batch_longest_ns)
-		return refuse(error, "its note has batch_times \"%.40s\" \"%.40s\", which are no two "
-		              "times, the shorter first", shortest, longest);
+		return refuse(error, "its note has batch_times \"%.40s\" \"%.40s\", which are no "
+				     "two times, the shorter first",
+			      shortest, longest);
 	return PAR_OK;
 }
 
@@ -256,11 +263,13 @@ void note_destroy(struct note *note)
 
 static int32_t no_note(const struct elf *elf, par_error *error)
 {
-	refuse(error, "%s", elf_is_program(elf) ? "a program, not a plugin"
-	                                        : "not a parloop plugin: it has no note");
+	if (elf_is_program(elf)) {
+		refuse(error, "a program, not a plugin");
+	} else {
+		refuse(error, "not a parloop plugin: it has no note");
+		error_remedy(error, "a plugin says what it is with PAR_PLUGIN() of backend.h");
+	}
 	error_file(error, "%s", elf->path);
-	if (!elf_is_program(elf))
-		error_remedy(error, "a plugin says what it is with PAR_PLUGIN(), see parloop/backend.h");
 	return PAR_EUNAVAIL;
 }
 

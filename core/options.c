@@ -478,7 +478,8 @@ static int32_t bad_value(const struct option *option, const char *text, int out_
 		error_reason(error, "%s is not %s; the default is %s", shown, wanted(option->type),
 		             option->fallback);
 	if (option->required)
-		error_remedy(error, "set it to %s", has_bounds(option->type) ? option->range : wanted(option->type));
+		error_remedy(error, "set it to %s",
+			     has_bounds(option->type) ? option->range : wanted(option->type));
 	else if (strpbrk(text, ";#") != NULL && option->type != OPTION_TEXT)
 		error_remedy(error, "a comment needs a line of its own");
 	return PAR_ECONFIG;
@@ -519,7 +520,8 @@ int32_t options_complete(const struct par_options *options, const char *backend,
 		          option->key, backend);
 		error_reason(error, "nobody set it (%s%s%s)", type_names[option->type],
 		             option->help[0] ? ": " : "", option->help);
-		error_remedy(error, "write %s = ... under [backend %s] in plugins.conf, or pass %s=...",
+		error_remedy(error, "write %s = ... under [backend %s] in plugins.conf, or pass "
+				    "%s=...",
 		             option->key, backend, option->key);
 		return PAR_ECONFIG;
 	}
@@ -533,7 +535,8 @@ static const struct option *find_readable(const struct par_options *options, con
 	const struct option *option = schema_find(options->schema, key);
 
 	if (option == NULL) {
-		log_line(LOG_ERROR, "a backend reads option \"%.40s\", which its note does not declare",
+		log_line(LOG_ERROR, "a backend reads option \"%.40s\", which its note does not "
+				    "declare",
 		         key);
 		return NULL;
 	}

@@ -40,14 +40,19 @@ static char *join(const char *folder, const char *name)
 	return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
 }
 
-/* Of malloc, or NULL: no memory, or there is no home. */
-static char *user_conf(void)
+/* *out is of malloc, or NULL: there is no home.  -1: no memory. */
+static int user_conf(char **out)
 {
 	const char *config = environment("XDG_CONFIG_HOME"), *home = environment("HOME");
 
+	*out = NULL;
 	if (config != NULL && config[0] == '/')
-		return join(config, "parloop/plugins.conf");
-	return home == NULL || home[0] != '/' ? NULL : join(home, ".config/parloop/plugins.conf");
+		*out = join(config, "parloop/plugins.conf");
+	else if (home != NULL && home[0] == '/')
+		*out = join(home, ".config/parloop/plugins.conf");
+	else
+		return 0;
+	return *out == NULL ? -1 : 0;
 }
 
 char *paths_absolute(const char *path)
@@ -72,7 +77,8 @@ int32_t paths_find_conf(char **out, par_error *error)
 		*out = paths_absolute(named);
 		return *out == NULL ? error_memory(error, "finding plugins.conf") : PAR_OK;
 	}
-	user = user_conf();
+	if (user_conf(&user) < 0)
+		return error_memory(error, "finding plugins.conf");
 	if (user != NULL && access(user, F_OK) == 0) {
 		*out = user;
 		return PAR_OK;
@@ -94,7 +100,9 @@ char *paths_resolve(const char *folder, const char *written)
 		return join(home, written + 2);
 	if (strncmp(written, "./", 2) == 0)
 		written += 2;
-	return strcmp(written, ".") == 0 || written[0] == '\0' ? strdup(folder) : join(folder, written);
+	if (strcmp(written, ".") == 0 || written[0] == '\0')
+		return strdup(folder);
+	return join(folder, written);
 }
 
 char *paths_folder(const char *file)

@@ -4,6 +4,7 @@
 #include "error.h"
 #include "loader.h"
 #include "lookup.h"
+#include "trust.h"
 
 #include <parloop/parloop.h>
 
@@ -148,6 +149,13 @@ static int32_t find_and_load(const struct conf *conf, const char *name, struct e
 
 	if (status < 0)
 		return status;
+	/* Not remembered: it is cured by a chmod of any folder above the file. */
+	status = trust_check(file.path, error);
+	if (status < 0) {
+		error_prefix(error, "cannot load backend \"%s\"", name);
+		lookup_finish(&file);
+		return status;
+	}
 	pthread_mutex_lock(&table.lock);
 	status = claim(name, &file, out, error);
 	pthread_mutex_unlock(&table.lock);

@@ -2,8 +2,7 @@
 
 #include "arena.h"
 
-static void describe(const struct call *call, const struct slot *slot, uint64_t index,
-                     par_outcome *outcome)
+static void describe(const struct slot *slot, uint64_t index, par_outcome *outcome)
 {
 	*outcome = (par_outcome){
 		.size = sizeof(*outcome),
@@ -13,7 +12,6 @@ static void describe(const struct call *call, const struct slot *slot, uint64_t 
 		.payload = slot_payload(slot),
 		.payload_bytes = slot->in_size,
 	};
-	(void)call;
 	if (__builtin_expect(slot->flags & SLOT_FAILED, 0)) {
 		const struct slot_failure *failure = slot->out.pointer;
 
@@ -27,6 +25,11 @@ static void describe(const struct call *call, const struct slot *slot, uint64_t 
 
 static void clear(struct results *results, struct call *call, struct slot *slot)
 {
+	/* Most hold nothing but themselves. */
+	if (slot->flags == 0) {
+		atomic_store_explicit(&slot->state, SLOT_FREE, memory_order_relaxed);
+		return;
+	}
 	if (results->forget != NULL)
 		results->forget(results->forget_arg, slot);
 	ticket_forget(call, slot);
@@ -38,7 +41,7 @@ static void hand_out(struct results *results, struct call *call, struct slot *sl
 	par_outcome outcome;
 
 	if (results->sink != NULL && !results->stopped) {
-		describe(call, slot, index, &outcome);
+		describe(slot, index, &outcome);
 		results->in_sink = 1;
 		if (results->sink(results->user, &outcome) != 0)
 			results->stopped = 1;

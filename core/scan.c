@@ -33,15 +33,20 @@ static int is_directory(const char *path)
 	return stat(path, &file) == 0 && S_ISDIR(file.st_mode);
 }
 
-static void read_file(struct scan_file *file)
+/* Lack of memory is ours, and does not make a file a broken one. */
+static int32_t read_file(struct scan_file *file, par_error *error)
 {
+	int32_t status = note_read(&file->note, file->path, &file->error);
 	char text[1200];
 
-	if (note_read(&file->note, file->path, &file->error) == PAR_OK)
-		return;
+	if (status == PAR_OK)
+		return PAR_OK;
 	file->note = NULL;
+	if (status == PAR_ENOMEM)
+		return error_memory(error, "looking for plugins");
 	error_prefix(&file->error, "skipped %s", file->path);
 	log_line(LOG_DEBUG, "%s", par_error_text(&file->error, 0, text, sizeof(text)));
+	return PAR_OK;
 }
 
 static int32_t add_file(struct scan *scan, const char *dir, const char *name, par_error *error)
@@ -62,8 +67,7 @@ static int32_t add_file(struct scan *scan, const char *dir, const char *name, pa
 	}
 	scan->files = grown;
 	grown[scan->n_files] = (struct scan_file){.path = path};
-	read_file(&grown[scan->n_files++]);
-	return PAR_OK;
+	return read_file(&grown[scan->n_files++], error);
 }
 
 static int32_t scan_dir(struct scan *scan, const char *dir, par_error *error)

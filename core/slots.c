@@ -30,7 +30,7 @@ void slots_finish(struct slots *slots)
 	memset(slots, 0, sizeof(*slots));
 }
 
-int slots_reach(struct slots *slots, uint64_t index)
+int slots_grow(struct slots *slots, uint64_t index)
 {
 	while ((index & slots->mask) >= slots->capacity) {
 		unsigned segment = 64 - (unsigned)__builtin_clzll(slots->capacity / slots->base);

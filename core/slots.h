@@ -59,7 +59,12 @@ int slots_init(struct slots *slots, uint64_t at_least, int grows);
 void slots_finish(struct slots *slots);
 
 /* List: have slot number index.  0, or -1 if there is no memory. [loop] */
-int slots_reach(struct slots *slots, uint64_t index);
+int slots_grow(struct slots *slots, uint64_t index);
+static inline int slots_reach(struct slots *slots, uint64_t index)
+{
+	return __builtin_expect((index & slots->mask) < slots->capacity, 1) ? 0
+	                                                                     : slots_grow(slots, index);
+}
 
 static inline struct slot *slots_at(const struct slots *slots, uint64_t index)
 {

@@ -6,6 +6,15 @@
  * and so short that nobody minds waiting for it. */
 #define PIECE_NS 20000
 
+/* Tasks of a stream below this time take less than it costs to move them to another core:
+ * the loop's thread runs them by itself, and a ticket only watches that it gets on. */
+#define TINY_TASK_NS 80
+#define WATCH_NS     20000
+
+/* So many tiny tasks are taken at a time, even where one is asked for: together they are
+ * shorter than what it takes anybody to notice. */
+enum { TINY_PIECE = 8 };
+
 /* A longer piece than before only by this factor: what was measured once may not hold. */
 #define PIECE_GROWTH 8
 
@@ -57,7 +66,8 @@ static void *reply_in_slot(struct sitter *sitter, uint64_t size)
 	struct arena *arena = &sitter->call->arenas[sitter->env.worker];
 	void *piece = &slot->out;
 
-	drop_reply(sitter->call, slot);
+	if (slot->flags & SLOT_OUT_ARENA)
+		drop_reply(sitter->call, slot);
 	if (size > UINT32_MAX) {
 		explain(&sitter->env, "its reply is larger than 4 GiB");
 		return NULL;
@@ -306,6 +316,34 @@ static int asked_to_leave(struct call *call)
 	                                               memory_order_relaxed);
 }
 
+static int is_tiny(const struct call *call)
+{
+	return call->is_stream && atomic_load_explicit(&call->helping, memory_order_relaxed) &&
+	       atomic_load_explicit(&call->task_ns, memory_order_relaxed) < TINY_TASK_NS;
+}
+
+/* Leave tiny tasks to the loop's thread, as long as it gets on with them: if one of them
+ * turns out to be long, the others are not to wait for it. */
+static void watch(struct call *call)
+{
+	uint64_t seen = UINT64_MAX, next;
+	int64_t since = 0, now;
+
+	while (is_tiny(call) && !call_is_stopping(call) &&
+	       atomic_load_explicit(&call->open, memory_order_relaxed) &&
+	       !atomic_load_explicit(&call->yield, memory_order_relaxed)) {
+		next = atomic_load_explicit(&call->cursor.next, memory_order_relaxed);
+		now = call->clock();
+		if (next != seen)
+			since = now;
+		else if (now - since >= WATCH_NS && cursor_unclaimed(&call->cursor) > 0)
+			return;
+		seen = next;
+		for (int i = 0; i < 4; i++)
+			pause_briefly();
+	}
+}
+
 /* How many units last about PIECE_NS, going by what some took. */
 static uint32_t next_piece(uint64_t units, int64_t ns)
 {
@@ -326,7 +364,9 @@ static uint32_t first_piece(const struct call *call)
 /* Units to take now: the fixed piece or a measured one, and no more than the quota. */
 static uint32_t want(const struct call *call, uint32_t measure, uint64_t quota, uint64_t ran)
 {
-	uint32_t piece = call->piece ? call->piece : measure;
+	uint32_t piece = call->piece == 0                                  ? measure
+	                 : call->piece < TINY_PIECE && is_tiny(call) ? TINY_PIECE
+	                                                                   : call->piece;
 	uint64_t left = quota > ran ? (quota - ran) / call->unit : 0;
 
 	if (quota == 0 || left >= piece)
@@ -369,6 +409,8 @@ static void take_part(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
 	uint32_t measure = first_piece(call), n;
 
 	while (!call_is_stopping(call)) {
+		if (budget_ns == 0 && is_tiny(call))
+			watch(call);
 		n = cursor_take(&call->cursor, sitter->env.worker,
 		                want(call, measure, quota, report->ran + units * call->unit), &first);
 		if (call->is_stream) {

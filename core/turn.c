@@ -179,6 +179,15 @@ static struct context inner_context(const par_parallel *parallel)
 	};
 }
 
+/* To look out for work is worth a core only where there is one to spare, and somebody else
+ * to bring it. */
+static int may_spin(const par_parallel *parallel)
+{
+	return parallel->wants.core_share > 1 &&
+	       parallel->instance.answer.n_jobs <= parallel->wants.core_share &&
+	       !instance_can(&parallel->instance, PAR_RUNS_INLINE);
+}
+
 static void reset_call(par_parallel *parallel)
 {
 	struct call *call = &parallel->call;
@@ -193,10 +202,7 @@ static void reset_call(par_parallel *parallel)
 	if (call->piece == 0 && call->is_stream && instance_can(&parallel->instance, PAR_RUNS_INLINE))
 		call->piece = 1;
 	call->unit = 1;
-	call->spin_ns = parallel->wants.core_share > 1 &&
-	                                parallel->instance.answer.n_jobs <= parallel->wants.core_share
-	                        ? SPIN_NS
-	                        : 0;
+	call->spin_ns = may_spin(parallel) ? SPIN_NS : 0;
 	call->context = inner_context(parallel);
 	atomic_store(&call->hungry, 0);
 	atomic_store(&call->open, call->is_stream);

@@ -8,6 +8,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,10 +36,14 @@ UNUSED static void scratch_remove(void)
 
 UNUSED static void scratch_keep_log(void *user, int32_t level, const char *line)
 {
-	size_t used = strlen(scratch_log);
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	size_t used;
 
 	(void)user;
+	pthread_mutex_lock(&lock);
+	used = strlen(scratch_log);
 	(void)snprintf(scratch_log + used, sizeof(scratch_log) - used, "%d %s\n", level, line);
+	pthread_mutex_unlock(&lock);
 }
 
 /* A fixture, once per test: each runs in a process of its own. */

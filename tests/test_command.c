@@ -168,7 +168,8 @@ static int finish(pid_t pid)
 /* Neither temporary files nor anything else but what the test put here. */
 static void left_no_files(void)
 {
-	static const char *const ours[] = {".", "..", "in", "out", "err", "conf", "text.so"};
+	static const char *const ours[] = {".", "..", "in", "out",
+	                                   "err", "conf", "text.so", "plugins.conf"};
 	DIR *directory = opendir(".");
 	struct dirent *entry;
 
@@ -831,6 +832,204 @@ START_TEST(shows_no_progress_if_not_wanted)
 }
 END_TEST
 
+/* --- settings and configuration ------------------------------------------------------------- */
+
+START_TEST(refuses_settings_without_meaning)
+{
+	refuses(2, "n_jobs == 0", "-1 for all cores", ARGUMENTS("map", "-j0", DEMO ":echo"));
+	refuses(2, "batch_size", "0", ARGUMENTS("map", "--batch-size=0", DEMO ":echo"));
+	refuses(2, "batch_size", "-1", ARGUMENTS("map", "--batch-size=-1", DEMO ":echo"));
+}
+END_TEST
+
+START_TEST(refuses_a_pre_dispatch_that_is_no_number_of_tasks)
+{
+	refuses(2, "pre_dispatch", "2 * n_jobs",
+	        ARGUMENTS("map", "--pre-dispatch", "system(1)", DEMO ":echo"));
+	refuses(2, "too large", "2 * n_jobs",
+	        ARGUMENTS("map", "--pre-dispatch", "9**99", DEMO ":echo"));
+	refuses(2, "too long", "2 * n_jobs",
+	        ARGUMENTS("map", "--pre-dispatch", "1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1",
+	                  DEMO ":echo"));
+}
+END_TEST
+
+START_TEST(takes_the_settings_that_there_are)
+{
+	prints(run("a\nb\n", "map", "-b", "threading", "-j", "-1", "-o", "spin=0us",
+	           "--pre-dispatch", "3 * n_jobs", "--batch-size", "auto", "--timeout", "60",
+	           DEMO ":upper"),
+	       "A\nB\n");
+	prints(run("a\nb\n", "map", "--backend=sequential", "--n-jobs=2", "--batch-size=7",
+	           "--pre-dispatch=all", DEMO ":upper"),
+	       "A\nB\n");
+}
+END_TEST
+
+START_TEST(verbose_lines_come_on_stderr)
+{
+	struct result result = run("a\nb\n", "map", "-vvv", DEMO ":upper");
+
+	assert_status(result, 0);
+	ck_assert_str_eq(result.out, "A\nB\n");
+	assert_has(result.err, "[Parallel(n_jobs=-1)]");
+	forget(&result);
+}
+END_TEST
+
+START_TEST(a_result_that_never_comes_times_out)
+{
+	struct result result = run("a\nwait\n", "map", "-j2", "--timeout=0.1", DEMO ":snail");
+
+	assert_status(result, 1);
+	ck_assert_str_eq(result.out, "a\n");
+	assert_has(result.err, "no result came within 0.1 s");
+	forget(&result);
+}
+END_TEST
+
+START_TEST(refuses_an_unknown_backend)
+{
+	refuses(2, "nope", "threading", ARGUMENTS("map", "-b", "nope", DEMO ":echo"));
+	refuses(2, "threadin", "did you mean \"threading\"?",
+	        ARGUMENTS("map", "-b", "threadin", DEMO ":echo"));
+	refuses(2, "../evil", "", ARGUMENTS("map", "-b", "../evil", DEMO ":echo"));
+	refuses(2, "threadin", "did you mean \"threading\"?", ARGUMENTS("show", "threadin"));
+}
+END_TEST
+
+START_TEST(refuses_an_option_that_the_backend_has_not)
+{
+	refuses(2, "unknown option \"spim\"", "spin", ARGUMENTS("map", "-ospim=1ms", DEMO ":echo"));
+	refuses(2, "1h is not in", "spin", ARGUMENTS("map", "-ospin=1h", DEMO ":echo"));
+	refuses(2, "long is not a time", "spin", ARGUMENTS("map", "-ospin=long", DEMO ":echo"));
+}
+END_TEST
+
+/* This text as configuration is refused, with these words. */
+static void refuses_conf(const char *text, const char *words, const char *more)
+{
+	write_file("conf", text, strlen(text));
+	refuses(2, words, more, ARGUMENTS("map", "--config", "conf", DEMO ":echo"));
+	refuses(2, words, more, ARGUMENTS("backends", "--config", "conf"));
+	refuses(2, words, more, ARGUMENTS("show", "--config", "conf", "threading"));
+}
+
+START_TEST(refuses_a_configuration_that_is_wrong)
+{
+	refuses_conf("no section\n", "conf:1: ", "");
+	refuses_conf("[parloop]\ndefalt = x\n", "conf:2: unknown key \"defalt\"",
+	             "did you mean \"default\"?");
+	refuses_conf("[parloop]\n\nn_jobs = many\n", "conf:3: n_jobs", "\"many\" is not");
+	refuses_conf("[parlop]\n", "conf:1: unknown section", "did you mean [parloop]?");
+	refuses_conf("[backend threading]\nspim = 1ms\n", "conf:2: ", "spim");
+	refuses_conf("[backend threading]\nspin = 1h\n", "conf:2: ", "1h is not in");
+	refuses_conf("[backend mine]\npath = ./none.so\n", "conf:2: ", "none.so");
+}
+END_TEST
+
+START_TEST(refuses_a_configuration_that_cannot_be_read)
+{
+	refuses(2, "none", "No such file", ARGUMENTS("map", "--config", "none", DEMO ":echo"));
+	refuses(2, "is a directory", "", ARGUMENTS("map", "--config", ".", DEMO ":echo"));
+	refuses(2, "none", "No such file", ARGUMENTS("backends", "--config=none"));
+}
+END_TEST
+
+START_TEST(a_backend_that_cannot_be_had_is_another_status)
+{
+	static const char conf[] = "[lazy]\ngpu = ./text.so\ncloud = ./none.so\n";
+
+	write_file("conf", conf, strlen(conf));
+	write_file("text.so", "some text", 9);
+	refuses(3, "text.so: not an ELF file", "",
+	        ARGUMENTS("map", "--config=conf", "-b", "gpu", DEMO ":echo"));
+	refuses(3, "known but not installed", "put the plugin there",
+	        ARGUMENTS("map", "--config=conf", "-b", "cloud", DEMO ":echo"));
+	refuses(3, "text.so: not an ELF file", "", ARGUMENTS("show", "--config=conf", "gpu"));
+	/* Nobody asked for those. */
+	prints(run("a\n", "map", "--config=conf", DEMO ":upper"), "A\n");
+}
+END_TEST
+
+START_TEST(backends_are_listed_with_tabs_for_programs)
+{
+	static const char conf[] = "[parloop]\ndefault = sequential\n[lazy]\ngpu = ./text.so\n";
+	struct result result;
+
+	write_file("conf", conf, strlen(conf));
+	result = run("", "backends", "--config=conf");
+	assert_status(result, 0);
+	ck_assert_str_eq(result.err, "");
+	assert_has(result.out, "# name\tstate\tversion\tfile\tsummary\n");
+	assert_has(result.out, "\nsequential\tavailable\t1.0.0\t" PAR_PLUGINS "/sequential.so\t");
+	assert_has(result.out, "\nthreading\tavailable\t1.0.0\t" PAR_PLUGINS "/threading.so\t");
+	assert_has(result.out, "\ngpu\tlazy\t-\t");
+	assert_has(result.out, "\n# default: sequential\n# plugins.conf: ");
+	assert_has(result.out, "/conf; plugins in: " PAR_PLUGINS "\n");
+	forget(&result);
+}
+END_TEST
+
+START_TEST(a_broken_plugin_is_listed_with_its_reason)
+{
+	static const char conf[] = "[parloop]\nplugin_dir = .\n";
+	struct result result;
+
+	write_file("conf", conf, strlen(conf));
+	write_file("text.so", "some text", 9);
+	result = run("", "backends", "--config=conf");
+	assert_status(result, 0);
+	assert_has(result.out, "\tbroken\t-\t");
+	assert_has(result.out, "/text.so\tnot an ELF file");
+	forget(&result);
+}
+END_TEST
+
+START_TEST(the_environment_names_a_configuration_too)
+{
+	static const char conf[] = "[parloop]\ndefault = sequential\n";
+	struct result result;
+
+	write_file("conf", conf, strlen(conf));
+	ck_assert_int_eq(setenv("PARLOOP_CONF", "./conf", 1), 0);
+	result = run("", "backends");
+	assert_has(result.out, "\n# default: sequential\n# plugins.conf: ");
+	forget(&result);
+	ck_assert_int_eq(unsetenv("PARLOOP_CONF"), 0);
+}
+END_TEST
+
+START_TEST(a_configuration_that_lies_in_the_way_is_not_used)
+{
+	struct result result;
+
+	write_file("plugins.conf", "nonsense\n", 9);
+	result = run("", "backends");
+	assert_status(result, 0);
+	ck_assert_str_eq(result.err, "");
+	forget(&result);
+}
+END_TEST
+
+START_TEST(show_tells_the_options)
+{
+	static const char conf[] = "[backend threading]\nspin = 7us\n";
+	struct result result;
+
+	write_file("conf", conf, strlen(conf));
+	result = run("", "show", "--config=conf", "threading");
+	assert_status(result, 0);
+	ck_assert_str_eq(result.err, "");
+	ck_assert_msg(strncmp(result.out, "threading - ", 12) == 0, "%s", result.out);
+	assert_has(result.out, PAR_PLUGINS "/threading.so");
+	assert_has(result.out, "\n  spin\n    ");
+	assert_has(result.out, "type time, 0us..10ms, default 50us\n");
+	assert_has(result.out, "plugins.conf sets it to 7us\n");
+	forget(&result);
+}
+END_TEST
+
 /* --- all of them ------------------------------------------------------------------------------ */
 
 int main(void)
@@ -871,6 +1070,21 @@ int main(void)
 		a_second_interrupt_ends_it_at_once,
 		shows_progress_on_a_terminal_and_erases_it,
 		shows_no_progress_if_not_wanted,
+		refuses_settings_without_meaning,
+		refuses_a_pre_dispatch_that_is_no_number_of_tasks,
+		takes_the_settings_that_there_are,
+		verbose_lines_come_on_stderr,
+		a_result_that_never_comes_times_out,
+		refuses_an_unknown_backend,
+		refuses_an_option_that_the_backend_has_not,
+		refuses_a_configuration_that_is_wrong,
+		refuses_a_configuration_that_cannot_be_read,
+		a_backend_that_cannot_be_had_is_another_status,
+		backends_are_listed_with_tabs_for_programs,
+		a_broken_plugin_is_listed_with_its_reason,
+		the_environment_names_a_configuration_too,
+		a_configuration_that_lies_in_the_way_is_not_used,
+		show_tells_the_options,
 	};
 	Suite *suite = suite_create("command");
 	TCase *tcase = tcase_create("command");

@@ -83,8 +83,8 @@ START_TEST(refuses_another_abi)
 {
 	refuses(PLUGIN("tables"), "abi-0", "ABI 0.0, this parloop offers 1.0");
 	refuses(PLUGIN("tables"), "abi-2", "ABI 2.0, this parloop offers 1.0");
-	refuses(PLUGIN("newer_abi"), "bad", "needs ABI 1.9, this parloop " PAR_VERSION_STRING
-	        " offers 1.0");
+	refuses(PLUGIN("newer_abi"), "bad",
+	        "needs ABI 1.9, this parloop " PAR_VERSION_STRING " offers 1.0");
 }
 END_TEST
 
@@ -198,7 +198,8 @@ static void compile(const char *source, const char *out, const char *more)
 
 	scratch_write("source.c", source, strlen(source));
 	(void)snprintf(command, sizeof(command),
-	               "cd %s && ${CC:-cc} -shared -fPIC -I%s/include -I%s/tests/plugins -o %s source.c %s",
+		       "cd %s && ${CC:-cc} -shared -fPIC -I%s/include -I%s/tests/plugins "
+		       "-o %s source.c %s",
 	               scratch_dir, PAR_CHECKOUT, PAR_CHECKOUT, out, more);
 	ck_assert_int_eq(system(command), 0);
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 static par_error error = PAR_ERROR_INIT;
+static const char *self;
 
 /* A configuration with plugin_dir = the scratch folder, and these lines. */
 static void configure(const char *lines)
@@ -161,6 +162,26 @@ START_TEST(a_failure_is_remembered_until_the_file_changes)
 }
 END_TEST
 
+START_TEST(a_file_that_anybody_may_write_is_not_run)
+{
+	const struct provider *provider;
+
+	scratch_copy(PLUGIN("good"), "good.so");
+	ck_assert_int_eq(chmod(scratch_path("good.so"), 0666), 0);
+	configure("");
+	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_EUNAVAIL);
+	ck_assert_str_eq(error.what, "cannot load backend \"good\"");
+	ck_assert_str_eq(error.reason, "may be written by everybody");
+	assert_contains(error.remedy, "chmod o-w /");
+	ck_assert_int_eq(chmod(scratch_path("good.so"), 0644), 0);
+	ck_assert_int_eq(chmod(scratch_dir, 0777), 0);
+	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_EUNAVAIL);
+	assert_contains(error.reason, "its folder ");
+	ck_assert_int_eq(setenv("PARLOOP_ALLOW_WORLD_WRITABLE", "yes", 1), 0);
+	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_OK);
+}
+END_TEST
+
 struct racer {
 	pthread_barrier_t *start;
 	const struct provider *provider;
@@ -303,6 +324,20 @@ static int32_t show_one(void *user, const par_backend_info *info)
 	return 0;
 }
 
+START_TEST(a_lazy_backend_is_listed_as_loaded_once_it_is)
+{
+	const struct provider *provider;
+
+	scratch_copy(PLUGIN("good"), "lazy-good.so");
+	configure("[lazy]\ngood = ./lazy-good.so\n");
+	ck_assert_int_eq(par_each_backend(list_one, NULL, &error), PAR_OK);
+	assert_contains(listed, "good:2::\n");
+	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_OK);
+	ck_assert_int_eq(par_each_backend(list_one, NULL, &error), PAR_OK);
+	assert_contains(listed, "good:1:1.2.3:\n");
+}
+END_TEST
+
 START_TEST(a_backend_is_shown_without_running_it_and_without_secrets)
 {
 	int calls = 0;
@@ -317,13 +352,70 @@ START_TEST(a_backend_is_shown_without_running_it_and_without_secrets)
 }
 END_TEST
 
-int main(void)
+/* --- a program of its own, to be watched --------------------------------------------------- */
+
+static int32_t ignore_one(void *user, const par_backend_info *info)
 {
-	Suite *suite = suite_create("registry");
-	TCase *tests = tcase_create("registry");
-	SRunner *runner = srunner_create(suite);
+	(void)user, (void)info;
+	return 0;
+}
+
+/* Uses one backend and lists all, and only then asks for the one in [lazy]; the file
+ * "asked" in the trace stands between. */
+static int use_lazy_last(const char *conf, const char *asked)
+{
+	const struct provider *provider;
+
+	if (par_configure(conf, NULL) < 0 || registry_find("good", &provider, NULL) < 0 ||
+	    par_each_backend(ignore_one, NULL, NULL) < 0)
+		return EXIT_FAILURE;
+	(void)access(asked, F_OK);
+	return registry_find("slow", &provider, NULL) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+START_TEST(a_lazy_file_is_not_opened_before_its_name_is_asked_for)
+{
+	char command[1500], *trace, *asked, *lazy;
+	size_t n;
+
+	/* The leak checker cannot work while somebody else traces. */
+	setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+	setenv("PARLOOP_LOG", "none", 1);
+	if (system("strace -o /dev/null true 2>/dev/null") != 0) {
+		fprintf(stderr, "SKIPPED: no strace to watch that [lazy] is not opened\n");
+		return;
+	}
+	ck_assert_int_eq(mkdir(scratch_path("lazily"), 0755), 0);
+	scratch_copy(PLUGIN("good"), "good.so");
+	scratch_copy(PLUGIN("slow"), "lazily/slow.so");
+	configure("[lazy]\nslow = lazily/slow.so\n[backend slow]\n");
+	(void)snprintf(command, sizeof(command), "strace -f -e trace=file -o %s %s %s %s",
+	               scratch_path("trace"), self, scratch_path("plugins.conf"),
+	               scratch_path("asked"));
+	ck_assert_int_eq(system(command), 0);
+	trace = scratch_read(scratch_path("trace"), &n);
+	trace[n] = '\0';
+	asked = strstr(trace, "/asked\"");
+	lazy = strstr(trace, "lazily/slow.so");
+	ck_assert(strstr(trace, "/good.so") != NULL && asked != NULL && lazy != NULL);
+	ck_assert_msg(lazy > asked, "%.200s", lazy);
+	free(trace);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+	Suite *suite;
+	TCase *tests;
+	SRunner *runner;
 	int failed;
 
+	if (argc == 3)
+		return use_lazy_last(argv[1], argv[2]);
+	suite = suite_create("registry");
+	tests = tcase_create("registry");
+	runner = srunner_create(suite);
+	self = argv[0];
 	suite_add_tcase(suite, tests);
 	tcase_add_checked_fixture(tests, scratch_begin, scratch_end);
 	tcase_add_test(tests, finds_a_file_that_was_just_dropped);
@@ -335,11 +427,14 @@ int main(void)
 	tcase_add_test(tests, of_two_files_the_first_wins_and_the_other_is_told_once);
 	tcase_add_test(tests, a_broken_file_is_told_only_to_who_asks_for_it);
 	tcase_add_test(tests, a_failure_is_remembered_until_the_file_changes);
+	tcase_add_test(tests, a_file_that_anybody_may_write_is_not_run);
 	tcase_add_test(tests, threads_that_race_load_it_once);
+	tcase_add_test(tests, a_lazy_file_is_not_opened_before_its_name_is_asked_for);
 	tcase_add_test(tests, options_merge_defaults_configuration_and_call);
 	tcase_add_test(tests, a_lazy_backends_options_are_checked_when_it_is_asked_for);
 	tcase_add_test(tests, configuring_comes_first);
 	tcase_add_test(tests, every_backend_is_listed_with_its_state);
+	tcase_add_test(tests, a_lazy_backend_is_listed_as_loaded_once_it_is);
 	tcase_add_test(tests, a_backend_is_shown_without_running_it_and_without_secrets);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

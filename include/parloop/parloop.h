@@ -292,8 +292,8 @@ typedef struct par_backend_info {
 PAR_API int32_t par_each_backend(int32_t (*fn)(void *user, const par_backend_info *info),
                                  void *user, par_error *error);
 
-/* One of them; a name in [lazy] is opened for it, but nothing of it is run.  fn is
- * called once, or an error returned. [any] */
+/* One of them (NULL: the default); a name in [lazy] is opened for it, but nothing of
+ * it is run.  fn is called once, or an error returned. [any] */
 PAR_API int32_t par_show_backend(const char *name,
                                  int32_t (*fn)(void *user, const par_backend_info *info),
                                  void *user, par_error *error);

@@ -75,10 +75,11 @@ static void
 run_child(const struct row *row)
 {
 	/* Killed with the harness, and by the alarm if it hangs; what it has started is
-	 * of its group, and killed when it has ended. */
-	setpgid(0, 0);
+	 * of its session, and killed when it has ended. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(CELL_SECONDS);
+	setsid();
+	noise_prevent();
 	_exit(row->cell->fn(&row->workload->load, shared_sample) == 0 ? 0 : 1);
 }
 
@@ -99,59 +100,45 @@ check_child(const struct row *row, int status, struct sample *sample)
 }
 
 static int
-measure_once(const struct row *row, struct sample *sample, double *others_s, double *cpus_s)
+measure_once(const struct row *row, struct sample *sample)
 {
-	struct rusage usage;
-	struct noise noise;
 	int status;
 	pid_t pid;
 
 	*shared_sample = (struct sample){.repeats = row->workload->repeats};
-	*others_s = *cpus_s = 0;
-	noise_begin(&noise);
 	pid = fork();
 	if (pid == 0)
 		run_child(row);
 	if (pid < 0)
 		return sample_fail(sample, "fork: %s", strerror(errno));
-	while (wait4(pid, &status, 0, &usage) < 0)
+	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
-			return sample_fail(sample, "wait4: %s", strerror(errno));
+			return sample_fail(sample, "waitpid: %s", strerror(errno));
 	kill(-pid, SIGKILL);
-	/* Beginning and end of a process are charged to nobody: W6 would count as noise. */
-	if (row->workload->shape != NONE)
-		*others_s = noise_end(&noise, &usage, cpus_s);
 	return check_child(row, status, sample);
 }
 
-/* Never true of a workload whose noise is not known. */
 static int
-is_noisy(double others_s, double cpus_s)
+is_noisy(const struct sample *sample)
 {
-	return others_s > NOISE_TICKS_S && others_s > NOISE_ALLOWED * cpus_s;
+	return sample->others_s > NOISE_TICKS_S &&
+	       sample->others_s > NOISE_ALLOWED * sample->cpus_s;
 }
 
 /* A sample that others disturbed is taken once more, and the quieter one kept. */
 static void
 measure(struct row *row)
 {
-	struct sample sample = {0}, again;
-	double others_s, cpus_s, others_again_s, cpus_again_s;
+	struct sample sample = {0}, again = {0};
 
-	if (measure_once(row, &sample, &others_s, &cpus_s) != 0) {
+	if (measure_once(row, &sample) != 0) {
 		memcpy(row->error, sample.error, sizeof(row->error));
 		return;
 	}
-	if (is_noisy(others_s, cpus_s) &&
-	    measure_once(row, &again, &others_again_s, &cpus_again_s) == 0 &&
-	    others_again_s / cpus_again_s < others_s / cpus_s) {
+	if (is_noisy(&sample) && measure_once(row, &again) == 0 &&
+	    again.others_s * sample.cpus_s < sample.others_s * again.cpus_s)
 		sample = again;
-		others_s = others_again_s;
-		cpus_s = cpus_again_s;
-	}
 	table_add(row, &sample);
-	row->others_s += others_s;
-	row->cpus_s += cpus_s;
 }
 
 /* --- which cells, and their loads --------------------------------------------------------- */
@@ -368,7 +355,6 @@ main(int argc, char **argv)
 		perror("bench");
 		return 2;
 	}
-	noise_prevent();
 	turns_per_us = load_calibrate();
 	prepare(&options, turns_per_us);
 	if (table.n == 0)

@@ -42,6 +42,8 @@ struct sample {
 	int repeats;     /* asked for; the sample_ functions obey it            */
 	double value;    /* the median repetition, in the unit of the workload  */
 	double least;    /* the least repetition                                */
+	double others_s; /* CPU time that others took meanwhile; 0: not known   */
+	double cpus_s;   /* CPU time that there was                             */
 	char note[64];   /* something to print beside the row; may be empty     */
 	char error[240]; /* why it failed                                       */
 };

@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -22,41 +23,43 @@ busy_s(void)
 	       (double)sysconf(_SC_CLK_TCK);
 }
 
+static double
+own_s(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
 void
 noise_begin(struct noise *noise)
 {
-	noise->busy_s = busy_s();
+	noise->others_s = busy_s() - own_s();
 	noise->wall_s = (double)now_ns() / 1e9;
 }
 
-static double
-cpu_s(const struct rusage *usage)
-{
-	return (double)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) +
-	       (double)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) / 1e6;
-}
-
 double
-noise_end(const struct noise *noise, const struct rusage *child, double *cpus_s)
+noise_end(const struct noise *noise, double *cpus_s)
 {
-	double others_s = busy_s() - noise->busy_s - cpu_s(child);
+	double others_s = busy_s() - own_s() - noise->others_s;
 
 	*cpus_s = ((double)now_ns() / 1e9 - noise->wall_s) * (double)sysconf(_SC_NPROCESSORS_ONLN);
 	return others_s > 0 ? others_s : 0;
 }
 
 /* The scheduler first shares the CPUs between sessions (autogroup), then between the
- * processes of one, so niceness alone would do nothing. */
+ * processes of one, so the one would do nothing without the other. */
 void
 noise_prevent(void)
 {
 	int fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
 
-	if (setpriority(PRIO_PROCESS, 0, -15) != 0)
-		fprintf(stderr, "bench: at normal priority (no right to raise it)\n");
+	setpriority(PRIO_PROCESS, 0, -15);
 	if (fd < 0)
 		return;
-	if (write(fd, "-15", 3) < 0)
-		fprintf(stderr, "bench: in a session of normal priority\n");
+	/* Refused to who may not, and then nothing is lost. */
+	(void)!write(fd, "-15", 3);
 	close(fd);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "noise.h"
 
 enum {
 	WARM_UP_TASKS = 100000,
@@ -84,17 +85,20 @@ sample_tasks(struct sample *sample, const struct load *load,
              int (*once)(void *arg, const struct load *load), void *arg)
 {
 	double took[MOST_REPEATS];
+	struct noise noise;
 	int64_t begun;
 	int i, n = repeats_of(sample);
 
 	if (warm_up(load, once, arg) != 0)
 		return -1;
+	noise_begin(&noise);
 	for (i = 0; i < n; i++) {
 		begun = now_ns();
 		if (once(arg, load) != 0)
 			return -1;
 		took[i] = (double)(now_ns() - begun) / (double)load->n;
 	}
+	sample->others_s = noise_end(&noise, &sample->cpus_s);
 	return sample_finish(sample, took, n);
 }
 

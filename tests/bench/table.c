@@ -22,6 +22,8 @@ table_add(struct row *row, const struct sample *sample)
 		row->least = sample->least;
 	row->values[row->n++] = sample->value;
 	qsort(row->values, (size_t)row->n, sizeof(*row->values), by_size);
+	row->others_s += sample->others_s;
+	row->cpus_s += sample->cpus_s;
 	memcpy(row->note, sample->note, sizeof(row->note));
 }
 
