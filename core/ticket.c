@@ -361,6 +361,13 @@ static uint32_t first_piece(const struct call *call)
 	return task_ns > 0 ? next_piece(PIECE_NS, task_ns * PIECE_NS * (int64_t)call->unit) : 1;
 }
 
+/* While the loop's thread takes part it may be late with the next batch, so a ticket goes
+ * on beyond its quota. */
+static int quota_counts(const struct call *call, uint64_t quota)
+{
+	return quota > 0 && !atomic_load_explicit(&call->helping, memory_order_relaxed);
+}
+
 /* Units to take now: the fixed piece or a measured one, and no more than the quota. */
 static uint32_t want(const struct call *call, uint32_t measure, uint64_t quota, uint64_t ran)
 {
@@ -369,7 +376,7 @@ static uint32_t want(const struct call *call, uint32_t measure, uint64_t quota, 
 	                                                                   : call->piece;
 	uint64_t left = quota > ran ? (quota - ran) / call->unit : 0;
 
-	if (quota == 0 || left >= piece)
+	if (!quota_counts(call, quota) || left >= piece)
 		return piece;
 	return left > 0 ? (uint32_t)left : 1;
 }
@@ -439,8 +446,7 @@ static void take_part(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
 		}
 		if (budget_ns == 0 && asked_to_leave(call))
 			break;
-		if (quota > 0 && report->ran + units * call->unit >= quota &&
-		    (budget_ns > 0 || !atomic_load_explicit(&call->helping, memory_order_relaxed)))
+		if (quota_counts(call, quota) && report->ran + units * call->unit >= quota)
 			break;
 	}
 	now = call->clock();
