@@ -33,7 +33,8 @@ skip() {
 }
 
 summary() {
-	echo "$((checks ? 100 * (checks - failures) / checks : 0))%: Checks: $checks, Failures: $failures, Errors: 0"
+	percent=$((checks ? 100 * (checks - failures) / checks : 0))
+	echo "$percent%: Checks: $checks, Failures: $failures, Errors: 0"
 	[ "$checks" -gt 0 ] && [ "$failures" -eq 0 ]
 	exit
 }
