@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <math.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +102,8 @@ static int cpuset(const char *folder)
 /* The limits of a cgroup and of all above it: a slice's quota binds its services.
  * What is missing limits nothing; in a container the path may be the host's, and
  * then only the mount's own root is there. */
-static int limit_of_path(const char *root, const char *mount, const char *cgroup)
+static int limit_of_path(const char *root, const char *mount, const char *cgroup,
+                         int (*const *files)(const char *folder))
 {
 	char folder[PATH_MAX];
 	size_t top;
@@ -112,12 +114,11 @@ static int limit_of_path(const char *root, const char *mount, const char *cgroup
 	if (top + strlen(cgroup) >= sizeof(folder))
 		return INT_MAX;
 	/* ".." leads out of what is mounted here, to cgroups that are not ours. */
-	if (strstr(cgroup, "..") == NULL)
+	if (strstr(cgroup, "..") == NULL && strcmp(cgroup, "/") != 0)
 		strcat(folder, cgroup);
 	for (;;) {
-		limit = least(limit, cpu_max(folder));
-		limit = least(limit, cfs_quota(folder));
-		limit = least(limit, cpuset(folder));
+		for (size_t i = 0; files[i] != NULL; i++)
+			limit = least(limit, files[i](folder));
 		slash = strrchr(folder, '/');
 		if (slash == NULL || (size_t)(slash - folder) < top)
 			return limit;
@@ -140,6 +141,9 @@ static int has_word(const char *list, const char *word)
 /* One line of /proc/self/cgroup, "4:cpu,cpuacct:/path" or, for v2, "0::/path". */
 static int limit_of_line(const char *root, char *line)
 {
+	static int (*const v2[])(const char *) = {cpu_max, cpuset, NULL};
+	static int (*const v1_cpu[])(const char *) = {cfs_quota, NULL};
+	static int (*const v1_cpuset[])(const char *) = {cpuset, NULL};
 	char *controllers = strchr(line, ':');
 	char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
 	int limit = INT_MAX;
@@ -150,15 +154,15 @@ static int limit_of_line(const char *root, char *line)
 	*path++ = '\0';
 	path[strcspn(path, "\n")] = '\0';
 	if (*controllers == '\0') {
-		limit = least(limit, limit_of_path(root, "", path));
-		limit = least(limit, limit_of_path(root, "/unified", path));
+		limit = least(limit, limit_of_path(root, "", path, v2));
+		limit = least(limit, limit_of_path(root, "/unified", path, v2));
 	}
 	if (has_word(controllers, "cpu")) {
-		limit = least(limit, limit_of_path(root, "/cpu", path));
-		limit = least(limit, limit_of_path(root, "/cpu,cpuacct", path));
+		limit = least(limit, limit_of_path(root, "/cpu", path, v1_cpu));
+		limit = least(limit, limit_of_path(root, "/cpu,cpuacct", path, v1_cpu));
 	}
 	if (has_word(controllers, "cpuset"))
-		limit = least(limit, limit_of_path(root, "/cpuset", path));
+		limit = least(limit, limit_of_path(root, "/cpuset", path, v1_cpuset));
 	return limit;
 }
 
@@ -213,13 +217,26 @@ static int affinity(void)
 	return INT_MAX;
 }
 
+/* Quotas are in a dozen files, and change when somebody moves the process: once is enough. */
+static int cgroup_limit(void)
+{
+	static _Atomic int known;
+	int limit = atomic_load_explicit(&known, memory_order_relaxed);
+
+	if (limit == 0) {
+		limit = cpu_cgroup_limit("");
+		atomic_store_explicit(&known, limit, memory_order_relaxed);
+	}
+	return limit;
+}
+
 int cpu_count(void)
 {
-	long online = sysconf(_SC_NPROCESSORS_ONLN);
-	int count = online > 0 ? (int)online : 1;
+	int count = affinity(); /* holds no core that is not online */
 
-	count = least(count, affinity());
-	count = least(count, cpu_cgroup_limit(""));
+	if (count == INT_MAX)
+		count = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	count = least(count, cgroup_limit());
 	count = least(count, cpu_parse_limit(getenv("PARLOOP_MAX_CPU_COUNT")));
 	return count > 1 ? count : 1;
 }

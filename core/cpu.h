@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 /* The least of: cores online, this thread's affinity, the cgroups' quotas (rounded
- * up) and cpusets, $PARLOOP_MAX_CPU_COUNT; at least 1.  Reads files each time, so
- * ask once per pool. [any] */
+ * up) and cpusets, $PARLOOP_MAX_CPU_COUNT; at least 1.  The
+ * cgroups are read once in a process, the rest each time. [any] */
 int cpu_count(void);
 
 /* What n_jobs means with so many cores, joblib's rule: negative ones count from
