@@ -127,18 +127,14 @@ test:
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)$(run-tests) $(TESTS) $(wildcard tests/test_*.sh)
 
+# All but the test of the command, whose work is done in other processes.
+MEMCHECK := valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
 valgrind: LIMIT := 900
 valgrind:
 	$(Q).ci/deps test valgrind
 	$(Q)$(MAKE) --no-print-directory tests-build
-	$(Q)CK_FORK=no WRAP='valgrind -q --error-exitcode=99 --leak-check=full \
-	  --errors-for-leak-kinds=definite --child-silent-after-fork=yes' $(run-tests) $(UNIT)
-
-# BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
-bench:
-	$(Q).ci/deps bench
-	$(Q)$(MAKE) --no-print-directory all
-	$(Q)$(MAKE) --no-print-directory -C tests/bench
+	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=300 WRAP='$(MEMCHECK)' \
+	  $(run-tests) $(filter-out %/test_command,$(UNIT))
 
 # --- to stay ---------------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ fail_loop:
 fail:
 	error_set(error, PAR_ENOMEM, "cannot make an event loop");
 	error_reason(error, "%s", uv_strerror(code));
-	error_remedy(error, "see ulimit -n: it needs three descriptors");
+	error_remedy(error, "see ulimit -n: it needs six descriptors");
 	return PAR_ENOMEM;
 }
 

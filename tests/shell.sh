@@ -3,6 +3,7 @@
 # They run in the top folder with O (build folder), PLUGINS, CC, SAN and SANFLAGS set as
 # the Makefile has them, and end with `summary`, whose line is that of check.
 set -u
+export LC_ALL=C
 : "${O:=build}" "${PLUGINS:=plugins}" "${CC:=cc}" "${SAN:=}" "${SANFLAGS:=}"
 checks=0 failures=0
 work=$(mktemp -d) || exit 1
@@ -32,7 +33,8 @@ skip() {
 }
 
 summary() {
-	echo "$((checks ? 100 * (checks - failures) / checks : 0))%: Checks: $checks, Failures: $failures, Errors: 0"
+	percent=$((checks ? 100 * (checks - failures) / checks : 0))
+	echo "$percent%: Checks: $checks, Failures: $failures, Errors: 0"
 	[ "$checks" -gt 0 ] && [ "$failures" -eq 0 ]
 	exit
 }

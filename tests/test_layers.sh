@@ -8,7 +8,7 @@
 cat >"$work/layers" <<'END'
 words  error log nearest cpu options arena cursor slots context ticket batch batcher
 words  pre_dispatch progress worker_env abi
-ground elf_file note paths scan module conf settings loader lookup retriever
+ground elf_file note paths trust scan module conf settings loader lookup retriever
 stages registry dispatcher results loop
 ring   listing instance parallel turn
 END

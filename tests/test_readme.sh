@@ -3,8 +3,9 @@
 #
 #   ```c        with a first line "/* NAME.c ..." is the file NAME.c
 #   ```ini      with a first line "# plugins.conf" is that file; parloop must take it
-#   ```console  "$ " begins a command; the lines after it are its output, in which "..."
-#               stands for anything, and by itself on a line for any number of lines
+#   ```console  "$ " begins a command, which a backslash at its end continues; the lines after
+#               it are its output, in which "..." stands for anything, and by itself on a
+#               line for any number of lines
 . tests/shell.sh
 
 here=$PWD
@@ -24,7 +25,14 @@ parts() { # parts PAGE: its blocks, into files in $work, and the list of command
 			printf "" > file
 	}
 	kind != "console" { if (file != "") print > file; next }
-	/^\$ / { n++; print substr($0, 3) > (dir "/" n ".command"); printf "" > (dir "/" n ".expected"); next }
+	/^\$ / {
+		n++
+		printf "" > (dir "/" n ".expected")
+		print substr($0, 3) > (dir "/" n ".command")
+		goes_on = /\\$/
+		next
+	}
+	goes_on { print > (dir "/" n ".command"); goes_on = /\\$/; next }
 	{ print > (dir "/" n ".expected") }' "$1"
 }
 

@@ -24,7 +24,8 @@ counted() { # counted STATUS LAST-LINE NAME ...
 }
 
 says good 0 '100%: Checks: 5, Failures: 0, Errors: 0'
-says more 0 '100%: Checks: 2, Failures: 0, Errors: 0' 'SKIP one: why' '100%: Checks: 1, Failures: 0, Errors: 0'
+says more 0 '100%: Checks: 2, Failures: 0, Errors: 0' 'SKIP one: why' \
+	'100%: Checks: 1, Failures: 0, Errors: 0'
 says bad 1 '50%: Checks: 4, Failures: 1, Errors: 1'
 says liar 0 '50%: Checks: 2, Failures: 1, Errors: 0'
 says crash 139 'nothing yet'
@@ -34,7 +35,8 @@ printf 'echo "100%%: Checks: 3, Failures: 0, Errors: 0"\nexec tail -f /dev/null\
 expect "adds up, and takes skipped checks out of those that passed" \
 	counted 0 '7 passed, 0 failed, 1 skipped' good more
 expect "failures and errors count" counted 1 '7 passed, 2 failed, 0 skipped' good bad
-expect "a failure counts though the program ends with 0" counted 1 '1 passed, 1 failed, 0 skipped' liar
+expect "a failure counts though the program ends with 0" \
+	counted 1 '1 passed, 1 failed, 0 skipped' liar
 expect "a crash counts as one failure" counted 1 '5 passed, 1 failed, 0 skipped' crash good
 expect "a bad status after the last check counts" counted 1 '3 passed, 1 failed, 0 skipped' leak
 expect "a program that hangs is ended and counts" counted 1 '3 passed, 1 failed, 0 skipped' hangs
