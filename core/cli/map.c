@@ -333,6 +333,9 @@ static int32_t give(void *user, const par_outcome *outcome)
 	struct map *map = user;
 	int32_t status = 0;
 
+	/* A task that saw the cancellation ends as failed, which is not what became of it. */
+	if (signals_caught())
+		return -1;
 	map->done++;
 	if (outcome->status != PAR_OK) {
 		fail(map, outcome);

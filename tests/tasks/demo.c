@@ -68,25 +68,32 @@ static int length(par_env *env, const void *payload, uint64_t size)
 	return par_reply(env, reply, (uint64_t)n);
 }
 
-/* For the payload "wait" sleeps until the call is cancelled; else an echo. */
+/* A millisecond: so long a task that the thread of the loop leaves the others to the
+ * workers, and stays free to deliver. */
+static void nap(void)
+{
+	const struct timespec millisecond = {.tv_nsec = 1000 * 1000};
+
+	(void)nanosleep(&millisecond, NULL);
+}
+
+/* For the payload "wait" sleeps until the call is cancelled; else a slow echo. */
 static int snail(par_env *env, const void *payload, uint64_t size)
 {
-	const struct timespec nap = {.tv_nsec = 1000 * 1000};
-
+	nap();
 	if (!begins_with(payload, size, "wait"))
 		return par_reply(env, payload, size);
 	while (!par_cancelled(env))
-		(void)nanosleep(&nap, NULL);
+		nap();
 	return par_task_fail(env, 1, "cancelled");
 }
 
-/* For the payload "stuck" sleeps for ever, cancelled or not; else an echo. */
+/* For the payload "stuck" sleeps for ever, cancelled or not; else a slow echo. */
 static int stubborn(par_env *env, const void *payload, uint64_t size)
 {
-	const struct timespec nap = {.tv_nsec = 1000 * 1000};
-
+	nap();
 	while (begins_with(payload, size, "stuck"))
-		(void)nanosleep(&nap, NULL);
+		nap();
 	return par_reply(env, payload, size);
 }
 
