@@ -63,6 +63,30 @@ static int is_inside(const struct elf *elf, uint64_t offset, uint64_t n)
 	return offset <= file_size(elf) && n <= file_size(elf) - offset;
 }
 
+enum { WINDOW = 4096 };
+
+struct elf_window {
+	uint64_t offset;
+	size_t n;
+	char bytes[WINDOW];
+};
+
+/* Have at least n bytes from offset on in the window; -1: there are not as many. */
+static int look_at(const struct elf *elf, size_t n, uint64_t offset)
+{
+	struct elf_window *window = elf->window;
+	ssize_t got;
+
+	if (offset >= window->offset && offset - window->offset + n <= window->n)
+		return 0;
+	do
+		got = pread(elf->fd, window->bytes, WINDOW, (off_t)offset);
+	while (got < 0 && errno == EINTR);
+	window->offset = offset;
+	window->n = got > 0 ? (size_t)got : 0;
+	return window->n >= n ? 0 : -1;
+}
+
 /* Exactly n bytes, or -1: outside the file, or the file shrank meanwhile. */
 static int read_at(const struct elf *elf, void *buffer, size_t n, uint64_t offset)
 {
@@ -70,6 +94,12 @@ static int read_at(const struct elf *elf, void *buffer, size_t n, uint64_t offse
 
 	if (!is_inside(elf, offset, n))
 		return -1;
+	if (elf->window != NULL && n <= WINDOW) {
+		if (look_at(elf, n, offset) < 0)
+			return -1;
+		memcpy(buffer, elf->window->bytes + (offset - elf->window->offset), n);
+		return 0;
+	}
 	while (n > 0) {
 		ssize_t got = pread(elf->fd, at, n, (off_t)offset);
 
@@ -281,7 +311,7 @@ int32_t elf_open(struct elf *elf, const char *path, par_error *error)
 {
 	int32_t status;
 
-	*elf = (struct elf){.path = path, .fd = -1};
+	*elf = (struct elf){.path = path, .fd = -1, .window = calloc(1, sizeof(*elf->window))};
 	status = open_regular(elf, error);
 	if (status == PAR_OK)
 		status = check_header(elf, error);
@@ -301,6 +331,8 @@ void elf_close(struct elf *elf)
 		close(elf->fd);
 	elf->segments = NULL;
 	elf->fd = -1;
+	free(elf->window);
+	elf->window = NULL;
 }
 
 int elf_is_program(const struct elf *elf)

@@ -15,9 +15,12 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+struct elf_window; /* what was read last, for the many small reads nearby */
+
 struct elf {
 	const char *path; /* the caller's, kept until elf_close */
 	int fd;
+	struct elf_window *window; /* NULL: do without */
 	struct stat stat;
 	Elf64_Ehdr header;
 	Elf64_Phdr *segments; /* header.e_phnum of them */

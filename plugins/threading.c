@@ -100,10 +100,10 @@ static void *worker(void *arg)
 	par_backend *backend = arg;
 	const par_host *host = backend->host;
 	par_batch batch;
-	int spins = -1; /* found out after the first batch, which is there already */
+	int n_batches = 0, spins = 0;
 
 	for (;;) {
-		if (spins > 0)
+		if (spins)
 			look_out(backend);
 		pthread_mutex_lock(&backend->lock);
 		batch = take(backend);
@@ -118,7 +118,8 @@ static void *worker(void *arg)
 		backend->idle++;
 		pthread_mutex_unlock(&backend->lock);
 		host->done(host, batch, status, NULL);
-		if (spins < 0)
+		/* To find out takes a while: a short life is over by then. */
+		if (++n_batches == 3)
 			spins = may_spin(backend);
 	}
 }
