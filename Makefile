@@ -35,8 +35,8 @@ say = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)';)
 
 WARN      := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
              -Wpointer-arith -Wno-missing-field-initializers
-ALL       := -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden -Iinclude $(WARN) $(SANFLAGS) $(CFLAGS)
-CORE_LIBS := -Wl,--as-needed -luv -linih -ldl -lpthread -lm
+ALL       := -std=c11 -D_GNU_SOURCE -fno-math-errno -pthread -fPIC -fvisibility=hidden -Iinclude $(WARN) $(SANFLAGS) $(CFLAGS)
+CORE_LIBS := -Wl,--as-needed -luv -linih -ldl -lpthread
 HERE      := -DPAR_CHECKOUT='"$(CURDIR)"' -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"' \
              -DPAR_BUILD='"$(CURDIR)/$(O)"'
 

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -41,8 +40,10 @@ static int cores_of(double quota, double period)
 
 	if (quota <= 0 || period <= 0)
 		return INT_MAX;
-	cores = ceil(quota / period);
-	return cores < INT_MAX ? (int)cores : INT_MAX;
+	cores = quota / period;
+	if (cores >= INT_MAX - 1)
+		return INT_MAX;
+	return (int)cores + (cores > (int)cores);
 }
 
 /* v2: "150000 100000", "max 100000", or nothing at all. */

@@ -7,7 +7,6 @@
 #include <parloop/parloop.h>
 
 #include <dlfcn.h>
-#include <fenv.h>
 #include <link.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -239,32 +238,53 @@ static int32_t cannot_load(const struct load *load, const char *why)
 	return PAR_EUNAVAIL;
 }
 
-static int has_float_control_changed(const fenv_t *before)
-{
-	fenv_t now;
+/* How this thread rounds, where the machine keeps that in a register.  By hand, because
+ * fegetenv() is libm's, which no program should load for this. */
+struct rounding {
+	uint32_t sse;
+	uint16_t x87;
+};
 
-	fegetenv(&now);
 #if defined(__x86_64__)
-	return before->__control_word != now.__control_word ||
-	       (before->__mxcsr & ~0x3fu) != (now.__mxcsr & ~0x3fu);
-#elif defined(__aarch64__)
-	return before->__fpcr != now.__fpcr;
-#else
-	return memcmp(before, &now, sizeof(now)) != 0;
-#endif
+enum { SSE_STATUS = 0x3f }; /* what was raised since; no setting */
+
+static struct rounding rounding_now(void)
+{
+	struct rounding now = {__builtin_ia32_stmxcsr() & ~(uint32_t)SSE_STATUS, 0};
+
+	__asm__ volatile("fnstcw %0" : "=m"(now.x87));
+	return now;
 }
+
+static void round_as(struct rounding before)
+{
+	__builtin_ia32_ldmxcsr(before.sse);
+	__asm__ volatile("fldcw %0" : : "m"(before.x87));
+}
+#else
+static struct rounding rounding_now(void)
+{
+	return (struct rounding){0, 0};
+}
+
+static void round_as(struct rounding before)
+{
+	(void)before;
+}
+#endif
 
 /* A plugin built with -ffast-math changes the arithmetic of the thread that loads it. */
 static int32_t open_handle(struct load *load)
 {
-	fenv_t before;
+	const struct rounding before = rounding_now();
+	struct rounding after;
 	const char *why;
 
-	fegetenv(&before);
 	load->handle = dlopen(load->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 	why = load->handle == NULL ? dlerror() : NULL;
-	if (has_float_control_changed(&before)) {
-		fesetenv(&before);
+	after = rounding_now();
+	if (after.sse != before.sse || after.x87 != before.x87) {
+		round_as(before);
 		log_line(LOG_WARNING, "%s changed how this program rounds (is it built with "
 				      "-ffast-math?); undone",
 			 load->path);

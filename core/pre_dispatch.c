@@ -3,6 +3,7 @@
 #include "error.h"
 
 #include <locale.h>
+#include <dlfcn.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -81,9 +82,25 @@ static int64_t int_floor(int64_t a, int64_t b)
 	return a / b - (a % b != 0 && (a < 0) != (b < 0));
 }
 
+/* fmod and pow are wanted so seldom that no program should load libm for them at its
+ * start.  Without it the result is not a number, and is refused as such. */
+static double from_libm(const char *name, double a, double b)
+{
+	void *libm = dlopen("libm.so.6", RTLD_NOW | RTLD_LOCAL);
+	double (*function)(double, double) = NULL;
+	double result;
+
+	if (libm == NULL)
+		return NAN;
+	*(void **)&function = dlsym(libm, name);
+	result = function != NULL ? function(a, b) : (double)NAN;
+	dlclose(libm);
+	return result;
+}
+
 static double float_modulo(double a, double b)
 {
-	double rest = fmod(a, b);
+	double rest = from_libm("fmod", a, b);
 
 	return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
 }
@@ -128,7 +145,7 @@ static struct value power(struct parser *parser, struct value base, struct value
 		return int_power(parser, base.i, exponent.i);
 	/* A root of a negative number is complex to Python and NaN to C; neither counts
 	 * tasks. */
-	return a_float(parser, pow(as_float(base), as_float(exponent)));
+	return a_float(parser, from_libm("pow", as_float(base), as_float(exponent)));
 }
 
 static void skip_space(struct parser *parser)

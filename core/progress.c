@@ -56,7 +56,7 @@ static int shown_on_the_way(int64_t verbose, uint64_t batches)
 	if (verbose > 10 || batches == 0)
 		return 1;
 	scale = 0.5 * (double)((11 - verbose) * (11 - verbose));
-	return floor(sqrt((double)(batches + 1) / scale)) != floor(sqrt((double)batches / scale));
+	return (uint64_t)sqrt((double)(batches + 1) / scale) != (uint64_t)sqrt((double)batches / scale);
 }
 
 /* The source is at its end: verbose lines or so over the rest, counted from where

@@ -3,7 +3,6 @@
 #include "error.h"
 
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,7 +130,7 @@ static int32_t plan_timeout(par_real timeout, struct plan *plan, par_error *erro
 		return PAR_EINVAL;
 	}
 	/* Longer than 30 years is for ever. */
-	plan->timeout_ns = timeout.value < 1e9 ? (int64_t)ceil(timeout.value * 1e9) : 0;
+	plan->timeout_ns = timeout.value < 1e9 ? (int64_t)(timeout.value * 1e9) + 1 : 0;
 	return PAR_OK;
 }
 
