@@ -120,9 +120,7 @@ void loop_finish(struct loop *loop, void (*on_closed)(void *arg))
 
 void loop_notify(struct loop *loop)
 {
-	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_load_explicit(&loop->sleeping, memory_order_relaxed) &&
-	    atomic_exchange_explicit(&loop->sleeping, 0, memory_order_acq_rel))
+	if (atomic_exchange_explicit(&loop->sleeping, 0, memory_order_acq_rel))
 		(void)uv_async_send(&loop->async);
 }
 
@@ -142,8 +140,7 @@ static void set_timer(struct loop *loop, int64_t until_ns)
 
 static int fall_asleep(struct loop *loop, int (*is_idle)(void *arg))
 {
-	atomic_store_explicit(&loop->sleeping, 1, memory_order_seq_cst);
-	atomic_thread_fence(memory_order_seq_cst);
+	(void)atomic_exchange_explicit(&loop->sleeping, 1, memory_order_acq_rel);
 	if (is_idle(loop->arg) && !atomic_load_explicit(&loop->has_posts, memory_order_relaxed))
 		return 1;
 	atomic_store_explicit(&loop->sleeping, 0, memory_order_relaxed);

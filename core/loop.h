@@ -7,8 +7,8 @@
  *   sleeping 0: the loop's thread is at work, and will look at every queue before it
  *               sleeps.  1: it sleeps, or is about to; whoever brings it to 0 sends.
  *   The loop sets 1, looks at every queue again, then waits.  A producer queues,
- *   then looks at sleeping.  With a fence between the two on both sides, one of
- *   them sees the other.
+ *   then sets 0.  Both do it by an exchange, so that the later of them sees what
+ *   the earlier one did before: the queue, or that the loop sleeps.
  *
  * What libuv itself aborts on is listed in core/README.md. */
 #ifndef CORE_LOOP_H

@@ -399,7 +399,7 @@ static void hold_loop(par_parallel *parallel, int hold)
 
 static int rests(par_parallel *parallel)
 {
-	atomic_store_explicit(&parallel->call.hungry, 1, memory_order_seq_cst);
+	(void)atomic_exchange_explicit(&parallel->call.hungry, 1, memory_order_acq_rel);
 	if (!loop_rest(&parallel->loop, turn_deadline(parallel), turn_is_idle))
 		return 1;
 	atomic_store_explicit(&parallel->call.hungry, 0, memory_order_relaxed);

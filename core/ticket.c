@@ -254,24 +254,18 @@ static void get_up(struct call *call, uint32_t seat)
 	atomic_fetch_sub_explicit(&call->seated, 1, memory_order_acq_rel);
 }
 
-static void wake_if_hungry(struct call *call)
+/* After a result was made known.  swapped: a compare-and-swap on the cursor came after
+ * that, which on x86 orders the two; elsewhere, and without it, the look is a
+ * read-modify-write itself, so that of it and the loop's exchange one sees the other. */
+static void wake_if_hungry(struct call *call, int swapped)
 {
-	if (__builtin_expect(atomic_load_explicit(&call->hungry, memory_order_relaxed), 0) &&
-	    atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel))
-		call->wake(call->wake_arg);
-}
-
-/* Between what was written before and what is read after, where no compare-and-swap on
- * the cursor stood in between, or the machine's is no fence. */
-static void fence_unless(int swapped)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	if (swapped)
-		return;
-#else
-	(void)swapped;
+#if !defined(__x86_64__) && !defined(__i386__)
+	swapped = 0;
 #endif
-	atomic_thread_fence(memory_order_seq_cst);
+	if (swapped && !atomic_load_explicit(&call->hungry, memory_order_relaxed))
+		return;
+	if (atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel))
+		call->wake(call->wake_arg);
 }
 
 static void pause_briefly(void)
@@ -427,10 +421,8 @@ static void take_part(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
 			watch(call);
 		n = cursor_take(&call->cursor, sitter->env.worker,
 		                want(call, measure, quota, report->ran + units * call->unit), &first);
-		if (call->is_stream) {
-			fence_unless(n > 0);
-			wake_if_hungry(call);
-		}
+		if (call->is_stream)
+			wake_if_hungry(call, n > 0);
 		if (n == 0) {
 			if (budget_ns == 0 && look_out(call))
 				continue;
@@ -478,8 +470,6 @@ void ticket_run(struct call *call, uint64_t quota, int64_t budget_ns, struct tic
 	take_part(&sitter, quota, budget_ns, report);
 	context_swap(outside);
 	get_up(call, (uint32_t)seat);
-	if (call->is_stream) {
-		fence_unless(0);
-		wake_if_hungry(call);
-	}
+	if (call->is_stream)
+		wake_if_hungry(call, 0);
 }

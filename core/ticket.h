@@ -11,9 +11,8 @@
  *
  * Waking the loop.  A worker that finished a task of a stream looks whether the
  * loop is hungry, after its next compare-and-swap on the cursor; the loop sets
- * hungry, then looks for results once more, and sleeps only if there are none.
- * One of the two sees the other, so no result waits for a sleeping loop.  (In
- * C11's words both sides need a fence between their write and their read.)
+ * hungry by an exchange, then looks for results once more, and sleeps only if there
+ * are none.  One of the two sees the other, so no result waits for a sleeping loop.
  */
 #ifndef CORE_TICKET_H
 #define CORE_TICKET_H

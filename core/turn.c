@@ -754,7 +754,7 @@ void turn_drive(par_parallel *parallel)
 	while (!turn_advance(parallel)) {
 		if (help(parallel) || look_out(parallel))
 			continue;
-		atomic_store_explicit(&call->hungry, 1, memory_order_seq_cst);
+		(void)atomic_exchange_explicit(&call->hungry, 1, memory_order_acq_rel);
 		loop_wait(&parallel->loop, turn_deadline(parallel), turn_is_idle);
 		atomic_store_explicit(&call->hungry, 0, memory_order_relaxed);
 	}
