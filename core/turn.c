@@ -545,6 +545,8 @@ static void stream(par_parallel *parallel)
 		stop(parallel, PAR_ECANCELED);
 	if (call_is_stopping(&parallel->call))
 		return;
+	if (parallel->dispatcher.waits && atomic_exchange(&parallel->woken, 0))
+		parallel->dispatcher.waits = 0;
 	/* Inline: what makes a batch is taken when the last one was delivered. */
 	if (instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
 	    parallel->dispatcher.taken > parallel->results.delivered)
@@ -567,6 +569,14 @@ static int is_over(const par_parallel *parallel)
 		return parallel->dispatcher.exhausted &&
 		       parallel->results.delivered == parallel->dispatcher.taken;
 	return cursor_is_dry(&call->cursor);
+}
+
+/* Is there a result to wait for?  Not while the source has none to begin with. */
+static int is_pending(const par_parallel *parallel)
+{
+	if (parallel->call.is_stream && parallel->dispatcher.waits)
+		return parallel->results.delivered < parallel->dispatcher.taken;
+	return !is_over(parallel);
 }
 
 static int rise(par_parallel *parallel)
@@ -609,7 +619,7 @@ int turn_advance(par_parallel *parallel)
 		stop(parallel, atomic_load(&parallel->cancelled) ? PAR_ECANCELED : PAR_EFAILED);
 	else if (parallel->plan.timeout_ns > 0 &&
 	         results_overdue(&parallel->results, finished_tasks(parallel),
-	                         !is_over(parallel), loop_now()))
+	                         is_pending(parallel), loop_now()))
 		stop(parallel, PAR_ETIMEOUT);
 	if (__builtin_expect(instance_holds(&parallel->instance) == 0, 0))
 		check_workers(parallel, loop_now());
@@ -656,6 +666,12 @@ static int can_take(const par_parallel *parallel)
 	                           parallel->results.oldest, some_task_is_over(parallel));
 }
 
+static int was_woken(const par_parallel *parallel)
+{
+	return parallel->dispatcher.waits &&
+	       atomic_load_explicit(&parallel->woken, memory_order_relaxed);
+}
+
 int turn_is_idle(void *arg)
 {
 	par_parallel *parallel = arg;
@@ -665,7 +681,7 @@ int turn_is_idle(void *arg)
 	if (parallel->phase == PHASE_RISING)
 		return !instance_is_ready(&parallel->instance) && !atomic_load(&parallel->cancelled);
 	return !batch_has_completed(&parallel->instance.batches) && !has_result(parallel) &&
-	       !can_take(parallel) && !can_send(parallel) &&
+	       !can_take(parallel) && !can_send(parallel) && !was_woken(parallel) &&
 	       (parallel->aborted ||
 	        (!call_is_stopping(&parallel->call) && !atomic_load(&parallel->cancelled)));
 }
