@@ -535,6 +535,14 @@ static int may_deliver(const par_parallel *parallel)
 	       (parallel->status == PAR_OK || parallel->status == PAR_EFAILED);
 }
 
+/* The source that had none yet is asked again; a time-out begins with what it gives. */
+static void ask_again(par_parallel *parallel)
+{
+	parallel->dispatcher.waits = 0;
+	if (parallel->results.delivered == parallel->dispatcher.taken)
+		parallel->results.since_ns = loop_now();
+}
+
 static void stream(par_parallel *parallel)
 {
 	int32_t code;
@@ -546,7 +554,7 @@ static void stream(par_parallel *parallel)
 	if (call_is_stopping(&parallel->call))
 		return;
 	if (parallel->dispatcher.waits && atomic_exchange(&parallel->woken, 0))
-		parallel->dispatcher.waits = 0;
+		ask_again(parallel);
 	/* Inline: what makes a batch is taken when the last one was delivered. */
 	if (instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
 	    parallel->dispatcher.taken > parallel->results.delivered)
