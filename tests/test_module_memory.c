@@ -4,6 +4,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,21 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_reallocarray(void *block, size_t n, size_t size);
 char *__wrap_strdup(const char *text);
 char *__wrap_realpath(const char *path, char *resolved);
+
+static char folder[] = "/tmp/parloop-memory-XXXXXX";
+
+static void begin(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+}
+
+static void end(void)
+{
+	char command[64];
+
+	(void)snprintf(command, sizeof(command), "rm -rf %s", folder);
+	ck_assert_int_eq(system(command), 0);
+}
 
 static int fails(void)
 {
@@ -60,29 +76,47 @@ char *__wrap_realpath(const char *path, char *resolved)
 	return fails() ? NULL : __real_realpath(path, resolved);
 }
 
-/* Open it with each allocation failing in turn, until none is left to fail. */
+/* A copy that nobody has opened, since an open module is only looked up. */
+static const char *new_copy(int number)
+{
+	static char path[64];
+	char command[256];
+
+	(void)snprintf(path, sizeof(path), "%s/%d.so", folder, number);
+	(void)snprintf(command, sizeof(command), "cp %s %s", PAR_BUILD "/tasks/demo.so", path);
+	ck_assert_int_eq(system(command), 0);
+	return path;
+}
+
+/* Open one with each allocation failing in turn, until none is left to fail.  One that
+ * only makes it faster may fail without anybody's noticing. */
 static void open_without_memory(int ever)
 {
 	par_error error;
 	par_module *module;
-	int32_t status;
-	int n;
+	const char *path;
+	int32_t status = PAR_ENOMEM;
+	int refused = 0;
 
-	for (n = 0; n < 1000; n++) {
+	for (int n = 0; n < 1000; n++) {
+		path = new_copy(n);
 		error = (par_error)PAR_ERROR_INIT;
 		countdown = n;
 		for_ever = ever;
 		failed_one = 0;
-		status = par_module_open(&module, PAR_BUILD "/tasks/demo.so", &error);
+		status = par_module_open(&module, path, &error);
 		countdown = -1;
 		if (!failed_one)
 			break;
+		if (status == PAR_OK && !ever)
+			continue;
 		ck_assert_msg(status == PAR_ENOMEM, "allocation %d: %d: %s", n, status, error.what);
 		ck_assert_ptr_null(module);
 		ck_assert_str_ne(error.what, "");
+		refused++;
 	}
 	/* It allocates for each of its tasks at least. */
-	ck_assert_int_gt(n, 8);
+	ck_assert_int_gt(refused, 8);
 	ck_assert_int_eq(status, PAR_OK);
 	ck_assert_ptr_nonnull(module);
 }
@@ -106,6 +140,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
+	tcase_add_checked_fixture(tcase, begin, end);
 	tcase_add_test(tcase, no_memory_once);
 	tcase_add_test(tcase, no_memory_any_more);
 	suite_add_tcase(suite, tcase);
