@@ -108,7 +108,8 @@ void dispatcher_delivered(struct dispatcher *dispatcher, const struct slot *slot
 		dispatcher->payload_bytes -= slot->in_size;
 }
 
-/* One task from the source into its slot.  1: done; 0: the source has no more. */
+/* One task from the source into its slot.  1: done; 0: the source has no more;
+ * PAR_NONE_YET: at the moment. */
 static int32_t take_one(struct dispatcher *dispatcher, struct call *call, par_error *error)
 {
 	par_item item;
@@ -123,8 +124,8 @@ static int32_t take_one(struct dispatcher *dispatcher, struct call *call, par_er
 	item.n_bytes = 0;
 	item.task = dispatcher->task;
 	got = dispatcher->source(dispatcher->user, &item);
-	if (got == 0)
-		return 0;
+	if (got == 0 || got == PAR_NONE_YET)
+		return got;
 	if (got < 0) {
 		error_set(error, PAR_ESOURCE, "the source failed at task %llu",
 		          (unsigned long long)dispatcher->taken);
@@ -158,7 +159,8 @@ int dispatcher_may_take(const struct dispatcher *dispatcher, const struct call *
 	int64_t bytes = dispatcher->payload_bytes +
 	                atomic_load_explicit(&call->reply_bytes, memory_order_relaxed);
 
-	if (dispatcher->exhausted || dispatcher->taken - oldest >= dispatcher->room)
+	if (dispatcher->exhausted || dispatcher->waits ||
+	    dispatcher->taken - oldest >= dispatcher->room)
 		return 0;
 	if (dispatcher->taken < dispatcher->pre_dispatch)
 		return 1;
@@ -176,6 +178,8 @@ int32_t dispatcher_take(struct dispatcher *dispatcher, struct call *call, uint64
 
 		if (got < 0)
 			return got;
+		if (got == PAR_NONE_YET)
+			dispatcher->waits = 1;
 		if (got == 0) {
 			dispatcher->exhausted = 1;
 			atomic_store_explicit(&call->open, 0, memory_order_relaxed);

@@ -21,6 +21,7 @@ struct dispatcher {
 
 	uint64_t taken;
 	int exhausted;
+	int waits; /* the source had none yet; whoever hears of one sets this back */
 	int64_t payload_bytes; /* of large payloads under way */
 	struct arena payloads;
 };

@@ -5,6 +5,7 @@
 #include "nearest.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -50,7 +51,7 @@ static int add_name(void *user, const char *symbol, unsigned type)
 	if (type != STT_OBJECT)
 		return 0;
 	tasks->no_memory = 1;
-	names = realloc(tasks->names, (tasks->n + 1) * sizeof(*names));
+	names = reallocarray(tasks->names, tasks->n + 1, sizeof(*names));
 	if (names == NULL)
 		return 1;
 	tasks->names = names;
@@ -143,7 +144,9 @@ static int32_t create(par_module **out, const struct elf *elf, par_error *error)
 		goto fail;
 	module->path = realpath(elf->path, NULL);
 	if (module->path == NULL || strchr(module->path, '$') != NULL) {
-		status = refuse_path(error, elf->path, "its real path cannot be loaded");
+		status = module->path == NULL && errno == ENOMEM
+		                 ? error_memory(error, "opening a task module")
+		                 : refuse_path(error, elf->path, "its real path cannot be loaded");
 		goto fail;
 	}
 	*out = module;

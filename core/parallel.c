@@ -271,6 +271,7 @@ static int32_t begin(par_parallel *parallel, const struct job *job, const par_se
 		return code;
 	atomic_store(&parallel->call.stopping, 0);
 	atomic_store(&parallel->cancelled, 0);
+	atomic_store(&parallel->woken, 0);
 	atomic_store(&parallel->busy, 1);
 	turn_begin(parallel, job);
 	return PAR_OK;
@@ -363,6 +364,14 @@ void par_cancel(par_parallel *parallel)
 		return;
 	atomic_store(&parallel->cancelled, 1);
 	call_stop(&parallel->call);
+	loop_notify(&parallel->loop);
+}
+
+void par_wake(par_parallel *parallel)
+{
+	if (parallel == NULL || !atomic_load(&parallel->busy))
+		return;
+	atomic_store(&parallel->woken, 1);
 	loop_notify(&parallel->loop);
 }
 

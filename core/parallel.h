@@ -42,6 +42,7 @@ struct par_parallel {
 
 	/* the call under way */
 	_Atomic int32_t busy, cancelled;
+	_Atomic int32_t woken; /* the source that had none yet may have one */
 	enum phase phase;
 	struct plan plan;
 	int32_t status;

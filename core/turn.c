@@ -535,6 +535,14 @@ static int may_deliver(const par_parallel *parallel)
 	       (parallel->status == PAR_OK || parallel->status == PAR_EFAILED);
 }
 
+/* The source that had none yet is asked again; a time-out begins with what it gives. */
+static void ask_again(par_parallel *parallel)
+{
+	parallel->dispatcher.waits = 0;
+	if (parallel->results.delivered == parallel->dispatcher.taken)
+		parallel->results.since_ns = loop_now();
+}
+
 static void stream(par_parallel *parallel)
 {
 	int32_t code;
@@ -545,6 +553,8 @@ static void stream(par_parallel *parallel)
 		stop(parallel, PAR_ECANCELED);
 	if (call_is_stopping(&parallel->call))
 		return;
+	if (parallel->dispatcher.waits && atomic_exchange(&parallel->woken, 0))
+		ask_again(parallel);
 	/* Inline: what makes a batch is taken when the last one was delivered. */
 	if (instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
 	    parallel->dispatcher.taken > parallel->results.delivered)
@@ -567,6 +577,14 @@ static int is_over(const par_parallel *parallel)
 		return parallel->dispatcher.exhausted &&
 		       parallel->results.delivered == parallel->dispatcher.taken;
 	return cursor_is_dry(&call->cursor);
+}
+
+/* Is there a result to wait for?  Not while the source has none to begin with. */
+static int is_pending(const par_parallel *parallel)
+{
+	if (parallel->call.is_stream && parallel->dispatcher.waits)
+		return parallel->results.delivered < parallel->dispatcher.taken;
+	return !is_over(parallel);
 }
 
 static int rise(par_parallel *parallel)
@@ -609,7 +627,7 @@ int turn_advance(par_parallel *parallel)
 		stop(parallel, atomic_load(&parallel->cancelled) ? PAR_ECANCELED : PAR_EFAILED);
 	else if (parallel->plan.timeout_ns > 0 &&
 	         results_overdue(&parallel->results, finished_tasks(parallel),
-	                         !is_over(parallel), loop_now()))
+	                         is_pending(parallel), loop_now()))
 		stop(parallel, PAR_ETIMEOUT);
 	if (__builtin_expect(instance_holds(&parallel->instance) == 0, 0))
 		check_workers(parallel, loop_now());
@@ -656,6 +674,12 @@ static int can_take(const par_parallel *parallel)
 	                           parallel->results.oldest, some_task_is_over(parallel));
 }
 
+static int was_woken(const par_parallel *parallel)
+{
+	return parallel->dispatcher.waits &&
+	       atomic_load_explicit(&parallel->woken, memory_order_relaxed);
+}
+
 int turn_is_idle(void *arg)
 {
 	par_parallel *parallel = arg;
@@ -665,7 +689,7 @@ int turn_is_idle(void *arg)
 	if (parallel->phase == PHASE_RISING)
 		return !instance_is_ready(&parallel->instance) && !atomic_load(&parallel->cancelled);
 	return !batch_has_completed(&parallel->instance.batches) && !has_result(parallel) &&
-	       !can_take(parallel) && !can_send(parallel) &&
+	       !can_take(parallel) && !can_send(parallel) && !was_woken(parallel) &&
 	       (parallel->aborted ||
 	        (!call_is_stopping(&parallel->call) && !atomic_load(&parallel->cancelled)));
 }

@@ -670,6 +670,58 @@ START_TEST(a_reader_that_left_before_is_noticed)
 }
 END_TEST
 
+/* Waits for a newline on one pipe each time it has written a line to the other. */
+static void answers_line_by_line(const char *backend)
+{
+	char line[16];
+	int in[2], out[2];
+	pid_t pid;
+
+	make_pipe(in);
+	make_pipe(out);
+	pid = start(&(struct setup){.in = {.fd = in[0]}, .out = {.fd = out[1]}},
+	            ARGUMENTS("map", "-b", backend, DEMO ":upper"));
+	(void)close(in[0]);
+	(void)close(out[1]);
+	ck_assert_int_eq(write(in[1], "a\nb", 3), 3);
+	read_line(out[0], line, sizeof(line));
+	ck_assert_str_eq(line, "A\n");
+	ck_assert_int_eq(write(in[1], "c\n", 2), 2);
+	read_line(out[0], line, sizeof(line));
+	ck_assert_str_eq(line, "BC\n");
+	ck_assert_int_eq(write(in[1], "d", 1), 1);
+	(void)close(in[1]);
+	read_line(out[0], line, sizeof(line));
+	ck_assert_str_eq(line, "D\n");
+	ck_assert_int_eq(finish(pid), 0);
+	(void)close(out[0]);
+}
+
+START_TEST(results_come_while_the_input_pauses)
+{
+	answers_line_by_line("threading");
+	answers_line_by_line("sequential");
+}
+END_TEST
+
+START_TEST(a_reader_that_leaves_is_noticed_while_the_input_pauses)
+{
+	int in[2], out[2];
+	pid_t pid;
+
+	make_pipe(in);
+	make_pipe(out);
+	(void)close(out[0]);
+	pid = start(&(struct setup){.in = {.fd = in[0]}, .out = {.fd = out[1]}},
+	            ARGUMENTS("map", DEMO ":upper"));
+	(void)close(in[0]);
+	(void)close(out[1]);
+	ck_assert_int_eq(write(in[1], "a\n", 2), 2);
+	ck_assert_int_eq(finish(pid), 141);
+	(void)close(in[1]);
+}
+END_TEST
+
 /* --- signals -------------------------------------------------------------------------------- */
 
 /* Start it on "a", "wait", and "c", wait for the first result, send the signal: the status. */
@@ -1064,6 +1116,8 @@ int main(void)
 		help_and_lists_check_their_output_too,
 		a_reader_that_leaves_ends_it_quietly,
 		a_reader_that_left_before_is_noticed,
+		results_come_while_the_input_pauses,
+		a_reader_that_leaves_is_noticed_while_the_input_pauses,
 		an_interrupt_ends_it_and_what_was_delivered_stays,
 		so_does_a_request_to_terminate,
 		an_interrupt_ends_a_read_that_waits,

@@ -23,7 +23,7 @@ struct chunk {
 
 struct input {
 	char **arguments; /* NULL: lines */
-	int fd, wake_fd;
+	int fd;
 	char end;
 	int over, error;
 	uint64_t taken;
@@ -51,13 +51,13 @@ static void destroy_all(struct chunk *chunk)
 	}
 }
 
-struct input *input_create_lines(int fd, char end, int wake_fd)
+struct input *input_create_lines(int fd, char end)
 {
 	struct input *input = calloc(1, sizeof(*input));
 
 	if (input == NULL)
 		return NULL;
-	*input = (struct input){.fd = fd, .end = end, .wake_fd = wake_fd};
+	*input = (struct input){.fd = fd, .end = end};
 	input->oldest = input->newest = chunk_create(CHUNK_SIZE);
 	if (input->newest == NULL) {
 		free(input);
@@ -71,7 +71,7 @@ struct input *input_create_arguments(char **arguments)
 	struct input *input = calloc(1, sizeof(*input));
 
 	if (input != NULL)
-		*input = (struct input){.fd = -1, .wake_fd = -1, .arguments = arguments};
+		*input = (struct input){.fd = -1, .arguments = arguments};
 	return input;
 }
 
@@ -188,44 +188,21 @@ static int make_room(struct input *input)
 	return fail(input, ENOMEM);
 }
 
-/* Wait until there is something to read.  A signal may come between any two lines of
- * this program, so it is waited for here as a descriptor, not found as a flag. */
-static int wait_readable(struct input *input)
-{
-	struct pollfd fds[] = {{.fd = input->fd, .events = POLLIN},
-	                       {.fd = input->wake_fd, .events = POLLIN}};
-
-	for (;;) {
-		if (poll(fds, 2, -1) < 0) {
-			if (errno == EINTR)
-				continue;
-			return fail(input, errno);
-		}
-		if (fds[1].revents != 0)
-			return fail(input, EINTR);
-		if (fds[0].revents != 0)
-			return 0;
-	}
-}
-
-/* More bytes: 1; 0 at the end of the file. */
+/* More bytes: 1; 0 at the end of the file; INPUT_NOT_YET if to read would mean to wait. */
 static int fill(struct input *input)
 {
+	struct pollfd readable = {.fd = input->fd, .events = POLLIN};
 	struct chunk *chunk;
 	ssize_t n;
 
 	if (make_room(input) < 0)
 		return -1;
 	chunk = input->newest;
-	for (;;) {
-		if (wait_readable(input) < 0)
-			return -1;
-		n = read(input->fd, chunk->bytes + chunk->used, chunk->size - chunk->used);
-		if (n >= 0)
-			break;
-		if (errno != EINTR && errno != EAGAIN)
-			return fail(input, errno);
-	}
+	if (poll(&readable, 1, 0) == 0)
+		return INPUT_NOT_YET;
+	n = read(input->fd, chunk->bytes + chunk->used, chunk->size - chunk->used);
+	if (n < 0)
+		return errno == EINTR || errno == EAGAIN ? INPUT_NOT_YET : fail(input, errno);
 	chunk->used += (size_t)n;
 	return n > 0;
 }
@@ -264,10 +241,10 @@ static int next_line(struct input *input, const char **bytes, size_t *n)
 		if (chunk->used - chunk->line > UINT32_MAX)
 			return fail(input, EFBIG);
 		more = fill(input);
-		if (more < 0)
-			return -1;
-		if (more > 0)
+		if (more == 1)
 			continue;
+		if (more != 0)
+			return more;
 		input->over = 1;
 		chunk = input->newest;
 		if (chunk->used == chunk->line)

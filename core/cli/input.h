@@ -11,19 +11,22 @@
 
 struct input;
 
+enum { INPUT_NOT_YET = 2 };
+
 /* Pieces of a descriptor that end in that byte; the end of the file ends the last one.
- * input_next() also returns when wake_fd is readable.  NULL: no memory. */
-struct input *input_create_lines(int fd, char end, int wake_fd);
+ * NULL: no memory. */
+struct input *input_create_lines(int fd, char end);
 
 /* Arguments, up to a NULL; borrowed.  NULL: no memory. */
 struct input *input_create_arguments(char **arguments);
 void input_destroy(struct input *input);
 
 /* The next input, valid and unchanged until input_release() was called for it and this
- * function again.  1; 0 at the end; -1 if it cannot be read or was woken: input_error(). */
+ * function again.  Never waits.  1; 0 at the end; 2 if it is not there yet; -1 if it
+ * cannot be read: input_error(). */
 int input_next(struct input *input, const char **bytes, size_t *n);
 
-/* Why it returned -1: an errno; EINTR if woken; EFBIG if a line has 4 GiB or more. */
+/* Why it returned -1: an errno; EFBIG if a line has 4 GiB or more. */
 int input_error(const struct input *input);
 
 /* How many were handed out; and whether those are all. */

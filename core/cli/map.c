@@ -4,6 +4,7 @@
 #include "meter.h"
 #include "output.h"
 #include "signals.h"
+#include "watcher.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -59,9 +60,11 @@ struct map {
 	const struct choices *choices;
 	par_parallel *parallel;
 	struct input *input;
+	struct watcher *watcher; /* of the input */
 	struct output *output;
 	struct meter meter;
 	uint64_t done, failed;
+	int watch_error; /* errno */
 	int on_terminal; /* stdout, which then shares the screen with the meter */
 };
 
@@ -275,6 +278,20 @@ static int find_task(const struct choices *choices, const par_task **task)
 
 /* --- the call --------------------------------------------------------------------------------- */
 
+static void on_readable(void *user)
+{
+	struct map *map = user;
+
+	par_wake(map->parallel);
+}
+
+/* Meanwhile results are delivered. */
+static int32_t wait_for_input(struct map *map)
+{
+	map->watch_error = watcher_watch(map->watcher);
+	return map->watch_error == 0 ? PAR_NONE_YET : -1;
+}
+
 static int32_t take(void *user, par_item *item)
 {
 	struct map *map = user;
@@ -285,6 +302,8 @@ static int32_t take(void *user, par_item *item)
 	if (signals_caught())
 		return -1;
 	more = input_next(map->input, &bytes, &n);
+	if (more == INPUT_NOT_YET)
+		return wait_for_input(map);
 	if (more == 1) {
 		item->stays = 1;
 		item->payload = bytes;
@@ -359,7 +378,7 @@ static void on_broken_output(void *user)
 
 static int report_input(struct map *map)
 {
-	int number = input_error(map->input);
+	int number = map->watch_error ? map->watch_error : input_error(map->input);
 	par_error error = PAR_ERROR_INIT;
 
 	if (number != EFBIG && number != ENOMEM)
@@ -411,9 +430,10 @@ static int prepare(struct map *map)
 		return -1;
 	map->input = choices->arguments != NULL
 	                     ? input_create_arguments(choices->arguments)
-	                     : input_create_lines(STDIN_FILENO, choices->end, signals_fd());
+	                     : input_create_lines(STDIN_FILENO, choices->end);
 	map->output = output_create(STDOUT_FILENO, choices->end, on_broken_output, map);
-	return map->input != NULL && map->output != NULL ? 0 : -1;
+	map->watcher = watcher_create(STDIN_FILENO, on_readable, map);
+	return map->input != NULL && map->output != NULL && map->watcher != NULL ? 0 : -1;
 }
 
 static int run(const struct choices *choices, const par_task *task)
@@ -436,12 +456,15 @@ static int run(const struct choices *choices, const par_task *task)
 	error.code = par_run(map.parallel, task, take, give, &map, NULL, &error);
 	status = conclude(&map, &error);
 	signals_watch(NULL);
-	/* The thread of the output may call par_cancel: it goes before what that needs. */
+	/* The threads of these may call par_cancel and par_wake: they go before what that needs. */
 	output_destroy(map.output);
+	watcher_destroy(map.watcher);
 	map.output = NULL;
+	map.watcher = NULL;
 	par_close(map.parallel);
 out:
 	output_destroy(map.output);
+	watcher_destroy(map.watcher);
 	input_destroy(map.input);
 	return status;
 }

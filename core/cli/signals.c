@@ -3,12 +3,10 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 static _Atomic(par_parallel *) watched;
 static atomic_int caught;
-static int wake_fd = -1;
 
 static void on_signal(int number)
 {
@@ -17,7 +15,6 @@ static void on_signal(int number)
 
 	if (!atomic_compare_exchange_strong(&caught, &before, number))
 		_exit(128 + number);
-	(void)eventfd_write(wake_fd, 1);
 	parallel = atomic_load(&watched);
 	if (parallel != NULL)
 		par_cancel(parallel);
@@ -46,9 +43,6 @@ int signals_install(void)
 {
 	sigset_t ours;
 
-	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (wake_fd < 0)
-		return -1;
 	if (install(SIGINT, on_signal) < 0 || install(SIGTERM, on_signal) < 0 ||
 	    install(SIGPIPE, on_pipe) < 0)
 		return -1;
@@ -66,9 +60,4 @@ void signals_watch(par_parallel *parallel)
 int signals_caught(void)
 {
 	return atomic_load(&caught);
-}
-
-int signals_fd(void)
-{
-	return wake_fd;
 }

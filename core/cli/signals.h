@@ -14,8 +14,7 @@ int signals_install(void);
 /* Whose calls to cancel; NULL: nobody's. */
 void signals_watch(par_parallel *parallel);
 
-/* The first signal that came, or 0; and a descriptor that is readable from then on. */
+/* The first signal that came, or 0. */
 int signals_caught(void);
-int signals_fd(void);
 
 #endif

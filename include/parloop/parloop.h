@@ -170,10 +170,14 @@ typedef struct par_outcome {
 	uint64_t payload_bytes;
 } par_outcome;
 
-/* The next task: fill the item and return 1; 0 when there are no more; negative
+/* What a source returns that has no task at the moment. */
+#define PAR_NONE_YET 2
+
+/* The next task: fill the item and return 1; 0 when there are no more; PAR_NONE_YET
+ * if one may come later, and then par_wake() has the source called again; negative
  * to end the call with PAR_ESOURCE.  Called on the calling thread (or the loop's),
- * when there is room for another task; may block, and then delivers nothing
- * meanwhile.  May not call the same par_parallel. */
+ * when there is room for another task.  It may block, and then nothing is sent or
+ * delivered meanwhile.  May not call the same par_parallel. */
 typedef int32_t (*par_source_fn)(void *user, par_item *item);
 
 /* A result: return 0 to go on, anything else to end the call with
@@ -199,6 +203,10 @@ PAR_API void par_release(par_outcome *kept); /* [any]; NULL is allowed */
  * dropped, running ones see par_cancelled().  Does nothing if none is running.
  * Async-signal-safe. [any] */
 PAR_API void par_cancel(par_parallel *parallel);
+
+/* Call the source again that had PAR_NONE_YET; that may be just about to say so.  Does
+ * nothing if no call is running.  Async-signal-safe. [any] */
+PAR_API void par_wake(par_parallel *parallel);
 
 /* --- on a uv loop of your own -------------------------------------------------------------- */
 
