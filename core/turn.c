@@ -531,7 +531,7 @@ static int some_task_is_over(const par_parallel *parallel)
  * what came before the failure. */
 static int may_deliver(const par_parallel *parallel)
 {
-	return !parallel->results.stopped &&
+	return !parallel->results.stopped && !atomic_load(&parallel->cancelled) &&
 	       (parallel->status == PAR_OK || parallel->status == PAR_EFAILED);
 }
 
@@ -621,10 +621,13 @@ int turn_advance(par_parallel *parallel)
 		return parallel->status != PAR_OK;
 	}
 	reap(parallel);
+	/* Before anything is handed out: tasks that saw it end as they like. */
+	if (__builtin_expect(atomic_load_explicit(&parallel->cancelled, memory_order_relaxed), 0))
+		stop(parallel, PAR_ECANCELED);
 	if (call->is_stream)
 		stream(parallel);
-	if (__builtin_expect(call_is_stopping(call), 0) || atomic_load(&parallel->cancelled))
-		stop(parallel, atomic_load(&parallel->cancelled) ? PAR_ECANCELED : PAR_EFAILED);
+	if (__builtin_expect(call_is_stopping(call), 0))
+		stop(parallel, PAR_EFAILED);
 	else if (parallel->plan.timeout_ns > 0 &&
 	         results_overdue(&parallel->results, finished_tasks(parallel),
 	                         is_pending(parallel), loop_now()))

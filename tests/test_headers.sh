@@ -40,7 +40,7 @@ PAR_TASK(twice, double, double)
 static int slow(par_env *env, const int *in, int *out)
 {
 	*out = *in;
-	return par_cancelled(env) ? par_task_fail(env, 1, "stopped at %d", *in) : 0;
+	return par_cancelled(env) ? par_fail_task(env, 1, "stopped at %d", *in) : 0;
 }
 PAR_TASK_ENV(slow, int, int)
 

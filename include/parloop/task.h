@@ -91,12 +91,12 @@ par_reply(par_env *env, const void *bytes, uint64_t size)
 }
 
 /* Say why the task fails, printf-like, and return the code:
- *	return par_task_fail(env, 2, "no such file: %s", path); */
+ *	return par_fail_task(env, 2, "no such file: %s", path); */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4), unused))
 #endif
 static inline int
-par_task_fail(par_env *env, int code, const char *format, ...)
+par_fail_task(par_env *env, int code, const char *format, ...)
 {
 	char text[512];
 	va_list args;

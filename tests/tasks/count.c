@@ -70,14 +70,14 @@ static int count(par_env *env, const void *payload, uint64_t size)
 	int fd, failed, n;
 
 	if (as_path(path, payload, size) < 0)
-		return par_task_fail(env, EINVAL, "not a path");
+		return par_fail_task(env, EINVAL, "not a path");
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return par_task_fail(env, errno, "cannot open it: %s", strerror(errno));
+		return par_fail_task(env, errno, "cannot open it: %s", strerror(errno));
 	failed = count_file(&counts, fd) < 0 ? errno : 0;
 	(void)close(fd);
 	if (failed)
-		return par_task_fail(env, failed, "cannot read it: %s", strerror(failed));
+		return par_fail_task(env, failed, "cannot read it: %s", strerror(failed));
 	n = snprintf(reply, sizeof(reply), "%" PRIu64 " %" PRIu64 " %" PRIu64 " %08lx",
 	             counts.lines, counts.words, counts.bytes, counts.crc);
 	return par_reply(env, reply, (uint64_t)n);

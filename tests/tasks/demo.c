@@ -17,7 +17,7 @@ static int upper(par_env *env, const void *payload, uint64_t size)
 	char *to = par_reply_room(env, size);
 
 	if (to == NULL)
-		return par_task_fail(env, 1, "no memory");
+		return par_fail_task(env, 1, "no memory");
 	for (uint64_t i = 0; i < size; i++)
 		to[i] = (char)toupper(from[i]);
 	return 0;
@@ -33,7 +33,7 @@ static int begins_with(const void *payload, uint64_t size, const char *word)
 static int picky(par_env *env, const void *payload, uint64_t size)
 {
 	if (begins_with(payload, size, "bad"))
-		return par_task_fail(env, 7, "this input is bad");
+		return par_fail_task(env, 7, "this input is bad");
 	if (begins_with(payload, size, "mute"))
 		return 9;
 	return par_reply(env, payload, size);
@@ -53,7 +53,7 @@ static int huge(par_env *env, const void *payload, uint64_t size)
 	void *room = par_reply_room(env, reply_size);
 
 	if (room == NULL)
-		return par_task_fail(env, 1, "no memory");
+		return par_fail_task(env, 1, "no memory");
 	memset(room, size > 0 ? *(const char *)payload : 'x', (size_t)reply_size);
 	return 0;
 }
@@ -85,7 +85,7 @@ static int snail(par_env *env, const void *payload, uint64_t size)
 		return par_reply(env, payload, size);
 	while (!par_cancelled(env))
 		nap();
-	return par_task_fail(env, 1, "cancelled");
+	return par_fail_task(env, 1, "cancelled");
 }
 
 /* For the payload "stuck" sleeps for ever, cancelled or not; else a slow echo. */
