@@ -1,0 +1,1016 @@
+/* simulation.c - the whole ring, from par_open() to par_close(), on a virtual clock, with a
+ * backend that is simulated: schedule after schedule, each made from a 64-bit seed.
+ *
+ * The core is the one that ships, all of it; only what it stands on is replaced
+ * (sim_world.h): threads, clock, locks, libuv and malloc, by --wrap below and by
+ * definitions of libuv's functions here.  sim_backend.h is the backend, and the
+ * guard of backend.h's state machine.  This file draws calls, makes them, and
+ * checks what came of them.
+ *
+ *	build/tests/simulation [--seed N] [--schedules N] [--verbose]
+ *
+ * begins with seed N and runs that many; with --seed alone, that one.
+ *
+ * link: -Wl,--wrap=clock_gettime,--wrap=pthread_mutex_lock,--wrap=pthread_mutex_unlock
+ * link: -Wl,--wrap=context_current,--wrap=context_swap,--wrap=cpu_count,--wrap=fputs
+ * link: -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc,--wrap=posix_memalign
+ * link: -Wl,--wrap=strdup,--wrap=free,--wrap=registry_find,--wrap=registry_options
+ */
+#include "sim_backend.h"
+
+enum { DEFAULT_SCHEDULES = SIM_SANITIZED ? 10000 : 100000 };
+
+enum { MOST_TASKS = 2048, LONGEST = 24000 };
+
+enum how { MANAGED, UNMANAGED, ON_CALLERS_LOOP };
+
+/* --- a call that is drawn ---------------------------------------------------------------------- */
+
+static struct {
+	enum how how;
+	int calls;
+	int opened_settings; /* the settings are given to par_open(), not to the call */
+	par_settings open;
+	int64_t close_after; /* on the caller's loop: from the beginning, or NEVER */
+} schedule;
+
+static struct {
+	int is_map, names_tasks, unordered, collect;
+	par_settings settings;
+	uint64_t pre_dispatch;  /* as it comes to, where n_jobs is known; 0: "2 * n_jobs" */
+	int pre_dispatch_times; /* ... n_jobs */
+	uint64_t n;             /* tasks that there are */
+	uint64_t source_fails, bad_item, sink_stops, long_one; /* at which task; NEVER */
+	uint64_t salt;
+	uint32_t fails;         /* of 256 tasks */
+	uint32_t explains;      /* of 256 that fail */
+	uint32_t large;         /* of 256 payloads and replies */
+	int64_t task_ns, source_ns, sink_ns; /* at most */
+	int64_t cancel_after;   /* NEVER */
+	uint32_t cancels;       /* of 256 tasks, sinks or sources, one that cancels */
+	uint32_t keeps;         /* of 256 outcomes, that the sink keeps */
+} call;
+
+/* --- and what came of it ------------------------------------------------------------------------- */
+
+enum { BEGAN = 1, ENDED = 2, FAILED = 4, DELIVERED = 8 };
+
+static struct {
+	par_parallel *parallel;
+	int busy, over, in_callback;
+	uint64_t taken, began, ended, delivered, failed, first_failed;
+	uint8_t seats[WORKERS + 16];
+	uint32_t seated;
+	int exhausted, source_failed, bad, stopped, cancelled;
+	int64_t begun_at, result_at;
+	int finished; /* on the caller's loop: done() was called */
+	int32_t status;
+	par_error error;
+} seen;
+
+static uint8_t marks[MOST_TASKS + 1]; /* of each task */
+static uint64_t array_in[MOST_TASKS], array_out[MOST_TASKS];
+static unsigned char payload_bytes[LONGEST];
+
+enum { MOST_KEPT = 8 };
+static par_outcome *kept[MOST_KEPT];
+static int n_kept;
+
+extern const par_task par_task_value, par_task_bytes, par_task_triple;
+
+/* What is fixed for a task of this call, whoever asks and when. */
+static uint64_t fact(uint64_t index, unsigned which)
+{
+	return mix(call.salt + index * 16 + which);
+}
+
+static int fact_in(uint64_t index, unsigned which, uint32_t of_256)
+{
+	return (fact(index, which) & 255) < of_256;
+}
+
+static int does_fail(uint64_t index)
+{
+	return fact_in(index, 0, call.fails);
+}
+
+static uint64_t size_of(uint64_t index, unsigned which)
+{
+	uint64_t fate = fact(index, which);
+
+	if (fact_in(index, which + 1, call.large))
+		return 16000 + fate % (LONGEST - 16000);
+	return fate % 4 == 0 ? 0 : fate % 4 == 1 ? 8 : fate % 4 == 2 ? fate / 4 % 64 : 8 + fate / 4 % 300;
+}
+
+static const par_task *task_of(uint64_t index)
+{
+	static const par_task *const tasks[] = {&par_task_value, &par_task_bytes, &par_task_triple};
+
+	return call.is_map ? &par_task_value : tasks[call.names_tasks ? fact(index, 5) % 3 : call.salt % 3];
+}
+
+static uint64_t payload_size(uint64_t index)
+{
+	return task_of(index)->kind == PAR_TASK_TYPED ? task_of(index)->in_size : size_of(index, 6);
+}
+
+static uint64_t reply_size(uint64_t index)
+{
+	return task_of(index)->kind == PAR_TASK_TYPED ? task_of(index)->out_size : size_of(index, 8);
+}
+
+static unsigned char byte_of(uint64_t index, unsigned which)
+{
+	return (unsigned char)fact(index, which);
+}
+
+/* --- cancelling ------------------------------------------------------------------------------------ */
+
+static void cancel(void)
+{
+	if (seen.parallel == NULL || !seen.busy)
+		return;
+	seen.cancelled = 1;
+	trace("par_cancel");
+	in_core(1);
+	par_cancel(seen.parallel);
+	in_core(-1);
+}
+
+static void cancel_event(void *arg, uint64_t value)
+{
+	(void)arg, (void)value;
+	cancel();
+}
+
+static void cancel_at_times(uint64_t index, unsigned which)
+{
+	if (fact_in(index, which, call.cancels))
+		cancel();
+}
+
+/* --- the tasks --------------------------------------------------------------------------------------- */
+
+static void begin_task(const par_env *env, uint64_t index)
+{
+	trace("task %llu begins on seat %u", (unsigned long long)index, env->worker);
+	must(seen.busy && !seen.over, "task %llu runs when its call is over", (unsigned long long)index);
+	must(index < call.n, "task %llu of %llu", (unsigned long long)index, (unsigned long long)call.n);
+	must(env->index == index, "task %llu is told that it is task %llu", (unsigned long long)index,
+	     (unsigned long long)env->index);
+	must(!(marks[index] & BEGAN), "task %llu runs twice", (unsigned long long)index);
+	must(env->worker < (uint32_t)instance_of_sim(live)->answer.n_jobs, "a task on seat %u", env->worker);
+	must(!seen.seats[env->worker], "two tasks at once on seat %u", env->worker);
+	must(env->shared == &call && env->shared_size == sizeof(call), "not what the tasks share");
+	marks[index] |= BEGAN;
+	seen.began++;
+	seen.seats[env->worker] = 1;
+}
+
+static int end_task(par_env *env, uint64_t index)
+{
+	int64_t longest = index == call.long_one ? 100 * MS : call.task_ns;
+
+	if (longest > 0)
+		pass((int64_t)(fact(index, 1) % (uint64_t)longest));
+	else
+		point();
+	cancel_at_times(index, 2);
+	must(!seen.over, "a call is over, and its task %llu is not", (unsigned long long)index);
+	seen.seats[env->worker] = 0;
+	marks[index] |= ENDED;
+	seen.ended++;
+	trace("task %llu ends", (unsigned long long)index);
+	if (!does_fail(index))
+		return 0;
+	marks[index] |= FAILED;
+	seen.failed++;
+	if (index < seen.first_failed)
+		seen.first_failed = index;
+	if (fact_in(index, 3, call.explains))
+		return par_task_fail(env, 7, "task %llu would not", (unsigned long long)index);
+	return 7;
+}
+
+static int value(par_env *env, const uint64_t *from, uint64_t *to)
+{
+	uint64_t index = env->index;
+
+	begin_task(env, index);
+	must(*from == fact(index, 10), "task %llu got another's payload", (unsigned long long)index);
+	*to = fact(index, 11);
+	return end_task(env, index);
+}
+
+struct triple {
+	uint64_t values[3];
+};
+
+static int triple(par_env *env, const struct triple *from, struct triple *to)
+{
+	uint64_t index = env->index;
+
+	begin_task(env, index);
+	for (unsigned i = 0; i < 3; i++) {
+		must(from->values[i] == fact(index, 10), "task %llu got another's payload",
+		     (unsigned long long)index);
+		to->values[i] = fact(index, 11);
+	}
+	return end_task(env, index);
+}
+
+static int bytes(par_env *env, const void *payload, uint64_t size)
+{
+	uint64_t index = env->index;
+	const unsigned char *from = payload;
+	void *room;
+
+	begin_task(env, index);
+	must(size == payload_size(index) &&
+	             (size == 0 || (from[0] == byte_of(index, 10) && from[size - 1] == from[0])),
+	     "task %llu got another's payload", (unsigned long long)index);
+	/* Whoever replies twice means the last. */
+	if (fact(index, 4) % 8 == 0)
+		(void)par_reply(env, "not this", 9);
+	room = par_reply_room(env, reply_size(index));
+	if (room != NULL)
+		memset(room, byte_of(index, 11), (size_t)reply_size(index));
+	must(room != NULL || memory.refused, "no room for a reply");
+	return end_task(env, index) ? 7 : room == NULL ? 9 : 0;
+}
+
+PAR_TASK_ENV(value, uint64_t, uint64_t)
+PAR_TASK_ENV(triple, struct triple, struct triple)
+PAR_TASK_OF_BYTES(bytes)
+
+/* --- source and sink ------------------------------------------------------------------------------------ */
+
+static uint64_t bound_of_pre_dispatch(void)
+{
+	uint64_t n_jobs = (uint64_t)instance_of_sim(live)->answer.n_jobs;
+
+	if (instance_can(instance_of_sim(live), PAR_RUNS_INLINE))
+		return call.settings.batch_size.set ? (uint64_t)call.settings.batch_size.value : 1;
+	return call.pre_dispatch_times > 0 ? (uint64_t)call.pre_dispatch_times * n_jobs : call.pre_dispatch;
+}
+
+/* The window of parloop.h: what it holds must be a matter of the settings alone. */
+static uint64_t bound_of_window(void)
+{
+	uint64_t piece = call.settings.batch_size.set ? (uint64_t)call.settings.batch_size.value : 1;
+	uint64_t window = 128 * piece * (uint64_t)instance_of_sim(live)->answer.n_jobs;
+	uint64_t pre_dispatch = bound_of_pre_dispatch();
+
+	return pre_dispatch > window ? pre_dispatch : window;
+}
+
+static void check_bounds(void)
+{
+	must(seen.taken < bound_of_pre_dispatch() || seen.ended > 0,
+	     "task %llu is taken before any has completed, where pre_dispatch is %llu",
+	     (unsigned long long)seen.taken, (unsigned long long)bound_of_pre_dispatch());
+	must(seen.taken - seen.delivered < bound_of_window(), "%llu tasks are taken and not delivered",
+	     (unsigned long long)(seen.taken - seen.delivered));
+}
+
+static void begin_callback(const char *what)
+{
+	must(running == &fibers[CALLER], "the %s is called on a thread that is not the loop's", what);
+	must(seen.busy && !seen.over, "the %s is called when the call is over", what);
+	must(!seen.in_callback, "the %s is called within another callback", what);
+	must(!seen.stopped, "the %s is called after the sink stopped", what);
+	seen.in_callback = 1;
+}
+
+static void end_callback(uint64_t index, unsigned which, int64_t longest)
+{
+	if (longest > 0 && rarely(4))
+		pass(between(0, longest));
+	else
+		point();
+	cancel_at_times(index, which);
+	seen.in_callback = 0;
+}
+
+static void fill(par_item *item, uint64_t index)
+{
+	static struct triple values;
+	uint64_t size = payload_size(index);
+
+	item->n_bytes = size;
+	item->payload = &values;
+	for (unsigned i = 0; i < 3; i++)
+		values.values[i] = fact(index, 10);
+	if (task_of(index)->kind == PAR_TASK_BYTES) {
+		memset(payload_bytes, byte_of(index, 10), (size_t)size);
+		item->payload = size > 0 ? payload_bytes : NULL;
+	}
+	if (task_of(index) == &par_task_value && fact(index, 12) % 2 == 0) {
+		array_in[index] = fact(index, 10);
+		item->payload = &array_in[index];
+		item->stays = 1;
+	}
+	if (call.names_tasks)
+		item->task = task_of(index);
+}
+
+static int32_t source(void *user, par_item *item)
+{
+	uint64_t index = seen.taken;
+
+	(void)user;
+	begin_callback("source");
+	must(!seen.exhausted && !seen.source_failed && !seen.bad, "the source is called after its end");
+	check_bounds();
+	end_callback(index, 13, call.source_ns);
+	if (index == call.n) {
+		seen.exhausted = 1;
+		trace("source: the end");
+		return 0;
+	}
+	if (index == call.source_fails) {
+		seen.source_failed = 1;
+		trace("source: fails");
+		return -5;
+	}
+	fill(item, index);
+	if (index == call.bad_item) {
+		seen.bad = 1;
+		item->n_bytes = (uint64_t)1 << 33;
+		trace("source: a bad item");
+		return 1;
+	}
+	seen.taken++;
+	trace("source: task %llu", (unsigned long long)index);
+	return 1;
+}
+
+static void check_reply(const par_outcome *outcome)
+{
+	const unsigned char *reply = outcome->bytes;
+	uint64_t index = outcome->index, value_of = fact(index, 11), size = reply_size(index);
+
+	if (outcome->status != PAR_OK)
+		return;
+	must(outcome->n_bytes == size, "the reply of task %llu has %llu bytes", (unsigned long long)index,
+	     (unsigned long long)outcome->n_bytes);
+	if (size == 0)
+		return;
+	if (task_of(index)->kind == PAR_TASK_BYTES)
+		must(reply[0] == byte_of(index, 11) && reply[size - 1] == reply[0],
+		     "task %llu has another's reply", (unsigned long long)index);
+	else
+		must(memcmp(reply, &value_of, 8) == 0 && memcmp(reply + size - 8, &value_of, 8) == 0,
+		     "task %llu has another's reply", (unsigned long long)index);
+}
+
+static void check_failure(const par_outcome *outcome)
+{
+	uint64_t index = outcome->index;
+	char text[64];
+
+	must(outcome->status == PAR_EFAILED && outcome->n_bytes == 0, "a failed task has a reply");
+	if (memory.refused)
+		return;
+	must(outcome->code == 7, "task %llu failed with %d", (unsigned long long)index, outcome->code);
+	must((outcome->message != NULL) == fact_in(index, 3, call.explains), "a failed task's message");
+	(void)snprintf(text, sizeof(text), "task %llu would not", (unsigned long long)index);
+	must(outcome->message == NULL || strcmp(outcome->message, text) == 0, "another's message");
+}
+
+static void check_outcome(const par_outcome *outcome)
+{
+	uint64_t index = outcome->index;
+	const unsigned char *payload = outcome->payload;
+
+	must(index < seen.taken && (marks[index] & ENDED),
+	     "task %llu is delivered before it is over", (unsigned long long)index);
+	must(!(marks[index] & DELIVERED), "task %llu is delivered twice", (unsigned long long)index);
+	must(call.unordered || index == seen.delivered, "task %llu is delivered where %llu is next",
+	     (unsigned long long)index, (unsigned long long)seen.delivered);
+	must((outcome->status != PAR_OK) == !!(marks[index] & FAILED) || memory.refused,
+	     "task %llu has status %d", (unsigned long long)index, outcome->status);
+	must(outcome->payload_bytes == payload_size(index), "the payload of task %llu has changed",
+	     (unsigned long long)index);
+	if (task_of(index)->kind == PAR_TASK_BYTES && outcome->payload_bytes > 0)
+		must(payload[outcome->payload_bytes - 1] == byte_of(index, 10), "another's payload");
+	if (outcome->status == PAR_OK)
+		check_reply(outcome);
+	else
+		check_failure(outcome);
+}
+
+static int32_t sink(void *user, const par_outcome *outcome)
+{
+	(void)user;
+	begin_callback("sink");
+	trace("sink: task %llu", (unsigned long long)outcome->index);
+	check_outcome(outcome);
+	marks[outcome->index] |= DELIVERED;
+	seen.result_at = world.now;
+	if (fact_in(outcome->index, 14, call.keeps) && n_kept < MOST_KEPT) {
+		kept[n_kept] = par_keep(outcome);
+		n_kept += kept[n_kept] != NULL;
+	}
+	end_callback(outcome->index, 15, call.sink_ns);
+	/* As the core counts it, its sink included. */
+	if (seen.delivered++ != call.sink_stops)
+		return 0;
+	trace("sink: stops");
+	seen.stopped = 1;
+	return 1;
+}
+
+static void check_kept(void)
+{
+	for (; n_kept > 0; n_kept--) {
+		if (call.salt != 0)
+			check_reply(kept[n_kept - 1]);
+		par_release(kept[n_kept - 1]);
+	}
+}
+
+/* --- what must be true when it is over --------------------------------------------------------------- */
+
+static int may_end_by_backend(int32_t status)
+{
+	if (did.up_failed && (status == PAR_EUNAVAIL || status == PAR_ENOTFOUND))
+		return 1;
+	if (did.submit_failed && status == did.submit_code)
+		return 1;
+	if (did.most_lost_in_a_row > 3 && (status == PAR_ELOST || status == PAR_EABORTED || status == PAR_EFAILED))
+		return 1;
+	if (did.unrun > 1000 && status == PAR_EFAILED)
+		return 1;
+	return status == PAR_EUNAVAIL && live != NULL && live->no_worker_since != NEVER &&
+	       world.now - live->no_worker_since >= 30 * S;
+}
+
+static int may_end(int32_t status)
+{
+	if (memory.refused && (status == PAR_ENOMEM || status == PAR_EFAILED))
+		return 1;
+	if (may_end_by_backend(status))
+		return 1;
+	switch (status) {
+	case PAR_OK:
+		return seen.ended == call.n && seen.failed == 0 && !seen.stopped && !did.submit_failed &&
+		       (call.is_map || (seen.exhausted && seen.delivered == call.n));
+	case PAR_EFAILED:
+		return seen.failed > 0;
+	case PAR_ECANCELED:
+		return seen.cancelled || seen.stopped;
+	case PAR_ESOURCE:
+		return seen.source_failed;
+	case PAR_EINVAL:
+		return seen.bad;
+	case PAR_ETIMEOUT:
+		return call.settings.timeout.set &&
+		       (call.is_map ||
+		        (double)(world.now - seen.result_at) >= call.settings.timeout.value * 1e9);
+	default:
+		return 0;
+	}
+}
+
+static void check_delivered(int32_t status)
+{
+	uint64_t n = 0;
+
+	if (call.is_map || (status != PAR_EFAILED && status != PAR_OK) || seen.stopped)
+		return;
+	if (did.submit_failed || did.most_lost_in_a_row > 3 || did.unrun > 1000)
+		return;
+	/* What was over before the call failed is handed out: in order up to a gap, else all. */
+	for (uint64_t i = 0; i < seen.taken; i++)
+		if (marks[i] & ENDED)
+			n++;
+		else if (!call.unordered)
+			break;
+	must(seen.delivered == n, "%llu of %llu results were delivered", (unsigned long long)seen.delivered,
+	     (unsigned long long)n);
+}
+
+static void check_arrays_filled(void)
+{
+	for (uint64_t i = 0; call.is_map && i < call.n; i++)
+		if ((marks[i] & (ENDED | FAILED)) == ENDED)
+			must(array_out[i] == fact(i, 11), "out[%llu] is wrong", (unsigned long long)i);
+		else if (!(marks[i] & BEGAN))
+			must(array_out[i] == 0, "out[%llu] was written to", (unsigned long long)i);
+}
+
+static void check_error(int32_t status, const par_error *error)
+{
+	if (status == PAR_OK)
+		return;
+	must(error->code == status, "error.code is %d, the status %d", error->code, status);
+	must(error->what[0] != '\0', "the error %d says nothing", status);
+	if (status != PAR_EFAILED || seen.failed == 0 || memory.refused)
+		return;
+	must(error->task == (int64_t)seen.first_failed || (error->task == -1 && may_end_by_backend(status)),
+	     "task %lld is said to have failed, it was %llu", (long long)error->task,
+	     (unsigned long long)seen.first_failed);
+}
+
+static void check_end(int32_t status, const par_error *error)
+{
+	seen.over = 1;
+	seen.busy = 0;
+	trace("the call ends with %d: %s: %s", status, error->what, error->reason);
+	must(may_end(status), "the call ended with %d (%s: %s)", status, error->what, error->reason);
+	must(seen.began == seen.ended, "a task is under way when its call is over");
+	must(!call.collect || (status != PAR_OK && status != PAR_EFAILED) || seen.ended == call.n ||
+	             may_end_by_backend(status) || memory.refused,
+	     "on_error is PAR_COLLECT, and %llu tasks of %llu ran", (unsigned long long)seen.ended,
+	     (unsigned long long)call.n);
+	must(status != PAR_OK || seen.failed == 0, "the call ended well, and %llu tasks failed",
+	     (unsigned long long)seen.failed);
+	check_delivered(status);
+	check_arrays_filled();
+	check_error(status, error);
+}
+
+/* The caller's fiber sleeps, nobody is within the core, and time goes on: then there must be
+ * nothing to do. */
+static void check_sleep(int64_t until)
+{
+	par_parallel *parallel;
+
+	(void)until;
+	if (!uv.waiting || live == NULL)
+		return;
+	for (int i = 0; i < FIBERS; i++)
+		if (fibers[i].in_core)
+			return;
+	if (uv_waits_until() <= world.now)
+		return;
+	parallel = (par_parallel *)instance_of_sim(live);
+	must(turn_is_idle(parallel), "the loop sleeps, and there is something to do");
+	must(!atomic_load(&parallel->loop.has_posts), "the loop sleeps, and there are posts");
+	must(parallel->phase != PHASE_RUNNING || parallel->plan.timeout_ns == 0 || parallel->aborted ||
+	             uv_waits_until() < NEVER,
+	     "the loop sleeps for ever in a call with a time-out");
+}
+
+/* --- providers --------------------------------------------------------------------------------------- */
+
+enum { PROVIDERS = 3 };
+static struct provider providers[PROVIDERS];
+static struct traits traits[PROVIDERS];
+static const char *const names[PROVIDERS] = {"sim", "other", "threading"};
+
+static const struct traits *traits_of(const par_host *host)
+{
+	const struct instance *instance = (const struct instance *)(const void *)host;
+
+	return &traits[instance->provider - providers];
+}
+
+int32_t __wrap_registry_find(const char *name, const struct provider **found, par_error *error);
+int32_t __wrap_registry_find(const char *name, const struct provider **found, par_error *error)
+{
+	for (int i = 0; i < PROVIDERS; i++)
+		if (strcmp(names[i], name) == 0) {
+			*found = &providers[i];
+			return PAR_OK;
+		}
+	(void)snprintf(error->what, sizeof(error->what), "no backend \"%s\"", name);
+	return par_fail(error, PAR_ENOTFOUND, "the simulation has none of that name");
+}
+
+int32_t __wrap_registry_options(const struct provider *provider, const char *const *settings,
+                                struct par_options **options, par_error *error);
+int32_t __wrap_registry_options(const struct provider *provider, const char *const *settings,
+                                struct par_options **options, par_error *error)
+{
+	(void)provider, (void)settings, (void)error;
+	*options = NULL;
+	return PAR_OK;
+}
+
+static void draw_providers(int n_jobs)
+{
+	for (int i = 0; i < PROVIDERS; i++) {
+		draw_traits(&traits[i], n_jobs);
+		providers[i] = (struct provider){.name = names[i]};
+		draw_ops(&providers[i].ops);
+	}
+	/* The core falls back on threading where tasks may not run inside submit(). */
+	traits[2].capabilities = (traits[2].capabilities | PAR_USES_THREADS) & ~(uint32_t)PAR_RUNS_INLINE;
+	for (int i = 0; i < PROVIDERS; i++)
+		providers[i].capabilities = traits[i].capabilities;
+	if (rarely(10))
+		traits[0].fallback = rarely(8) ? "nowhere" : "other";
+	if (rarely(10))
+		traits[1].fallback = rarely(8) ? "sim" : "threading";
+}
+
+/* --- drawing ------------------------------------------------------------------------------------------- */
+
+static int64_t rarely_at(uint32_t n, uint64_t among)
+{
+	return rarely(n) ? (int64_t)(draw() % (among + 1)) : NEVER;
+}
+
+static void draw_pre_dispatch(void)
+{
+	static char number[8];
+
+	call.pre_dispatch_times = 2;
+	switch (below(6)) {
+	case 0:
+		call.settings.pre_dispatch = "all";
+		call.pre_dispatch_times = 0;
+		call.pre_dispatch = UINT64_MAX;
+		break;
+	case 1:
+		call.pre_dispatch = 1 + below(20);
+		call.pre_dispatch_times = 0;
+		(void)snprintf(number, sizeof(number), "%d", (int)call.pre_dispatch);
+		call.settings.pre_dispatch = number;
+		break;
+	case 2:
+		call.settings.pre_dispatch = "3 * n_jobs";
+		call.pre_dispatch_times = 3;
+		break;
+	case 3:
+		call.settings.pre_dispatch = "n_jobs";
+		call.pre_dispatch_times = 1;
+		break;
+	default:
+		break;
+	}
+}
+
+static void draw_settings(void)
+{
+	call.settings = (par_settings){.size = sizeof(call.settings),
+	                               .shared = &call,
+	                               .shared_size = sizeof(call)};
+	call.unordered = rarely(3);
+	call.collect = rarely(3);
+	if (call.unordered || rarely(2))
+		call.settings.order = call.unordered ? PAR_UNORDERED : PAR_ORDERED;
+	if (call.collect || rarely(2))
+		call.settings.on_error = call.collect ? PAR_COLLECT : PAR_FAIL_FAST;
+	draw_pre_dispatch();
+	if (rarely(3))
+		call.settings.batch_size = (par_int)PAR_SET(rarely(4) ? 1 + below(100) : 1 + below(5));
+	if (rarely(8))
+		call.settings.timeout = (par_real)PAR_SET((double)(1 + below(rarely(2) ? 20 : 500)) * 1e-3);
+	if (rarely(32))
+		call.settings.verbose = (par_int)PAR_SET(1 + below(60));
+}
+
+static void draw_call(void)
+{
+	static const uint32_t rates[] = {0, 0, 0, 3, 30, 120};
+
+	memset(&call, 0, sizeof(call));
+	call.salt = draw();
+	call.is_map = rarely(3);
+	call.names_tasks = rarely(3);
+	call.n = rarely(256) ? below(MOST_TASKS) : rarely(4) ? below(60) : below(12);
+	call.source_fails = (uint64_t)rarely_at(12, call.n);
+	call.bad_item = (uint64_t)rarely_at(40, call.n);
+	call.sink_stops = (uint64_t)rarely_at(12, call.n);
+	call.long_one = (uint64_t)rarely_at(8, call.n);
+	call.fails = rarely(3) ? rates[below(6)] : 0;
+	call.explains = below(256);
+	call.large = rarely(8) ? rates[below(6)] : 0;
+	call.task_ns = draw_time();
+	call.source_ns = rarely(4) ? draw_time() : 0;
+	call.sink_ns = rarely(4) ? draw_time() : 0;
+	call.cancel_after = rarely(8) ? between(0, rarely(2) ? 100 * US : 30 * MS) : NEVER;
+	call.cancels = rarely(16) ? 10 : 0;
+	call.keeps = rarely(16) ? 60 : 0;
+	draw_settings();
+}
+
+static void draw_schedule(void)
+{
+	static const uint32_t preempts[] = {0, 8, 40, 128, 240};
+	static const int64_t ticks[] = {1, 20, 300, 5 * US};
+	int n_jobs = (int)below(6);
+
+	cores = 1 + (int)below(6);
+	world.preempt = preempts[below(5)];
+	world.tick = ticks[below(4)];
+	schedule.how = rarely(4) ? ON_CALLERS_LOOP : rarely(4) ? UNMANAGED : MANAGED;
+	schedule.calls = rarely(3) ? 2 + (int)below(2) : 1;
+	schedule.close_after = rarely(6) ? between(0, 20 * MS) : NEVER;
+	schedule.open = (par_settings){.size = sizeof(schedule.open), .backend = "sim"};
+	if (n_jobs > 0)
+		schedule.open.n_jobs = (par_int)PAR_SET(rarely(8) ? -n_jobs : n_jobs);
+	draw_providers(n_jobs);
+	memory.fail_at = rarely(32) ? 1 + below(60) : 0;
+}
+
+/* --- making calls ---------------------------------------------------------------------------------------- */
+
+static void begin_call(par_parallel *parallel)
+{
+	draw_call();
+	memset(&seen, 0, sizeof(seen));
+	memset(marks, 0, (size_t)call.n + 1);
+	seen.parallel = parallel;
+	seen.busy = 1;
+	seen.first_failed = UINT64_MAX;
+	seen.begun_at = seen.result_at = world.now;
+	seen.error = (par_error)PAR_ERROR_INIT;
+	did.submit_failed = did.unrun = did.lost_in_a_row = did.most_lost_in_a_row = 0;
+	if (parallel == NULL)
+		did.up_failed = 0;
+	for (uint64_t i = 0; call.is_map && i < call.n; i++) {
+		array_in[i] = fact(i, 10);
+		array_out[i] = 0;
+	}
+	if (call.cancel_after < NEVER)
+		happens(call.cancel_after, cancel_event, NULL, 0);
+	trace("--- %s of %llu tasks", call.is_map ? "par_map" : "par_run", (unsigned long long)call.n);
+}
+
+/* Events of the last call that have not come to pass never will. */
+static void forget_cancel(void)
+{
+	for (int i = planned.n - 1; i >= 0; i--)
+		if (planned.all[i].happen == cancel_event)
+			planned.all[i] = planned.all[--planned.n];
+}
+
+static void call_blocking(par_parallel *parallel)
+{
+	const par_task *task;
+	int32_t status;
+
+	begin_call(parallel);
+	task = call.names_tasks && !call.is_map && rarely(2) ? NULL : task_of(0);
+	if (call.names_tasks == 0 || call.is_map)
+		task = task_of(0);
+	if (parallel == NULL) {
+		call.settings.backend = schedule.open.backend;
+		call.settings.n_jobs = schedule.open.n_jobs;
+	}
+	if (call.is_map)
+		status = par_map(parallel, task, array_in, array_out, call.n, &call.settings, &seen.error);
+	else
+		status = par_run(parallel, task, source, sink, NULL, &call.settings, &seen.error);
+	check_end(status, &seen.error);
+	forget_cancel();
+}
+
+static void run_managed(void)
+{
+	par_error error = PAR_ERROR_INIT;
+	par_parallel *parallel;
+	int32_t status = par_open(&parallel, &schedule.open, &error);
+
+	trace("par_open: %d %s: %s", status, error.what, error.reason);
+	if (status != PAR_OK) {
+		must(parallel == NULL && (memory.refused || did.up_failed), "par_open failed: %d %s: %s", status,
+		     error.what, error.reason);
+		must(error.what[0] != '\0' && error.code == status, "par_open failed, and does not say why");
+		return;
+	}
+	for (int i = 0; i < schedule.calls; i++)
+		call_blocking(parallel);
+	par_close(parallel);
+}
+
+static void run_unmanaged(void)
+{
+	for (int i = 0; i < schedule.calls; i++) {
+		call_blocking(NULL);
+		must(live == NULL, "a call without a pool left its backend");
+	}
+}
+
+/* --- on the caller's loop ----------------------------------------------------------------------------------- */
+
+static struct {
+	uv_loop_t loop;
+	uv_timer_t timer;
+	par_parallel *parallel;
+	int calls, readies, closing, closed;
+} mine;
+
+static void on_closed(void *user)
+{
+	(void)user;
+	trace("closed");
+	must(mine.closing && !mine.closed, "closed is called twice, or for nothing");
+	mine.closed = 1;
+	must(!seen.busy, "closed is called in a call");
+}
+
+static void close_mine(void)
+{
+	if (mine.closing)
+		return;
+	trace("par_close_on");
+	mine.closing = 1;
+	/* A call under way is cancelled. */
+	seen.cancelled = 1;
+	par_close_on(mine.parallel, on_closed, NULL);
+}
+
+static void on_done(void *user, int32_t status, const par_error *error);
+
+static void start_mine(void)
+{
+	par_error error = PAR_ERROR_INIT;
+	int32_t status;
+
+	begin_call(mine.parallel);
+	/* Time-outs of a call need a backend that runs nothing in submit(). */
+	if (call.is_map)
+		status = par_start_map(mine.parallel, task_of(0), array_in, array_out, call.n, &call.settings, on_done,
+		                       NULL, &error);
+	else
+		status = par_start_run(mine.parallel, task_of(0), source, sink, &call.settings, on_done, NULL,
+		                       &error);
+	must(status == PAR_OK, "a call could not be started: %d %s", status, error.what);
+	mine.calls++;
+	status = par_start_map(mine.parallel, &par_task_value, array_in, array_out, 1, NULL, NULL, NULL, &error);
+	must(status == PAR_EBUSY, "a second call at the same time: %d", status);
+}
+
+static void on_done(void *user, int32_t status, const par_error *error)
+{
+	(void)user;
+	must(seen.busy, "a call is done twice");
+	check_end(status, error);
+	forget_cancel();
+	if (mine.closing)
+		return;
+	if (mine.calls < schedule.calls && status != PAR_EUNAVAIL && rarely(2))
+		start_mine();
+	else if (rarely(2))
+		close_mine();
+}
+
+static void on_ready(void *user, int32_t status, const par_error *error)
+{
+	(void)user;
+	trace("ready: %d %s", status, error->what);
+	must(!mine.readies++, "ready is called twice");
+	must(status == PAR_OK || memory.refused || did.up_failed, "it did not come up: %d %s: %s", status,
+	     error->what, error->reason);
+	if (mine.calls == 0 && status == PAR_OK && !mine.closing && rarely(2))
+		start_mine();
+}
+
+static void on_my_timer(uv_timer_t *timer)
+{
+	(void)timer;
+	close_mine();
+}
+
+static void run_on_loop(void)
+{
+	par_error error = PAR_ERROR_INIT;
+	int32_t status;
+
+	memset(&mine, 0, sizeof(mine));
+	memset(&seen, 0, sizeof(seen));
+	status = par_open_on(&mine.parallel, &mine.loop, &schedule.open, on_ready, NULL, &error);
+	must(status == PAR_OK || memory.refused, "par_open_on: %d %s", status, error.what);
+	if (status != PAR_OK)
+		return;
+	if (schedule.close_after < NEVER) {
+		uv_timer_init(&mine.loop, &mine.timer);
+		uv_timer_start(&mine.timer, on_my_timer, (uint64_t)(schedule.close_after / MS), 0);
+	}
+	if (rarely(2))
+		start_mine();
+	uv_run(&mine.loop, UV_RUN_DEFAULT);
+	must(!seen.busy, "the loop has nothing more to do, and a call is under way");
+	must(mine.readies == 1 || mine.closing, "the loop has nothing more to do, and ready was not called");
+	close_mine();
+	uv_run(&mine.loop, UV_RUN_DEFAULT);
+	must(mine.closed, "the loop has nothing more to do, and closed was not called");
+	if (schedule.close_after < NEVER)
+		uv_close((uv_handle_t *)&mine.timer, NULL);
+	uv_run(&mine.loop, UV_RUN_DEFAULT);
+}
+
+/* --- a schedule ------------------------------------------------------------------------------------------------ */
+
+static void begin_world(uint64_t seed)
+{
+	world.seed = seed;
+	world.random = mix(seed + 0x1234567);
+	world.now = S;
+	world.switches = 0;
+	live = NULL;
+	n_backends = 0;
+	memset(&did, 0, sizeof(did));
+	memory.refused = 0;
+	call.salt = 0;
+	draw_schedule();
+	trace("=== seed %llu", (unsigned long long)seed);
+}
+
+static void run_schedule(uint64_t seed)
+{
+	int64_t blocks;
+
+	begin_world(seed);
+	blocks = memory.blocks;
+	if (schedule.how == MANAGED)
+		run_managed();
+	else if (schedule.how == UNMANAGED)
+		run_unmanaged();
+	else
+		run_on_loop();
+	check_kept();
+	memory.fail_at = 0;
+	must(live == NULL, "a backend is left behind");
+	must(uv.n == 0, "a handle of libuv's is left behind");
+	must(planned.n == 0, "somebody still waits for something");
+	must(locks_held == 0, "a lock is held");
+	must(memory.blocks == blocks, "%lld blocks of memory are left behind",
+	     (long long)(memory.blocks - blocks));
+	schedules_done++;
+}
+
+/* --- the program ------------------------------------------------------------------------------------------------- */
+
+static void on_crash(int number)
+{
+	static const char *const texts[] = {"crashed", "aborted"};
+
+	signal(number, SIG_DFL);
+	broken("the core %s (signal %d)", texts[number == SIGABRT], number);
+}
+
+static void catch_crashes(void)
+{
+	static char stack[65536];
+	stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK};
+
+	sigaltstack(&alternate, NULL);
+	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGBUS, &action, NULL);
+	sigaction(SIGFPE, &action, NULL);
+	sigaction(SIGABRT, &action, NULL);
+}
+
+static void no_log(void *user, int32_t level, const char *line)
+{
+	(void)user;
+	trace("log %d: %s", level, line);
+}
+
+static int usage(void)
+{
+	printf("usage: %s [--seed N] [--schedules N] [--verbose]\n", world.program);
+	return 2;
+}
+
+/* The arguments; 0, or what to exit with. */
+static int read_arguments(char **argv, uint64_t *seed, uint64_t *n)
+{
+	world.program = *argv;
+	*seed = 1;
+	*n = DEFAULT_SCHEDULES;
+	while (*++argv != NULL) {
+		if (strcmp(*argv, "--verbose") == 0)
+			world.verbose = 1;
+		else if (strcmp(*argv, "--seed") == 0 && argv[1] != NULL)
+			*seed = strtoull(*++argv, NULL, 10), *n = *n == DEFAULT_SCHEDULES ? 1 : *n;
+		else if (strcmp(*argv, "--schedules") == 0 && argv[1] != NULL)
+			*n = strtoull(*++argv, NULL, 10);
+		else
+			return usage();
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seed, n;
+	struct timespec begin, end;
+
+	(void)argc;
+	if (read_arguments(argv, &seed, &n) != 0)
+		return 2;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (!SIM_SANITIZED)
+		catch_crashes();
+	par_set_log(no_log, NULL);
+	if (par_configure(NULL, NULL) != PAR_OK)
+		return 2;
+	fibers_create(worker_body);
+	__real_clock_gettime(CLOCK_MONOTONIC, &begin);
+	for (uint64_t i = 0; i < n; i++)
+		run_schedule(seed + i);
+	__real_clock_gettime(CLOCK_MONOTONIC, &end);
+	printf("%llu schedules, %.0f a minute\n", (unsigned long long)n,
+	       60.0 * (double)n / ((double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9));
+	printf("100%%: Checks: %llu, Failures: 0, Errors: 0\n", (unsigned long long)schedules_done);
+	return 0;
+}
