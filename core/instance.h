@@ -69,6 +69,13 @@ static inline int instance_is_ready(const struct instance *instance)
 	return atomic_load_explicit(&instance->ready, memory_order_acquire);
 }
 
+/* It is in the middle of something that host->ready() is to end. */
+static inline int instance_is_pending(const struct instance *instance)
+{
+	return instance->state == INSTANCE_CREATING || instance->state == INSTANCE_CONFIGURING ||
+	       instance->state == INSTANCE_TERMINATING;
+}
+
 /* Batches that may be out at once, as the backend told last; 0: it has no worker. */
 uint32_t instance_holds(const struct instance *instance);
 

@@ -440,12 +440,14 @@ static int rise_alone(par_parallel *parallel)
 	return 0;
 }
 
-static void sink_alone(par_parallel *parallel)
+/* Bring the backend down; 1: and all the rest, which on_gone() will free. */
+static int sink_alone(par_parallel *parallel)
 {
 	if (instance_step(&parallel->instance, INSTANCE_GONE, NULL) == PAR_PENDING)
-		return;
+		return 0;
 	parallel->is_closing = 2;
 	loop_finish(&parallel->loop, on_gone);
+	return 1;
 }
 
 static void finish_started(par_parallel *parallel)
@@ -457,45 +459,38 @@ static void finish_started(par_parallel *parallel)
 
 	atomic_store(&parallel->busy, 0);
 	hold_loop(parallel, parallel->is_closing);
-	if (parallel->is_closing)
-		loop_notify(&parallel->loop);
-	/* The last use of it: done may start another call, or close it. */
+	/* It may start another call, or close. */
 	if (done != NULL)
 		done(user, status, &error);
 }
 
-static void on_call(par_parallel *parallel)
+/* Whatever there is to do, once; 1: the par_parallel is gone. */
+static int serve(par_parallel *parallel)
 {
-	int turns = TURNS_IN_A_ROW;
-
-	do {
-		if (turn_advance(parallel)) {
-			finish_started(parallel);
-			return;
-		}
-		if (rests(parallel))
-			return;
-	} while (--turns > 0);
-	(void)uv_async_send(&parallel->loop.async);
+	loop_run_posts(&parallel->loop);
+	if (!parallel->is_up && !parallel->is_closing && !rise_alone(parallel) &&
+	    !atomic_load(&parallel->busy))
+		hold_loop(parallel, 0);
+	if (parallel->phase == PHASE_IDLE)
+		return parallel->is_closing && sink_alone(parallel);
+	if (turn_advance(parallel))
+		finish_started(parallel);
+	return 0;
 }
 
 static void on_loop(void *arg)
 {
 	par_parallel *parallel = arg;
+	int turns = TURNS_IN_A_ROW;
 
 	/* Our own loop is driven by who waits on it. */
 	if (parallel->loop.is_own || parallel->is_closing == 2)
 		return;
-	loop_run_posts(&parallel->loop);
-	if (!parallel->is_up && !parallel->is_closing && !rise_alone(parallel) &&
-	    !atomic_load(&parallel->busy))
-		hold_loop(parallel, 0);
-	if (parallel->phase != PHASE_IDLE)
-		on_call(parallel);
-	else if (parallel->is_closing)
-		sink_alone(parallel);
-	else
-		(void)loop_rest(&parallel->loop, 0, turn_is_idle);
+	do {
+		if (serve(parallel) || rests(parallel))
+			return;
+	} while (--turns > 0);
+	(void)uv_async_send(&parallel->loop.async);
 }
 
 int32_t par_open_on(par_parallel **out, struct uv_loop_s *loop, const par_settings *settings,

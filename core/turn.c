@@ -687,8 +687,10 @@ int turn_is_idle(void *arg)
 {
 	par_parallel *parallel = arg;
 
+	if (parallel->phase == PHASE_IDLE && instance_is_pending(&parallel->instance))
+		return !instance_is_ready(&parallel->instance);
 	if (parallel->phase == PHASE_IDLE)
-		return 1;
+		return !parallel->is_closing;
 	if (parallel->phase == PHASE_RISING)
 		return !instance_is_ready(&parallel->instance) && !atomic_load(&parallel->cancelled);
 	return !batch_has_completed(&parallel->instance.batches) && !has_result(parallel) &&
