@@ -72,6 +72,23 @@ void batch_close(struct batch_table *table, struct batch *batch)
 	table->n_out--;
 }
 
+void batch_withdraw(struct batch_table *table, struct batch *batch)
+{
+	uint64_t tag = atomic_load_explicit(&batch->tag, memory_order_relaxed);
+	unsigned after;
+
+	do {
+		if ((tag & STATE) != OUT && (tag & STATE) != RUNNING)
+			return;
+		/* DONE refuses who comes from here on, and is on no list. */
+		after = (tag & STATE) == OUT ? DONE : RETURNED;
+	} while (!atomic_compare_exchange_weak_explicit(&batch->tag, &tag,
+	                                                (tag & ~(uint64_t)STATE) | after,
+	                                                memory_order_acq_rel, memory_order_relaxed));
+	if (after == DONE)
+		batch_close(table, batch);
+}
+
 /* The place of a handle and its tag, if its generation is the one there now. */
 static struct batch *place_of(struct batch_table *table, par_batch handle, uint64_t *tag)
 {

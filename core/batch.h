@@ -44,6 +44,10 @@ struct batch *batch_open(struct batch_table *table);
 par_batch batch_handle(const struct batch_table *table, const struct batch *batch);
 void batch_close(struct batch_table *table, struct batch *batch);
 
+/* It was not lent after all.  Closed at once, unless somebody runs it or gave it back
+ * nevertheless: then it comes back like any other. [loop] */
+void batch_withdraw(struct batch_table *table, struct batch *batch);
+
 /* A worker begins and ends to run it; NULL: it is not out, or runs already. [any] */
 struct batch *batch_begin(struct batch_table *table, par_batch handle);
 int batch_end(struct batch_table *table, struct batch *batch); /* 1: completed meanwhile */

@@ -457,7 +457,7 @@ int32_t instance_submit(struct instance *instance, uint64_t quota, par_error *er
 			              batch->future);
 		return PAR_OK;
 	}
-	batch_close(&instance->batches, batch);
+	batch_withdraw(&instance->batches, batch);
 	if (error != NULL && error->what[0] == '\0')
 		error_prefix(error, "backend \"%s\" cannot take a batch", instance->provider->name);
 	return status < 0 ? status : PAR_EFAILED;

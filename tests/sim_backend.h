@@ -39,7 +39,7 @@ struct traits {
 	int inline_later;    /* runs inline, and calls done() some time after */
 	int submit_fails_at; /* which submit; 0: none */
 	int32_t submit_code;
-	int submit_lies;     /* it gives that batch back nevertheless */
+	int submit_lies;     /* it gives that batch back nevertheless: 1 at once, 2 later */
 	uint32_t posts, strangers; /* of 256 batches: posts, numbers nobody lent */
 	int64_t dispatch_ns, return_ns; /* at most, before it runs and after */
 	int changes;         /* of capacity, in a call */
@@ -483,8 +483,14 @@ static int32_t refuse_batch(struct par_backend *backend, par_batch batch, par_er
 {
 	did.submit_failed = 1;
 	did.submit_code = backend->traits->submit_code;
-	if (backend->traits->submit_lies)
-		backend->dones++, backend->host->done(backend->host, batch, PAR_OK, NULL);
+	/* One that lies gives it back nevertheless: at once, when it still can, or later. */
+	if (backend->traits->submit_lies == 1) {
+		backend->lent++;
+		give(backend, batch, PAR_OK);
+	} else if (backend->traits->submit_lies == 2) {
+		backend->given[(uint32_t)batch] = batch >> 32;
+		give_after(backend, batch, between(0, MS));
+	}
 	return par_fail(error, backend->traits->submit_code, "it cannot take one more");
 }
 
@@ -675,7 +681,7 @@ static void draw_traits(struct traits *traits, int n_jobs)
 		.inline_later = rarely(3),
 		.submit_fails_at = rarely(12) ? 1 + (int)below(6) : 0,
 		.submit_code = rarely(2) ? PAR_EUNAVAIL : PAR_ENOMEM,
-		.submit_lies = rarely(3),
+		.submit_lies = (int)below(4),
 		.dispatch_ns = draw_time(),
 		.return_ns = draw_time(),
 		.changes = rarely(10) ? 1 + (int)below(4) : 0,
