@@ -304,11 +304,11 @@ static int32_t step_down(struct instance *instance)
 		return PAR_OK;
 	case INSTANCE_CREATING:
 	case INSTANCE_CONFIGURING:
-		if (awaited(instance) == PAR_PENDING)
+		if (!instance_is_ready(instance))
 			return PAR_PENDING;
 		break;
 	case INSTANCE_TERMINATING:
-		if (awaited(instance) == PAR_PENDING)
+		if (!instance_is_ready(instance))
 			return PAR_PENDING;
 		destroy(instance);
 		return PAR_OK;
