@@ -48,7 +48,8 @@ struct par_parallel {
 	int32_t status;
 	par_error error;
 	int may_help, aborted;
-	unsigned unrun;            /* batches in a row that came back without having run */
+	unsigned unrun, lost;      /* batches in a row that came back without having run; */
+	                           /* those of them whose worker was lost, or the like    */
 	int64_t started_ns, no_worker_ns;
 	struct progress progress;
 	struct progress_point shown;

@@ -280,7 +280,7 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	parallel->status = PAR_OK;
 	parallel->error = (par_error)PAR_ERROR_INIT;
 	parallel->aborted = 0;
-	parallel->unrun = 0;
+	parallel->unrun = parallel->lost = 0;
 	parallel->no_worker_ns = 0;
 	parallel->dispatcher = (struct dispatcher){
 		.source = job->source, .user = job->user, .task = job->task};
@@ -402,13 +402,14 @@ static void reap_one(par_parallel *parallel, struct batch *batch)
 		if (quota > 0 && ran > quota)
 			ns = (int64_t)((double)ns * (double)quota / (double)ran);
 		batcher_completed(&parallel->batcher, quota > 0 && ran > quota ? quota : ran, ns);
-		parallel->unrun = 0;
+		parallel->unrun = parallel->lost = 0;
 		return;
 	}
 	if (call_is_stopping(&parallel->call) || cursor_unclaimed(&parallel->call.cursor) == 0 ||
 	    atomic_load(&parallel->call.seated) >= parallel->call.n_jobs)
 		return;
-	if (++parallel->unrun <= (status == PAR_OK ? MOST_UNRUN : MOST_LOST))
+	parallel->lost += status != PAR_OK;
+	if (++parallel->unrun <= MOST_UNRUN && parallel->lost <= MOST_LOST)
 		return;
 	if (error.what[0] == '\0') {
 		error_prefix(&error, "backend \"%s\" gave %u batches in a row back without running them",
