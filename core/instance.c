@@ -327,24 +327,21 @@ static int32_t step_down(struct instance *instance)
 /* joblib's FallbackToBackend: the backend names another that suits the call better. */
 static int32_t fall_back(struct instance *instance)
 {
-	const struct provider *next;
-	const char *name = instance->answer.fallback;
 	int32_t status;
 
 	if (++instance->fallbacks > MOST_FALLBACKS) {
 		error_set(&instance->error, PAR_EUNAVAIL, "backends fall back on one another in a circle");
 		return PAR_EUNAVAIL;
 	}
-	status = registry_find(name, &next, &instance->error);
-	if (status < 0)
-		return status;
-	status = step_down(instance);
-	/* A backend that hands over must let go at once: it has made nothing yet. */
-	if (status == PAR_PENDING)
-		return PAR_EUNAVAIL;
-	instance->provider = next;
+	status = registry_find(instance->answer.fallback, &instance->next, &instance->error);
+	return status < 0 ? status : step_down(instance);
+}
+
+/* The one that named another is gone. */
+static void hand_over(struct instance *instance)
+{
+	instance->provider = instance->next;
 	instance->settings = NULL;
-	return PAR_OK;
 }
 
 static int32_t step_up(struct instance *instance, enum instance_goal goal)
@@ -393,6 +390,9 @@ static int32_t step_up(struct instance *instance, enum instance_goal goal)
 				status = fall_back(instance);
 				if (status < 0)
 					return failed(instance, status, "configure");
+				if (status == PAR_PENDING)
+					return status;
+				hand_over(instance);
 				continue;
 			}
 			instance->state = INSTANCE_CONFIGURED;
@@ -400,7 +400,11 @@ static int32_t step_up(struct instance *instance, enum instance_goal goal)
 		case INSTANCE_CONFIGURED:
 			return PAR_OK;
 		case INSTANCE_TERMINATING:
-			return PAR_EINVAL;
+			status = step_down(instance);
+			if (status == PAR_PENDING)
+				return status;
+			hand_over(instance);
+			continue;
 		}
 	}
 }

@@ -36,6 +36,7 @@ struct instance {
 	int32_t status; /* why it did not come up */
 	par_error error;
 	int fallbacks;
+	const struct provider *next; /* on which it falls back, while it is terminated */
 	struct batch_table batches;
 	int has_batches;
 	struct retriever *retriever;

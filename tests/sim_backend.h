@@ -106,6 +106,14 @@ static void join(struct par_backend *backend)
 	joining = 0;
 }
 
+static void count_unrun(int32_t status)
+{
+	did.unrun++;
+	did.lost_in_a_row = status == PAR_OK ? did.lost_in_a_row : did.lost_in_a_row + 1;
+	if (did.lost_in_a_row > did.most_lost_in_a_row)
+		did.most_lost_in_a_row = did.lost_in_a_row;
+}
+
 /* --- giving back ------------------------------------------------------------------------------ */
 
 /* The generation is in the upper half of the number, and only grows. */
@@ -190,14 +198,6 @@ static void linger(int64_t most)
 		pass(between(0, most));
 	else
 		point();
-}
-
-static void count_unrun(int32_t status)
-{
-	did.unrun++;
-	did.lost_in_a_row = status == PAR_OK ? did.lost_in_a_row : did.lost_in_a_row + 1;
-	if (did.lost_in_a_row > did.most_lost_in_a_row)
-		did.most_lost_in_a_row = did.lost_in_a_row;
 }
 
 static void serve_unrun(struct par_backend *backend, par_batch batch)
@@ -342,12 +342,13 @@ static int32_t sim_create(const par_host *host, const par_options *options, int3
 static void sim_destroy(par_backend *backend)
 {
 	const struct instance *instance = instance_of_sim(backend);
-	uint64_t refused = atomic_load(&instance->batches.refused);
+	uint64_t refused;
 
 	enter(backend, "destroy", MADE, DOWN);
 	must(backend->life != CONFIGURING && backend->life != TERMINATING && backend->life != IN_CALL,
 	     "destroy while it is pending, or in a call");
 	join(backend);
+	refused = atomic_load(&instance->batches.refused);
 	must(backend->life == DOWN || instance->provider->ops.terminate == NULL,
 	     "destroy without terminate");
 	must(backend->posted == backend->posts, "destroy, and %llu posts were not run",
@@ -552,6 +553,7 @@ static int32_t sim_retrieve_callback(par_backend *backend, par_batch batch, void
 	must(future == backend, "retrieve_result_callback without the future");
 	if (status != PAR_OK || !rarely(16))
 		return status;
+	count_unrun(PAR_EFAILED);
 	return par_fail(error, PAR_EFAILED, "what came makes no sense");
 }
 
