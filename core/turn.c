@@ -259,6 +259,9 @@ static int32_t set_out(par_parallel *parallel)
 		         parallel->instance.provider->name);
 	if (ops->start_call != NULL)
 		code = ops->start_call(parallel->instance.backend, &parallel->error);
+	if (code < 0 && parallel->error.what[0] == '\0')
+		error_prefix(&parallel->error, "backend \"%s\" cannot begin a call",
+		             parallel->instance.provider->name);
 	if (code < 0)
 		return code;
 	if (ops->retrieval_enter != NULL)
