@@ -46,6 +46,10 @@ static void on_timer(uv_timer_t *timer)
 	struct loop *loop = timer->data;
 
 	atomic_store_explicit(&loop->sleeping, 0, memory_order_seq_cst);
+	/* A timer that was due already fires before uv_run() sleeps, and would not keep it
+	 * from sleeping on. */
+	if (loop->is_own)
+		uv_stop(loop->uv);
 	loop->on_event(loop->arg);
 }
 

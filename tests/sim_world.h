@@ -481,7 +481,7 @@ static struct {
 	struct handle handles[HANDLES];
 	int n;
 	int waiting; /* the caller's fiber sleeps in it */
-	int running;
+	int running, stopped;
 } uv;
 
 static struct handle *handle_of(const void *uv_handle)
@@ -557,6 +557,12 @@ int uv_timer_stop(uv_timer_t *timer)
 {
 	handle_of(timer)->started = 0;
 	return 0;
+}
+
+void uv_stop(uv_loop_t *loop)
+{
+	(void)loop;
+	uv.stopped = 1;
 }
 
 void uv_update_time(uv_loop_t *loop)
@@ -665,10 +671,10 @@ int uv_run(uv_loop_t *loop, uv_run_mode mode)
 	(void)loop;
 	must(!uv.running && running == &fibers[CALLER], "the loop is run within itself");
 	uv.running = 1;
-	while (uv_is_alive()) {
+	while (uv_is_alive() && !uv.stopped) {
+		/* As libuv 1.44: timers before it sleeps, and then it sleeps all the same. */
 		uv_call_due(1);
-		/* Signals, and those who send twice: it may wake for nothing. */
-		if (mode != UV_RUN_NOWAIT && uv_is_alive()) {
+		if (mode != UV_RUN_NOWAIT && !uv.stopped && uv_is_alive()) {
 			fibers[CALLER].wake = uv_waits_until();
 			uv.waiting = 1;
 			if (fibers[CALLER].wake > world.now)
@@ -681,7 +687,7 @@ int uv_run(uv_loop_t *loop, uv_run_mode mode)
 		if (mode != UV_RUN_DEFAULT)
 			break;
 	}
-	uv.running = 0;
+	uv.running = uv.stopped = 0;
 	return uv_is_alive();
 }
 
