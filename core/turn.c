@@ -636,7 +636,7 @@ int turn_advance(par_parallel *parallel)
 	         results_overdue(&parallel->results, finished_tasks(parallel),
 	                         is_pending(parallel), loop_now()))
 		stop(parallel, PAR_ETIMEOUT);
-	if (__builtin_expect(instance_holds(&parallel->instance) == 0, 0))
+	if (__builtin_expect(instance_holds(&parallel->instance) == 0 || parallel->no_worker_ns > 0, 0))
 		check_workers(parallel, loop_now());
 	send_batches(parallel);
 	if (call->is_stream && instance_can(&parallel->instance, PAR_RUNS_INLINE))
