@@ -112,8 +112,10 @@ void call_failed(struct call *call, uint64_t index, int32_t code, const char *te
 		               text != NULL ? text : "");
 	}
 	pthread_mutex_unlock(&call->lock);
-	if (!call->collect)
-		call_stop(call);
+	if (call->collect)
+		return;
+	call_stop(call);
+	call->wake(call->wake_arg);
 }
 
 static void fail_task(struct sitter *sitter, uint64_t index, int32_t code)

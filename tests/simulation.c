@@ -425,8 +425,7 @@ static int32_t sink(void *user, const par_outcome *outcome)
 static void check_kept(void)
 {
 	for (; n_kept > 0; n_kept--) {
-		if (call.salt != 0)
-			check_reply(kept[n_kept - 1]);
+		check_reply(kept[n_kept - 1]);
 		par_release(kept[n_kept - 1]);
 	}
 }
@@ -712,6 +711,7 @@ static void draw_schedule(void)
 
 static void begin_call(par_parallel *parallel)
 {
+	check_kept();
 	draw_call();
 	memset(&seen, 0, sizeof(seen));
 	memset(marks, 0, (size_t)call.n + 1);
@@ -908,7 +908,6 @@ static void begin_world(uint64_t seed)
 	n_backends = 0;
 	memset(&did, 0, sizeof(did));
 	memory.refused = 0;
-	call.salt = 0;
 	draw_schedule();
 	trace("=== seed %llu", (unsigned long long)seed);
 }
