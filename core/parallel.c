@@ -458,7 +458,8 @@ static void finish_started(par_parallel *parallel)
 	int32_t status = turn_conclude(parallel, &error);
 
 	atomic_store(&parallel->busy, 0);
-	hold_loop(parallel, parallel->is_closing);
+	/* The backend may still be rising: the call was cancelled before it was up. */
+	hold_loop(parallel, parallel->is_closing || instance_is_pending(&parallel->instance));
 	/* It may start another call, or close. */
 	if (done != NULL)
 		done(user, status, &error);
