@@ -5,6 +5,7 @@
 #include "nearest.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -142,6 +143,10 @@ static int32_t create(par_module **out, const struct elf *elf, par_error *error)
 	if (status < 0)
 		goto fail;
 	module->path = realpath(elf->path, NULL);
+	if (module->path == NULL && errno == ENOMEM) {
+		status = error_memory(error, "opening a task module");
+		goto fail;
+	}
 	if (module->path == NULL || strchr(module->path, '$') != NULL) {
 		status = refuse_path(error, elf->path, "its real path cannot be loaded");
 		goto fail;
