@@ -405,7 +405,7 @@ static void reap_one(par_parallel *parallel, struct batch *batch)
 		parallel->unrun = 0;
 		return;
 	}
-	if (call_is_stopping(&parallel->call) || cursor_unclaimed(&parallel->call.cursor) == 0 ||
+	if (call_is_stopping(&parallel->call) || cursor_is_dry(&parallel->call.cursor) ||
 	    atomic_load(&parallel->call.seated) >= parallel->call.n_jobs)
 		return;
 	if (++parallel->unrun <= (status == PAR_OK ? MOST_UNRUN : MOST_LOST))
