@@ -561,8 +561,9 @@ static int is_over(const par_parallel *parallel)
 
 	if (parallel->instance.batches.n_out > 0)
 		return 0;
+	/* Stopped from elsewhere a moment ago: the next turn says why. */
 	if (call_is_stopping(call))
-		return 1;
+		return parallel->status != PAR_OK;
 	if (call->is_stream)
 		return parallel->dispatcher.exhausted &&
 		       parallel->results.delivered == parallel->dispatcher.taken;
