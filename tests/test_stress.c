@@ -100,7 +100,7 @@ PAR_TASK_OF_BYTES(bend_bytes)
 /* --- one caller ---------------------------------------------------------------------------------- */
 
 struct caller {
-	uint64_t state;
+	uint64_t state, cancel_state; /* the canceller's own */
 	pthread_t thread, canceller;
 	pthread_mutex_t lock;
 	par_parallel *pool; /* under lock, for the canceller; its own thread reads it freely */
@@ -244,7 +244,7 @@ static void run_once(struct caller *caller)
 static void *cancel_now_and_then(void *arg)
 {
 	struct caller *caller = arg;
-	uint64_t state = caller->state ^ 0x5eed;
+	uint64_t state = caller->cancel_state;
 
 	while (!atomic_load(&caller->done)) {
 		const struct timespec nap = {.tv_nsec = (long)(chance(&state) % 3000000)};
@@ -312,6 +312,7 @@ START_TEST(calls_from_several_threads_cancelled_at_any_moment_end_as_they_must)
 	fprintf(stderr, "PARLOOP_SEED=%llu\n", (unsigned long long)start);
 	for (int i = 0; i < CALLERS; i++) {
 		callers[i].state = start + (uint64_t)i;
+		callers[i].cancel_state = ~callers[i].state;
 		pthread_mutex_init(&callers[i].lock, NULL);
 		ck_assert_int_eq(pthread_create(&callers[i].canceller, NULL, cancel_now_and_then,
 		                                &callers[i]), 0);
