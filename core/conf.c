@@ -648,7 +648,7 @@ static int32_t read_found(struct conf **conf, par_error *error)
 		return status;
 	status = conf_read(conf, path, error);
 	pthread_mutex_lock(&current.lock);
-	if (status < 0 && current.broken == NULL) {
+	if (status == PAR_ECONFIG && current.broken == NULL) {
 		current.broken = path;
 		path = NULL;
 	}

@@ -143,6 +143,10 @@ static int32_t create(par_module **out, const struct elf *elf, par_error *error)
 	if (status < 0)
 		goto fail;
 	module->path = realpath(elf->path, NULL);
+	if (module->path == NULL && errno == ENOMEM) {
+		status = error_memory(error, "opening a task module");
+		goto fail;
+	}
 	if (module->path == NULL || strchr(module->path, '$') != NULL) {
 		status = module->path == NULL && errno == ENOMEM
 		                 ? error_memory(error, "opening a task module")

@@ -108,7 +108,10 @@ static int32_t create(par_parallel **out, uv_loop_t *uv, const par_settings *set
 	if (code != PAR_OK)
 		goto fail;
 	parallel->conf = conf_get(error);
-	code = parallel->conf != NULL ? plan_opening(parallel, &provider, error) : PAR_ECONFIG;
+	if (parallel->conf != NULL)
+		code = plan_opening(parallel, &provider, error);
+	else
+		code = error == NULL ? PAR_ECONFIG : error->code;
 	if (code != PAR_OK)
 		goto fail;
 	code = loop_init(&parallel->loop, uv, on_loop, parallel, error);

@@ -105,7 +105,8 @@ static int32_t load(struct entry *entry, par_error *error)
 	status = loader_load(entry->file.path, entry->file.note, entry->name,
 	                     &entry->provider.ops, &why);
 	if (status < 0)
-		error_prefix(&why, "cannot load backend \"%s\"", entry->name);
+		error_prefix(&why, why.what[0] == '\0' ? "cannot load backend \"%s\""
+		                                       : "cannot load backend \"%s\": ", entry->name);
 	pthread_mutex_lock(&table.lock);
 	entry->state = status < 0 ? FAILED : LOADED;
 	entry->why = why;
@@ -129,7 +130,9 @@ static int32_t claim(const char *name, struct lookup *file, struct entry **out, 
 	*out = entry;
 	if (entry->state == LOADED)
 		return PAR_OK;
-	if (entry->state == FAILED && is_unchanged(&entry->file, file)) {
+	/* That memory was short then says nothing about now. */
+	if (entry->state == FAILED && entry->why.code != PAR_ENOMEM &&
+	    is_unchanged(&entry->file, file)) {
 		if (error != NULL)
 			*error = entry->why;
 		return entry->why.code;
