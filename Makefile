@@ -136,6 +136,12 @@ valgrind:
 	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=300 WRAP='$(MEMCHECK)' \
 	  $(run-tests) $(filter-out %/test_command,$(UNIT))
 
+# BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
+bench:
+	$(Q).ci/deps bench
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory -C tests/bench
+
 # --- to stay ---------------------------------------------------------------------------------
 
 I  := $(O)/installed
