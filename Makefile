@@ -167,6 +167,11 @@ $(I)/parloop.pc: core/parloop.pc.in $(I)/places include/parloop/parloop.h
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	  -e 's|@PLUGINDIR@|$(PLUGINDIR)|; s|@VERSION@|$(VERSION)|' $< > $@
 
+# Programs find the library in a folder that the loader searches once the loader's cache is new.
+LDCONFIG := PATH=$$PATH:/usr/sbin:/sbin ldconfig
+refresh = test -n '$(DESTDIR)' || ! $(LDCONFIG) -v -N -X 2>/dev/null | grep -q '^$(LIBDIR):' || \
+          $(LDCONFIG) || echo 'ldconfig, typed by root, tells the loader of $(LIBDIR)'
+
 D := $(DESTDIR)
 install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop.pc $(PLUGIN)
 	$(Q)install -d $D$(BINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/parloop $D$(PLUGINDIR) $D$(SYSCONFDIR)/parloop
@@ -177,6 +182,7 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop.pc $(PLUGIN)
 	$(Q)install -m 644 include/parloop/*.h $D$(INCLUDEDIR)/parloop
 	$(Q)install -m 644 $(PLUGIN) $D$(PLUGINDIR)
 	$(Q)test -e $D$(SYSCONFDIR)/parloop/plugins.conf || install -m 644 plugins.conf $D$(SYSCONFDIR)/parloop
+	$(Q)$(refresh)
 
 # A plugins.conf that somebody changed stays, and so do plugins that are not ours.
 uninstall:
@@ -184,8 +190,9 @@ uninstall:
 	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
 	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)))
 	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
-	$(Q)for d in $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop; do \
+	$(Q)for d in $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
 	  test ! -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
+	$(Q)$(refresh)
 
 clean:
 	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c))
