@@ -55,10 +55,11 @@ all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(PLUGIN) $(TASKS)
 link_flags = $(shell sed -n 's|^[ /]*[*] link: *\([^*]*\).*|\1|p' $(1))
 
 # Everything is rebuilt when the compiler or its flags change; the first time, and then, what it
-# takes is looked for.
+# takes is looked for.  What `sudo make install` leaves lies in a folder of who builds, who can
+# then clean up.
 FLAGS := $(CC) $(ALL) $(LDFLAGS)
 $(O)/flags: FORCE
-	@mkdir -p $(@D); echo '$(FLAGS)' | cmp -s - $@ || { .ci/deps --look build && echo '$(FLAGS)' > $@; }
+	@mkdir -p $(@D)/installed; echo '$(FLAGS)' | cmp -s - $@ || { .ci/deps --look build && echo '$(FLAGS)' > $@; }
 
 $(O)/core/%.o: core/%.c $(O)/flags
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -Icore $(PATHS) -MMD -MP -c $< -o $@
