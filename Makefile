@@ -54,10 +54,12 @@ all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(PLUGIN) $(TASKS)
 # A source says what else it is linked with: /* link: -lz */
 link_flags = $(shell sed -n 's|^[ /]*[*] link: *\([^*]*\).*|\1|p' $(1))
 
-# Everything is rebuilt when the compiler or its flags change.
+# Everything is rebuilt when the compiler or its flags change; the first time, and then, what it
+# takes is looked for.  What `sudo make install` leaves lies in a folder of who builds, who can
+# then clean up.
 FLAGS := $(CC) $(ALL) $(LDFLAGS)
 $(O)/flags: FORCE
-	@mkdir -p $(@D); echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+	@mkdir -p $(@D)/installed; echo '$(FLAGS)' | cmp -s - $@ || { .ci/deps --look build && echo '$(FLAGS)' > $@; }
 
 $(O)/core/%.o: core/%.c $(O)/flags
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -Icore $(PATHS) -MMD -MP -c $< -o $@
@@ -136,6 +138,12 @@ valgrind:
 	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=300 WRAP='$(MEMCHECK)' \
 	  $(run-tests) $(filter-out %/test_command,$(UNIT))
 
+# BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
+bench:
+	$(Q).ci/deps bench
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory -C tests/bench
+
 # --- to stay ---------------------------------------------------------------------------------
 
 I  := $(O)/installed
@@ -160,6 +168,11 @@ $(I)/parloop.pc: core/parloop.pc.in $(I)/places include/parloop/parloop.h
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	  -e 's|@PLUGINDIR@|$(PLUGINDIR)|; s|@VERSION@|$(VERSION)|' $< > $@
 
+# Programs find the library in a folder that the loader searches once the loader's cache is new.
+LDCONFIG := PATH=$$PATH:/usr/sbin:/sbin ldconfig
+refresh = test -n '$(DESTDIR)' || ! $(LDCONFIG) -v -N -X 2>/dev/null | grep -q '^$(LIBDIR):' || \
+          $(LDCONFIG) || echo 'ldconfig, typed by root, tells the loader of $(LIBDIR)'
+
 D := $(DESTDIR)
 install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop.pc $(PLUGIN)
 	$(Q)install -d $D$(BINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/parloop $D$(PLUGINDIR) $D$(SYSCONFDIR)/parloop
@@ -170,6 +183,7 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop.pc $(PLUGIN)
 	$(Q)install -m 644 include/parloop/*.h $D$(INCLUDEDIR)/parloop
 	$(Q)install -m 644 $(PLUGIN) $D$(PLUGINDIR)
 	$(Q)test -e $D$(SYSCONFDIR)/parloop/plugins.conf || install -m 644 plugins.conf $D$(SYSCONFDIR)/parloop
+	$(Q)$(refresh)
 
 # A plugins.conf that somebody changed stays, and so do plugins that are not ours.
 uninstall:
@@ -177,8 +191,9 @@ uninstall:
 	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
 	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)))
 	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
-	$(Q)for d in $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop; do \
+	$(Q)for d in $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
 	  test ! -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
+	$(Q)$(refresh)
 
 clean:
 	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c))

@@ -6,6 +6,7 @@
 #   O        the build folder (build)
 #   HEADERS  the folder to search (/usr/include)
 set -u
+export LC_ALL=C
 O=${O:-build}
 folder=${HEADERS:-/usr/include}
 parloop=$O/parloop
@@ -31,20 +32,21 @@ totals() {
 	awk '{ l += $1; w += $2; b += $3 } END { printf "%d %d %d\n", l, w, b }' "$1"
 }
 
-# row NAME FILES LINES WORDS BYTES SECONDS VERDICT
+# row NAME FILES LINES WORDS BYTES SECONDS [VERDICT]
 row() {
-	printf '%-12s %6s %9s %10s %11s %8s  %s\n' "$@"
+	printf '%-12s %6s %9s %10s %11s %8s' "$1" "$2" "$3" "$4" "$5" "$6"
+	printf '%s\n' "${7:+  $7}"
 }
 
-# The names of the available backends, the default first.
-backends() {
+# The names of the available backends in $names, the default first.
+find_backends() {
 	"$parloop" backends >"$work/backends" || return
 	default=$(sed -n 's/^# default: //p' "$work/backends")
-	awk -F '\t' -v default="$default" '
+	names=$(awk -F '\t' -v default="$default" '
 		/^#/ || ($2 != "available" && $2 != "loaded") { next }
 		$1 == default { first = $1 "\n"; next }
 		{ others = others $1 "\n" }
-		END { printf "%s%s", first, others }' "$work/backends"
+		END { printf "%s%s", first, others }' "$work/backends")
 }
 
 # Run the job on one backend, print its row, and say whether all is well.
@@ -57,42 +59,46 @@ run() {
 	# A backend is judged by its output file by file: line, word and byte counts.
 	cut -d ' ' -f 1-3 "$work/out" >"$work/counts"
 	different=$(diff "$work/wc" "$work/counts" | grep -c '^>')
-	verdict='= wc'
+	bad=0 verdict='= wc'
 	if [ "$status" != 0 ]; then
-		verdict="ended with status $status"
+		bad=1 verdict="ended with status $status"
 	elif ! cmp -s "$work/wc" "$work/counts"; then
-		verdict="differs from wc for $different files"
-	elif [ -e "$work/first" ] && ! cmp -s "$work/first" "$work/out"; then
-		verdict='CRC-32 differs from the first backend'
+		bad=1 verdict="differs from wc for $different files"
+	elif [ ! -e "$work/first" ]; then
+		cp "$work/out" "$work/first"
+	elif cmp -s "$work/first" "$work/out"; then
+		verdict='= wc, same CRC-32'
+	else
+		bad=1 verdict='CRC-32 differs from the first backend'
 	fi
-	[ -e "$work/first" ] || cp "$work/out" "$work/first"
+	[ "$backend" != "$default" ] || verdict="$verdict (default)"
 	# shellcheck disable=SC2046 # three numbers are three arguments
 	row "$backend" "$(grep -c '' "$work/out")" $(totals "$work/out") \
 		"$(seconds "$begun" "$ended")" "$verdict"
-	[ "$verdict" = '= wc' ]
+	return $bad
 }
 
-find "$folder" -name '*.h' -type f | LC_ALL=C sort >"$work/files"
+find "$folder" -name '*.h' -type f | sort >"$work/files"
 files=$(grep -c '' "$work/files")
 if [ "$files" = 0 ]; then
 	echo "$0: no headers below $folder" >&2
 	exit 1
 fi
-names=$(backends) || exit
+find_backends || exit
 if [ -z "$names" ]; then
 	echo "$0: no backend is available; see $parloop backends" >&2
 	exit 3
 fi
 
 echo "parloop map -b BACKEND -j -1 $module:count, over the headers below $folder"
-row backend files lines words bytes seconds ''
+row backend files lines words bytes seconds
 begun=$(now)
-tr '\n' '\0' <"$work/files" | LC_ALL=C wc --files0-from=- >"$work/wc.raw" || exit 1
+tr '\n' '\0' <"$work/files" | wc --files0-from=- >"$work/wc.raw" || exit 1
 ended=$(now)
 # Without wc's last line, the total, which it prints if there are two files or more.
 awk -v n="$files" 'NR <= n { print $1, $2, $3 }' "$work/wc.raw" >"$work/wc"
 # shellcheck disable=SC2046
-row wc "$files" $(totals "$work/wc") "$(seconds "$begun" "$ended")" ''
+row wc "$files" $(totals "$work/wc") "$(seconds "$begun" "$ended")"
 
 failed=0
 for name in $names; do

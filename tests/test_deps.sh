@@ -79,6 +79,34 @@ expect "where sudo would ask and nobody can answer it stops" deps 1 build
 expect "and names the command with sudo" \
 	said "sudo sh -c 'apt-get update && apt-get install -y libuv1-dev'"
 
+machine 1000 check
+tool sudo 'case $* in -n*) exit 1 ;; esac; echo "$@"' 'exit 1'
+at_terminal() { # what sudo asks, it asks there
+	PATH="$work/bin" SHELL="$(command -v sh)" "$script" -qec '.ci/deps test' /dev/null \
+		>"$work/said" </dev/null
+	got=$?
+	cat "$work/said"
+	[ "$got" -eq 1 ]
+}
+script=$(command -v script)
+expect "at a terminal sudo asks, and where it says no deps stops" at_terminal
+expect "what for is said before" said 'To install check, sudo asks for the password of'
+expect "and the command to type does without sudo" \
+	said "su -c 'apt-get update && apt-get install -y check'"
+
+machine 0 inih
+expect "who only looks is root and stops" deps 1 --look build
+expect "with the command to type" said '    apt-get update && apt-get install -y libinih-dev'
+expect "and nothing is installed" asked
+expect "what else is missing does not stop it" deps 0 --look valgrind
+
+machine 1000 zlib
+tool sudo "echo sudo >>$work/asked"
+expect "nor is sudo used to look" deps 1 --look build
+expect "though it is in the command to type" \
+	said "sudo sh -c 'apt-get update && apt-get install -y zlib1g-dev'"
+expect "which is not typed" asked
+
 machine 0 libuv
 rm "$work/bin/apt-get" "$work/bin/pkg-config"
 expect "without apt-get it stops" deps 1 build

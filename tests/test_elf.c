@@ -261,8 +261,8 @@ START_TEST(lists_symbols_with_either_hash_and_without_sections)
 	ck_assert_int_eq(count_factories(PATCH(e_shoff, Elf64_Off, 0)), 1);
 	for (int i = 0; i < 3; i++) {
 		(void)snprintf(command, sizeof(command),
-			       "${CC:-cc} -shared -fPIC -fvisibility=hidden -I%s/include "
-			       "-o %s/%s.so -Wl,--hash-style=%s %s/tests/plugins/good.c",
+			       "${CC:-cc} -shared -fPIC -fvisibility=hidden -I'%s/include' "
+			       "-o %s/%s.so -Wl,--hash-style=%s '%s/tests/plugins/good.c'",
 		               PAR_CHECKOUT, scratch_dir, styles[i], styles[i], PAR_CHECKOUT);
 		ck_assert_int_eq(system(command), 0);
 		(void)snprintf(name, sizeof(name), "%s.so", styles[i]);

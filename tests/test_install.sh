@@ -153,22 +153,40 @@ expect "parloop.pc says the version of the header" \
 
 cd "$here" || exit 1
 unset PKG_CONFIG_PATH LD_LIBRARY_PATH
+
+# The loader of a made-up machine: it searches $prefix/lib.
+cat >"$work/ldconfig" <<END
+#!/bin/sh
+case \$* in
+*-v*-N*) echo "$prefix/lib: (from /etc/ld.so.conf.d/libc.conf:2)" ;;
+*) echo "ldconfig\$*" >>$work/cached ;;
+esac
+END
+chmod +x "$work/ldconfig"
+told() { # told LINE ...: what the loader was told since the last time
+	if [ $# -gt 0 ]; then printf '%s\n' "$@"; fi | same - "$work/cached"
+}
 echo '# mine' >>"$prefix/etc/parloop/plugins.conf"
-expect "a second make install succeeds" installing install
+: >"$work/cached"
+expect "a second make install succeeds" installing LDCONFIG="$work/ldconfig" install
+expect "the loader is told of a library where it searches" told ldconfig
 expect "and leaves a changed plugins.conf alone" \
 	sh -c "tail -n 1 $prefix/etc/parloop/plugins.conf | grep -x '# mine'"
-expect "make uninstall succeeds" installing uninstall
+expect "make uninstall succeeds" installing LDCONFIG="$work/ldconfig" uninstall
+expect "the loader is told of that too" told ldconfig ldconfig
 (cd "$prefix" && find . ! -type d | sort) >"$work/left"
 printf '%s\n' ./etc/parloop/plugins.conf ./lib/parloop/stranger.so >"$work/expected"
 expect "it leaves what is not ours, and nothing else" same "$work/expected" "$work/left"
 
 expect "make install with DESTDIR writes below it" \
-	make --no-print-directory CC="$CC" PREFIX=/usr DESTDIR="$work/root" install
+	make --no-print-directory CC="$CC" PREFIX=/usr DESTDIR="$work/root" \
+		LDCONFIG="$work/ldconfig" install
+expect "and tells no loader" told ldconfig ldconfig
 expect "with PREFIX=/usr the configuration is in /etc" test -f "$work/root/etc/parloop/plugins.conf"
 expect "parloop.pc does not know DESTDIR" \
 	sh -c "! grep -F '$work' $work/root/usr/lib/pkgconfig/parloop.pc"
 expect "make uninstall with DESTDIR succeeds" \
-	make --no-print-directory PREFIX=/usr DESTDIR="$work/root" uninstall
+	make --no-print-directory CC="$CC" PREFIX=/usr DESTDIR="$work/root" uninstall
 expect "and leaves nothing" sh -c "! find $work/root ! -type d | grep ."
-expect "no folder of ours either" sh -c "! find $work/root -name parloop | grep ."
+expect "no folder of ours either" sh -c "! find $work/root -name parloop -o -name pkgconfig | grep ."
 summary

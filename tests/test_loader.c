@@ -198,7 +198,7 @@ static void compile(const char *source, const char *out, const char *more)
 
 	scratch_write("source.c", source, strlen(source));
 	(void)snprintf(command, sizeof(command),
-		       "cd %s && ${CC:-cc} -shared -fPIC -I%s/include -I%s/tests/plugins "
+		       "cd %s && ${CC:-cc} -shared -fPIC -I'%s/include' -I'%s/tests/plugins' "
 		       "-o %s source.c %s",
 	               scratch_dir, PAR_CHECKOUT, PAR_CHECKOUT, out, more);
 	ck_assert_int_eq(system(command), 0);

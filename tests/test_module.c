@@ -50,7 +50,7 @@ static void copy_file(const char *from, const char *to)
 {
 	char command[3 * PATH_MAX];
 
-	(void)snprintf(command, sizeof(command), "cp %s %s", from, to);
+	(void)snprintf(command, sizeof(command), "cp '%s' '%s'", from, to);
 	ck_assert_int_eq(system(command), 0);
 }
 

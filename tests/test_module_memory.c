@@ -4,6 +4,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,10 +81,10 @@ char *__wrap_realpath(const char *path, char *resolved)
 static const char *new_copy(int number)
 {
 	static char path[64];
-	char command[256];
+	char command[PATH_MAX + 100];
 
 	(void)snprintf(path, sizeof(path), "%s/%d.so", folder, number);
-	(void)snprintf(command, sizeof(command), "cp %s %s", PAR_BUILD "/tasks/demo.so", path);
+	(void)snprintf(command, sizeof(command), "cp '%s' %s", PAR_BUILD "/tasks/demo.so", path);
 	ck_assert_int_eq(system(command), 0);
 	return path;
 }
