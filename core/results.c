@@ -36,11 +36,18 @@ static void clear(struct results *results, struct call *call, struct slot *slot)
 	slot_clear(slot);
 }
 
+static int is_silent(const struct results *results)
+{
+	return results->stopped ||
+	       (results->cancelled != NULL &&
+	        atomic_load_explicit(results->cancelled, memory_order_relaxed));
+}
+
 static void hand_out(struct results *results, struct call *call, struct slot *slot, uint64_t index)
 {
 	par_outcome outcome;
 
-	if (results->sink != NULL && !results->stopped) {
+	if (results->sink != NULL && !is_silent(results)) {
 		describe(slot, index, &outcome);
 		results->in_sink = 1;
 		if (results->sink(results->user, &outcome) != 0)
@@ -55,7 +62,7 @@ static uint64_t deliver_ordered(struct results *results, struct call *call, uint
 {
 	uint64_t before = results->delivered;
 
-	while (results->oldest < taken && !results->stopped) {
+	while (results->oldest < taken && !is_silent(results)) {
 		struct slot *slot = slots_at(&call->slots, results->oldest);
 
 		if (atomic_load_explicit(&slot->state, memory_order_acquire) != SLOT_DONE)
@@ -103,7 +110,7 @@ static uint64_t deliver_unordered(struct results *results, struct call *call, ui
 
 uint64_t results_deliver(struct results *results, struct call *call, uint64_t taken)
 {
-	if (results->stopped)
+	if (is_silent(results))
 		return 0;
 	return call->unordered ? deliver_unordered(results, call, taken)
 	                       : deliver_ordered(results, call, taken);

@@ -13,6 +13,7 @@ struct results {
 	uint64_t delivered; /* tasks, failed ones included */
 	uint64_t oldest;    /* the lowest number not delivered */
 	int stopped;        /* the sink asked to stop */
+	const _Atomic int32_t *cancelled; /* nothing is handed out once it is set; may be NULL */
 	int in_sink;
 	void (*forget)(void *forget_arg, const struct slot *slot); /* a slot is about to be cleared */
 	void *forget_arg;

@@ -292,6 +292,7 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 		.user = job->user,
 		.forget = forget_slot,
 		.forget_arg = parallel,
+		.cancelled = &parallel->cancelled,
 		.timeout_ns = parallel->plan.timeout_ns,
 	};
 	call->in = job->in;
@@ -632,7 +633,7 @@ int turn_advance(par_parallel *parallel)
 	if (call->is_stream)
 		stream(parallel);
 	if (__builtin_expect(call_is_stopping(call), 0))
-		stop(parallel, PAR_EFAILED);
+		stop(parallel, atomic_load(&parallel->cancelled) ? PAR_ECANCELED : PAR_EFAILED);
 	else if (parallel->plan.timeout_ns > 0 &&
 	         results_overdue(&parallel->results, finished_tasks(parallel),
 	                         is_pending(parallel), loop_now()))

@@ -189,7 +189,7 @@ static int end_task(par_env *env, uint64_t index)
 	if (index < seen.first_failed)
 		seen.first_failed = index;
 	if (fact_in(index, 3, call.explains))
-		return par_task_fail(env, 7, "task %llu would not", (unsigned long long)index);
+		return par_fail_task(env, 7, "task %llu would not", (unsigned long long)index);
 	return 7;
 }
 

@@ -206,7 +206,7 @@ static int twice(par_env *env, const void *payload, uint64_t size)
 	char *room = par_reply_room(env, 2 * size);
 
 	if (room == NULL)
-		return par_task_fail(env, 1, "no memory for %llu bytes", 2 * (unsigned long long)size);
+		return par_fail_task(env, 1, "no memory for %llu bytes", 2 * (unsigned long long)size);
 	if (size > 0) {
 		memcpy(room, payload, size);
 		memcpy(room + size, payload, size);
@@ -219,7 +219,7 @@ PAR_TASK_OF_BYTES(twice)
 static int moody(par_env *env, const void *payload, uint64_t size)
 {
 	if (env->index % 3 == 0)
-		return par_task_fail(env, 3, "task %llu did not want to", (unsigned long long)env->index);
+		return par_fail_task(env, 3, "task %llu did not want to", (unsigned long long)env->index);
 	return par_reply(env, payload, size);
 }
 PAR_TASK_OF_BYTES(moody)
@@ -231,7 +231,7 @@ static int nesting(par_env *env, const int64_t *in, int64_t *out)
 	int64_t inner_in[3] = {*in, *in + 1, *in + 2}, inner_out[3];
 
 	if (par_map(NULL, &par_task_square, inner_in, inner_out, 3, NULL, &error) < 0)
-		return par_task_fail(env, 1, "%s: %s", error.what, error.reason);
+		return par_fail_task(env, 1, "%s: %s", error.what, error.reason);
 	*out = inner_out[0] + inner_out[1] + inner_out[2];
 	return 0;
 }

@@ -58,7 +58,7 @@ PAR_TASK(bend_all, int64_t, int64_t)
 static int bend_positive(par_env *env, const int64_t *in, int64_t *out)
 {
 	if (*in < 0)
-		return par_task_fail(env, 5, "%lld is negative", (long long)*in);
+		return par_fail_task(env, 5, "%lld is negative", (long long)*in);
 	*out = bend(*in);
 	return 0;
 }
@@ -72,10 +72,10 @@ static int bend_bytes(par_env *env, const void *payload, uint64_t size)
 
 	memcpy(&number, payload, sizeof(number));
 	if (number < 0)
-		return par_task_fail(env, 5, "%lld is negative", (long long)number);
+		return par_fail_task(env, 5, "%lld is negative", (long long)number);
 	room = par_reply_room(env, size);
 	if (room == NULL)
-		return par_task_fail(env, 6, "no memory");
+		return par_fail_task(env, 6, "no memory");
 	memcpy(room, payload, size);
 	number = bend(number);
 	memcpy(room, &number, sizeof(number));
