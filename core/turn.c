@@ -631,8 +631,9 @@ int turn_advance(par_parallel *parallel)
 		stop(parallel, PAR_ECANCELED);
 	if (call->is_stream)
 		stream(parallel);
+	/* It may have been cancelled only now. */
 	if (__builtin_expect(call_is_stopping(call), 0))
-		stop(parallel, PAR_EFAILED);
+		stop(parallel, atomic_load(&parallel->cancelled) ? PAR_ECANCELED : PAR_EFAILED);
 	else if (parallel->plan.timeout_ns > 0 &&
 	         results_overdue(&parallel->results, finished_tasks(parallel),
 	                         is_pending(parallel), loop_now()))
