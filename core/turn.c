@@ -685,7 +685,7 @@ static int can_take(const par_parallel *parallel)
 
 static int was_woken(const par_parallel *parallel)
 {
-	return parallel->dispatcher.waits &&
+	return parallel->dispatcher.waits && !call_is_stopping(&parallel->call) &&
 	       atomic_load_explicit(&parallel->woken, memory_order_relaxed);
 }
 
