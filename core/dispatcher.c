@@ -193,7 +193,9 @@ uint32_t dispatcher_batches(const struct call *call, uint32_t out, uint32_t allo
 	uint64_t work = cursor_unclaimed(&call->cursor);
 	uint32_t free = allowed > out ? allowed - out : 0;
 
-	if (call_is_stopping(call))
+	if (free == 0 || call_is_stopping(call))
 		return 0;
+	if (work < free)
+		work = cursor_waiting(&call->cursor);
 	return work < free ? (uint32_t)work : free;
 }

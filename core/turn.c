@@ -408,7 +408,7 @@ static void reap_one(par_parallel *parallel, struct batch *batch)
 		parallel->unrun = parallel->lost = 0;
 		return;
 	}
-	if (call_is_stopping(&parallel->call) || cursor_unclaimed(&parallel->call.cursor) == 0 ||
+	if (call_is_stopping(&parallel->call) || cursor_waiting(&parallel->call.cursor) == 0 ||
 	    atomic_load(&parallel->call.seated) >= parallel->call.n_jobs)
 		return;
 	parallel->lost += status != PAR_OK;
