@@ -689,6 +689,12 @@ static int was_woken(const par_parallel *parallel)
 	       atomic_load_explicit(&parallel->woken, memory_order_relaxed);
 }
 
+/* All workers left since this turn looked: their deadline is to be set first. */
+static int lost_workers(const par_parallel *parallel)
+{
+	return parallel->no_worker_ns == 0 && instance_holds(&parallel->instance) == 0;
+}
+
 int turn_is_idle(void *arg)
 {
 	par_parallel *parallel = arg;
@@ -701,6 +707,7 @@ int turn_is_idle(void *arg)
 		return !instance_is_ready(&parallel->instance) && !atomic_load(&parallel->cancelled);
 	return !batch_has_completed(&parallel->instance.batches) && !has_result(parallel) &&
 	       !can_take(parallel) && !can_send(parallel) && !was_woken(parallel) &&
+	       !lost_workers(parallel) &&
 	       (parallel->aborted ||
 	        (!call_is_stopping(&parallel->call) && !atomic_load(&parallel->cancelled)));
 }
