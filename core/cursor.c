@@ -51,6 +51,7 @@ void cursor_reset(struct cursor *cursor)
 {
 	atomic_store_explicit(&cursor->limit, 0, memory_order_relaxed);
 	atomic_store_explicit(&cursor->next, 0, memory_order_relaxed);
+	atomic_store_explicit(&cursor->left, 0, memory_order_relaxed);
 	for (uint32_t i = 0; i < cursor->n_seats; i++)
 		atomic_store_explicit(&cursor->seats[i].range, 0, memory_order_relaxed);
 }
@@ -70,7 +71,30 @@ int32_t cursor_sit(struct cursor *cursor)
 
 void cursor_leave(struct cursor *cursor, uint32_t seat)
 {
+	uint64_t range = atomic_load_explicit(&cursor->seats[seat].range, memory_order_relaxed);
+
 	atomic_store_explicit(&cursor->seats[seat].occupied, 0, memory_order_release);
+	if (range_length(range) > 0)
+		atomic_store_explicit(&cursor->left, 1, memory_order_release);
+}
+
+/* In seats that were left with work in them; never counts one that somebody sits on. */
+static uint64_t left_behind(const struct cursor *cursor)
+{
+	uint64_t units = 0;
+
+	if (!atomic_load_explicit(&cursor->left, memory_order_acquire))
+		return 0;
+	for (uint32_t i = 0; i < cursor->n_seats; i++)
+		if (!atomic_load_explicit(&cursor->seats[i].occupied, memory_order_acquire))
+			units += range_length(atomic_load_explicit(&cursor->seats[i].range,
+			                                           memory_order_relaxed));
+	return units;
+}
+
+uint64_t cursor_waiting(const struct cursor *cursor)
+{
+	return cursor_unclaimed(cursor) + left_behind(cursor);
 }
 
 static uint32_t take_own(struct cursor *cursor, uint32_t seat, uint32_t want, uint64_t *first)

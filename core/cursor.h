@@ -34,6 +34,7 @@ struct cursor {
 	alignas(CACHE_LINE) _Atomic uint64_t next;  /* the common front */
 	alignas(CACHE_LINE) struct cursor_seat *seats;
 	uint32_t n_seats;
+	_Atomic uint32_t left; /* somebody got up from a seat with work in it */
 };
 
 /* Room for that many seats; 0, or -1 if there is no memory. */
@@ -65,6 +66,9 @@ static inline uint64_t cursor_unclaimed(const struct cursor *cursor)
 
 	return limit > next ? limit - next : 0;
 }
+
+/* Units that wait for somebody to come: unclaimed, or in a seat where nobody sits. [any] */
+uint64_t cursor_waiting(const struct cursor *cursor);
 
 /* Is there anything left to take?  Exact once nobody sits. [any] */
 int cursor_is_dry(const struct cursor *cursor);

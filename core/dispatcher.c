@@ -195,8 +195,7 @@ uint32_t dispatcher_batches(const struct call *call, uint32_t out, uint32_t allo
 
 	if (free == 0 || call_is_stopping(call))
 		return 0;
-	/* Who left at its quota left the rest of its chunk to who comes next. */
-	if (work == 0)
-		return !cursor_is_dry(&call->cursor);
+	if (work < free)
+		work = cursor_waiting(&call->cursor);
 	return work < free ? (uint32_t)work : free;
 }

@@ -409,7 +409,7 @@ static void reap_one(par_parallel *parallel, struct batch *batch)
 		parallel->unrun = parallel->lost = 0;
 		return;
 	}
-	if (call_is_stopping(&parallel->call) || cursor_is_dry(&parallel->call.cursor) ||
+	if (call_is_stopping(&parallel->call) || cursor_waiting(&parallel->call.cursor) == 0 ||
 	    atomic_load(&parallel->call.seated) >= parallel->call.n_jobs)
 		return;
 	parallel->lost += status != PAR_OK;
@@ -632,6 +632,7 @@ int turn_advance(par_parallel *parallel)
 		stop(parallel, PAR_ECANCELED);
 	if (call->is_stream)
 		stream(parallel);
+	/* It may have been cancelled only now. */
 	if (__builtin_expect(call_is_stopping(call), 0))
 		stop(parallel, atomic_load(&parallel->cancelled) ? PAR_ECANCELED : PAR_EFAILED);
 	else if (parallel->plan.timeout_ns > 0 &&
@@ -685,8 +686,14 @@ static int can_take(const par_parallel *parallel)
 
 static int was_woken(const par_parallel *parallel)
 {
-	return parallel->dispatcher.waits &&
+	return parallel->dispatcher.waits && !call_is_stopping(&parallel->call) &&
 	       atomic_load_explicit(&parallel->woken, memory_order_relaxed);
+}
+
+/* All workers left since this turn looked: their deadline is to be set first. */
+static int lost_workers(const par_parallel *parallel)
+{
+	return parallel->no_worker_ns == 0 && instance_holds(&parallel->instance) == 0;
 }
 
 int turn_is_idle(void *arg)
@@ -701,6 +708,7 @@ int turn_is_idle(void *arg)
 		return !instance_is_ready(&parallel->instance) && !atomic_load(&parallel->cancelled);
 	return !batch_has_completed(&parallel->instance.batches) && !has_result(parallel) &&
 	       !can_take(parallel) && !can_send(parallel) && !was_woken(parallel) &&
+	       !lost_workers(parallel) &&
 	       (parallel->aborted ||
 	        (!call_is_stopping(&parallel->call) && !atomic_load(&parallel->cancelled)));
 }

@@ -239,8 +239,10 @@ static void serve(struct par_backend *backend, struct lent lent)
 	linger(traits->return_ns);
 	if (below(256) < traits->posts)
 		post_something(backend);
-	/* What it says of a batch that ran does not count. */
-	give(backend, lent.batch, rarely(8) ? PAR_ELOST : status);
+	/* What it says of a batch that ran does not count; it may not have, for want of a seat. */
+	if (rarely(8))
+		count_unrun(status = PAR_ELOST);
+	give(backend, lent.batch, status);
 	if (lent.fate == TWICE)
 		give_after(backend, lent.batch, rarely(2) ? 0 : between(0, 50 * MS));
 	if (below(256) < traits->strangers)

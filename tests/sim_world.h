@@ -672,6 +672,7 @@ int uv_run(uv_loop_t *loop, uv_run_mode mode)
 	must(!uv.running && running == &fibers[CALLER], "the loop is run within itself");
 	uv.running = 1;
 	while (uv_is_alive() && !uv.stopped) {
+		must(++world.switches < MOST_SWITCHES, "the loop turns and turns");
 		/* As libuv 1.44: timers before it sleeps, and then it sleeps all the same. */
 		uv_call_due(1);
 		if (mode != UV_RUN_NOWAIT && !uv.stopped && uv_is_alive()) {

@@ -48,6 +48,7 @@ static struct {
 	int64_t task_ns, source_ns, sink_ns; /* at most */
 	int64_t cancel_after;   /* NEVER */
 	uint32_t cancels;       /* of 256 tasks, sinks or sources, one that cancels */
+	uint32_t waits;         /* of 256 times, that the source has none yet */
 	uint32_t keeps;         /* of 256 outcomes, that the sink keeps */
 } call;
 
@@ -62,6 +63,7 @@ static struct {
 	uint8_t seats[WORKERS + 16];
 	uint32_t seated;
 	int exhausted, source_failed, bad, stopped, cancelled;
+	int none_yet; /* the source said so: 1, 2 once somebody called par_wake() */
 	int64_t begun_at, result_at;
 	int finished; /* on the caller's loop: done() was called */
 	int32_t status;
@@ -127,14 +129,22 @@ static unsigned char byte_of(uint64_t index, unsigned which)
 
 /* --- cancelling ------------------------------------------------------------------------------------ */
 
+/* Of a call without a pool, which nobody else knows, too. */
+static par_parallel *parallel_of_call(void)
+{
+	if (seen.parallel != NULL || live == NULL)
+		return seen.parallel;
+	return (par_parallel *)instance_of_sim(live);
+}
+
 static void cancel(void)
 {
-	if (seen.parallel == NULL || !seen.busy)
+	if (parallel_of_call() == NULL || !seen.busy)
 		return;
 	seen.cancelled = 1;
 	trace("par_cancel");
 	in_core(1);
-	par_cancel(seen.parallel);
+	par_cancel(parallel_of_call());
 	in_core(-1);
 }
 
@@ -259,7 +269,7 @@ static uint64_t bound_of_pre_dispatch(void)
 static uint64_t bound_of_window(void)
 {
 	uint64_t piece = call.settings.batch_size.set ? (uint64_t)call.settings.batch_size.value : 1;
-	uint64_t window = 128 * piece * (uint64_t)instance_of_sim(live)->answer.n_jobs;
+	uint64_t window = 1024 * piece * (uint64_t)instance_of_sim(live)->answer.n_jobs;
 	uint64_t pre_dispatch = bound_of_pre_dispatch();
 
 	return pre_dispatch > window ? pre_dispatch : window;
@@ -315,6 +325,27 @@ static void fill(par_item *item, uint64_t index)
 		item->task = task_of(index);
 }
 
+static void wake_event(void *arg, uint64_t value)
+{
+	(void)arg, (void)value;
+	seen.none_yet = 2;
+	trace("par_wake");
+	in_core(1);
+	par_wake(parallel_of_call());
+	in_core(-1);
+}
+
+/* Nothing at the moment; who wakes may be faster than who says so. */
+static void none_yet(void)
+{
+	seen.none_yet = 1;
+	trace("source: none yet");
+	if (rarely(3))
+		wake_event(NULL, 0);
+	else
+		happens(between(0, 3 * MS), wake_event, NULL, 0);
+}
+
 static int32_t source(void *user, par_item *item)
 {
 	uint64_t index = seen.taken;
@@ -322,8 +353,14 @@ static int32_t source(void *user, par_item *item)
 	(void)user;
 	begin_callback("source");
 	must(!seen.exhausted && !seen.source_failed && !seen.bad, "the source is called after its end");
+	must(seen.none_yet != 1, "the source that has none yet is called before anybody woke it");
 	check_bounds();
 	end_callback(index, 13, call.source_ns);
+	if (!seen.none_yet && fact_in(index, 9, call.waits)) {
+		none_yet();
+		return PAR_NONE_YET;
+	}
+	seen.none_yet = 0;
 	if (index == call.n) {
 		seen.exhausted = 1;
 		trace("source: the end");
@@ -684,6 +721,7 @@ static void draw_call(void)
 	call.sink_ns = rarely(4) ? draw_time() : 0;
 	call.cancel_after = rarely(8) ? between(0, rarely(2) ? 100 * US : 30 * MS) : NEVER;
 	call.cancels = rarely(16) ? 10 : 0;
+	call.waits = rarely(8) ? rates[below(6)] : 0;
 	call.keeps = rarely(16) ? 60 : 0;
 	draw_settings();
 }
@@ -733,10 +771,10 @@ static void begin_call(par_parallel *parallel)
 }
 
 /* Events of the last call that have not come to pass never will. */
-static void forget_cancel(void)
+static void forget_events(void)
 {
 	for (int i = planned.n - 1; i >= 0; i--)
-		if (planned.all[i].happen == cancel_event)
+		if (planned.all[i].happen == cancel_event || planned.all[i].happen == wake_event)
 			planned.all[i] = planned.all[--planned.n];
 }
 
@@ -758,7 +796,7 @@ static void call_blocking(par_parallel *parallel)
 	else
 		status = par_run(parallel, task, source, sink, NULL, &call.settings, &seen.error);
 	check_end(status, &seen.error);
-	forget_cancel();
+	forget_events();
 }
 
 static void run_managed(void)
@@ -842,7 +880,7 @@ static void on_done(void *user, int32_t status, const par_error *error)
 	(void)user;
 	must(seen.busy, "a call is done twice");
 	check_end(status, error);
-	forget_cancel();
+	forget_events();
 	if (mine.closing)
 		return;
 	if (mine.calls < schedule.calls && status != PAR_EUNAVAIL && rarely(2))
