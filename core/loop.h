@@ -38,7 +38,7 @@ struct loop {
 	pthread_mutex_t lock;
 	/* under lock */
 	struct loop_post *first_post, **last_post;
-	unsigned n_services; /* [loop] watches and timers of plugins */
+	par_watch *first_watch; /* [loop] watches and timers of plugins */
 };
 
 /* uv NULL: a loop of its own.  PAR_OK, or PAR_ENOMEM. */

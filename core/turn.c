@@ -755,8 +755,6 @@ static int help(par_parallel *parallel)
 	}
 	atomic_store_explicit(&call->yield, 0, memory_order_relaxed);
 	ticket_run(call, 0, HELP_NS, &report);
-	if (parallel->loop.n_services > 0)
-		loop_turn(&parallel->loop);
 	return report.ran > 0;
 }
 
@@ -787,10 +785,14 @@ void turn_drive(par_parallel *parallel)
 	struct call *call = &parallel->call;
 
 	while (!turn_advance(parallel)) {
-		if (help(parallel) || look_out(parallel))
+		if (help(parallel) || look_out(parallel)) {
+			if (parallel->loop.first_watch != NULL)
+				loop_turn(&parallel->loop);
 			continue;
+		}
 		(void)atomic_exchange_explicit(&call->hungry, 1, memory_order_acq_rel);
 		loop_wait(&parallel->loop, turn_deadline(parallel), turn_is_idle);
-		atomic_store_explicit(&call->hungry, 0, memory_order_relaxed);
+		/* An exchange: a store would part us from results whose workers found it 0. */
+		(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);
 	}
 }
