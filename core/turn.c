@@ -20,6 +20,10 @@ enum { WINDOW_PER_WORKER = 1024 };
  * one slow task then holds nobody up for long. */
 enum { UNORDERED_ROOM = 64 };
 
+/* Beyond so many places the ring does not grow, whatever the settings ask for: half a
+ * gigabyte, of which only what is used is ever touched. */
+#define MOST_ROOM ((uint64_t)1 << 24)
+
 /* Tasks taken from the source before anything else has its turn. */
 enum { TAKE_AT_ONCE = 256 };
 
@@ -115,11 +119,27 @@ static void plan_inline(par_parallel *parallel)
 	parallel->dispatcher.window = batch;
 }
 
+/* Tasks under way once one has completed: enough for every worker, but no more than the ring
+ * has places for, also where results come as they are over.  Where even two batches each
+ * are more than that, batches are smaller. */
+static uint64_t window_of(par_parallel *parallel)
+{
+	struct call *call = &parallel->call;
+	uint64_t piece = parallel->plan.batch_size > 0 ? parallel->plan.batch_size : 1;
+	uint64_t least = 2 * piece * call->n_jobs, window = WINDOW_PER_WORKER * piece * call->n_jobs;
+	uint64_t most = MOST_ROOM / UNORDERED_ROOM;
+
+	most = least < most ? most : least < MOST_ROOM ? least : MOST_ROOM;
+	window = window < most ? window : most;
+	if (call->piece > window / (2 * call->n_jobs))
+		call->piece = (uint32_t)(window / (2 * call->n_jobs));
+	return window;
+}
+
 static int32_t plan_stream(par_parallel *parallel, par_error *error)
 {
 	struct dispatcher *dispatcher = &parallel->dispatcher;
-	uint64_t piece = parallel->plan.batch_size > 0 ? parallel->plan.batch_size : 1;
-	uint64_t pre_dispatch, window = WINDOW_PER_WORKER * piece * parallel->call.n_jobs, room;
+	uint64_t pre_dispatch, window = window_of(parallel), room;
 	int32_t code;
 	int grows;
 
@@ -134,8 +154,9 @@ static int32_t plan_stream(par_parallel *parallel, par_error *error)
 	grows = dispatcher->pre_dispatch == UINT64_MAX;
 	room = grows || dispatcher->window > dispatcher->pre_dispatch ? dispatcher->window
 	                                                              : dispatcher->pre_dispatch;
-	if (parallel->plan.unordered && room < CURSOR_SPAN / UNORDERED_ROOM)
+	if (parallel->plan.unordered)
 		room *= UNORDERED_ROOM;
+	room = room < MOST_ROOM ? room : MOST_ROOM;
 	dispatcher->turn = TAKE_AT_ONCE;
 	code = have_slots(parallel, room, grows, error);
 	dispatcher->room = grows ? CURSOR_SPAN : parallel->call.slots.base;
