@@ -361,7 +361,8 @@ static void describe_failure(const par_parallel *parallel, par_error *error)
 
 static void describe_end(const par_parallel *parallel, par_error *error)
 {
-	if (parallel->status == PAR_EFAILED && parallel->call.have_failure)
+	if (parallel->status == PAR_EFAILED && parallel->call.have_failure &&
+	    parallel->error.what[0] == '\0')
 		describe_failure(parallel, error);
 	else if (parallel->status == PAR_ETIMEOUT) {
 		error_set(error, PAR_ETIMEOUT, "no result came within %g s",
@@ -538,7 +539,7 @@ static void check_workers(par_parallel *parallel, int64_t now)
 	}
 	if (parallel->no_worker_ns == 0)
 		parallel->no_worker_ns = now;
-	if (now - parallel->no_worker_ns < NO_WORKER_NS)
+	if (now - parallel->no_worker_ns < NO_WORKER_NS || parallel->status != PAR_OK)
 		return;
 	error_set(&parallel->error, PAR_EUNAVAIL, "%s has no active worker",
 	          parallel->instance.provider->name);
@@ -553,6 +554,13 @@ static int some_task_is_over(const par_parallel *parallel)
 	       atomic_load_explicit(&parallel->call.finished, memory_order_relaxed) > 0;
 }
 
+/* Of a call that is stopping.  par_cancel() says first that it was cancelled. */
+static int was_cancelled(const par_parallel *parallel)
+{
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&parallel->cancelled, memory_order_relaxed);
+}
+
 /* A call that was cancelled, or timed out, hands out nothing more; one that failed does
  * what came before the failure. */
 static int may_deliver(const par_parallel *parallel)
@@ -561,12 +569,17 @@ static int may_deliver(const par_parallel *parallel)
 	       (parallel->status == PAR_OK || parallel->status == PAR_EFAILED);
 }
 
-/* The source that had none yet is asked again; a time-out begins with what it gives. */
-static void ask_again(par_parallel *parallel)
+/* Ask the source, which may take its time; a time-out begins with what it gives. */
+static int32_t take(par_parallel *parallel)
 {
-	parallel->dispatcher.waits = 0;
-	if (parallel->results.delivered == parallel->dispatcher.taken)
+	int nothing_out = parallel->results.delivered == parallel->dispatcher.taken;
+	int32_t code = dispatcher_take(&parallel->dispatcher, &parallel->call,
+	                               parallel->results.delivered, parallel->results.oldest,
+	                               some_task_is_over(parallel), &parallel->error);
+
+	if (nothing_out && parallel->plan.timeout_ns > 0)
 		parallel->results.since_ns = loop_now();
+	return code;
 }
 
 static void stream(par_parallel *parallel)
@@ -580,13 +593,12 @@ static void stream(par_parallel *parallel)
 	if (call_is_stopping(&parallel->call))
 		return;
 	if (parallel->dispatcher.waits && atomic_exchange(&parallel->woken, 0))
-		ask_again(parallel);
+		parallel->dispatcher.waits = 0;
 	/* Inline: what makes a batch is taken when the last one was delivered. */
 	if (instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
 	    parallel->dispatcher.taken > parallel->results.delivered)
 		return;
-	code = dispatcher_take(&parallel->dispatcher, &parallel->call, parallel->results.delivered,
-	                       parallel->results.oldest, some_task_is_over(parallel), &parallel->error);
+	code = take(parallel);
 	if (code < 0)
 		stop(parallel, code);
 }
@@ -606,11 +618,26 @@ static int is_over(const par_parallel *parallel)
 	return cursor_is_dry(&call->cursor);
 }
 
-/* Is there a result to wait for?  Not while the source has none to begin with. */
+static int has_result(const par_parallel *parallel)
+{
+	const struct call *call = &parallel->call;
+	uint64_t oldest = parallel->results.oldest;
+
+	if (!call->is_stream || !may_deliver(parallel))
+		return 0;
+	if (call->unordered)
+		return atomic_load_explicit(&call->done_list, memory_order_relaxed) != 0;
+	return oldest < parallel->dispatcher.taken &&
+	       atomic_load_explicit(&slots_at(&call->slots, oldest)->state, memory_order_relaxed) ==
+	               SLOT_DONE;
+}
+
+/* Is there a result to wait for?  Not while the source has none to begin with, nor when it is
+ * there and only has to be handed out. */
 static int is_pending(const par_parallel *parallel)
 {
-	if (parallel->call.is_stream && parallel->dispatcher.waits)
-		return parallel->results.delivered < parallel->dispatcher.taken;
+	if (parallel->call.is_stream)
+		return parallel->results.delivered < parallel->dispatcher.taken && !has_result(parallel);
 	return !is_over(parallel);
 }
 
@@ -654,7 +681,7 @@ int turn_advance(par_parallel *parallel)
 	if (call->is_stream)
 		stream(parallel);
 	if (__builtin_expect(call_is_stopping(call), 0))
-		stop(parallel, atomic_load(&parallel->cancelled) ? PAR_ECANCELED : PAR_EFAILED);
+		stop(parallel, was_cancelled(parallel) ? PAR_ECANCELED : PAR_EFAILED);
 	else if (parallel->plan.timeout_ns > 0 &&
 	         results_overdue(&parallel->results, finished_tasks(parallel),
 	                         is_pending(parallel), loop_now()))
@@ -673,20 +700,6 @@ int turn_advance(par_parallel *parallel)
 }
 
 /* --- waiting, and taking part ---------------------------------------------------------------- */
-
-static int has_result(const par_parallel *parallel)
-{
-	const struct call *call = &parallel->call;
-	uint64_t oldest = parallel->results.oldest;
-
-	if (!call->is_stream || !may_deliver(parallel))
-		return 0;
-	if (call->unordered)
-		return atomic_load_explicit(&call->done_list, memory_order_relaxed) != 0;
-	return oldest < parallel->dispatcher.taken &&
-	       atomic_load_explicit(&slots_at(&call->slots, oldest)->state, memory_order_relaxed) ==
-	               SLOT_DONE;
-}
 
 static int can_send(par_parallel *parallel)
 {
