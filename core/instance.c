@@ -11,6 +11,9 @@
 
 enum { MOST_FALLBACKS = 4 };
 
+/* Each costs the core a few hundred bytes, whether it ever works or not. */
+enum { MOST_WORKERS = 1 << 20 };
+
 static struct instance *instance_of(const par_host *host)
 {
 	return (struct instance *)(uintptr_t)host;
@@ -82,7 +85,9 @@ static void host_capacity(const par_host *host, int32_t workers, int32_t batches
 {
 	struct instance *instance = instance_of(host);
 
-	atomic_store_explicit(&instance->holds, batches > 0 ? batches : workers, memory_order_relaxed);
+	/* Nobody holds a batch where nobody works. */
+	atomic_store_explicit(&instance->holds, batches > 0 && workers > 0 ? batches : workers,
+	                      memory_order_relaxed);
 	atomic_store_explicit(&instance->workers, workers, memory_order_release);
 	loop_notify(instance->loop);
 }
@@ -180,6 +185,13 @@ static int32_t failed(struct instance *instance, int32_t status, const char *ver
 	return instance->status;
 }
 
+/* It said what is neither PAR_OK, nor PAR_PENDING, nor an error. */
+static int32_t meaningless(struct instance *instance, int32_t status)
+{
+	error_reason(&instance->error, "it answered %d, which means nothing here", status);
+	return PAR_EFAILED;
+}
+
 /* What a function that may answer PAR_PENDING said, now or by host->ready(). */
 static int32_t awaited(struct instance *instance)
 {
@@ -187,7 +199,8 @@ static int32_t awaited(struct instance *instance)
 		return PAR_PENDING;
 	if (instance->ready_status < 0)
 		instance->error = instance->ready_error;
-	return instance->ready_status;
+	return instance->ready_status <= 0 ? instance->ready_status
+	                                   : meaningless(instance, instance->ready_status);
 }
 
 static void expect(struct instance *instance)
@@ -205,9 +218,16 @@ static int32_t create(struct instance *instance)
 	                          &instance->error);
 	if (status < 0)
 		return status;
-	return instance->provider->ops.create(&instance->host, instance->options, instance->wants.level,
-	                                      instance->wants.inner_max_num_threads,
-	                                      &instance->backend, &instance->error);
+	status = instance->provider->ops.create(&instance->host, instance->options, instance->wants.level,
+	                                        instance->wants.inner_max_num_threads,
+	                                        &instance->backend, &instance->error);
+	if (status > 0 && status != PAR_PENDING)
+		return meaningless(instance, status);
+	if (status >= 0 && instance->backend == NULL) {
+		error_reason(&instance->error, "it made no instance, and did not say why");
+		return PAR_EFAILED;
+	}
+	return status;
 }
 
 static int32_t configure(struct instance *instance)
@@ -218,6 +238,8 @@ static int32_t configure(struct instance *instance)
 	instance->wants.options = instance->options;
 	if (!instance->n_jobs_is_set && ops->default_n_jobs != NULL)
 		instance->wants.n_jobs = ops->default_n_jobs(instance->backend);
+	if (instance->wants.n_jobs == 0)
+		instance->wants.n_jobs = 1;
 	instance->answer = (par_answer){
 		.size = sizeof(par_answer),
 		.n_jobs = ops->effective_n_jobs(instance->backend, instance->wants.n_jobs),
@@ -233,6 +255,15 @@ static int32_t no_worker(struct instance *instance)
 	error_set(&instance->error, PAR_EUNAVAIL, "%s has no active worker", instance->provider->name);
 	error_remedy(&instance->error, "see `parloop show %s` for its options", instance->provider->name);
 	return PAR_EUNAVAIL;
+}
+
+static int32_t too_many(struct instance *instance)
+{
+	error_set(&instance->error, PAR_EINVAL, "cannot use backend \"%s\"", instance->provider->name);
+	error_reason(&instance->error, "it would have %d workers, this parloop can have %d",
+	             instance->answer.n_jobs, MOST_WORKERS);
+	error_remedy(&instance->error, "ask for fewer n_jobs");
+	return PAR_EINVAL;
 }
 
 static int32_t no_memory_shared(struct instance *instance)
@@ -256,6 +287,10 @@ static int32_t accept_answer(struct instance *instance)
 		return PAR_OK;
 	if (answer->n_jobs <= 0)
 		return no_worker(instance);
+	if (answer->n_jobs > MOST_WORKERS)
+		return too_many(instance);
+	if (answer->holds > MOST_WORKERS)
+		answer->holds = MOST_WORKERS;
 	if (!instance_can(instance, PAR_SHARES_MEMORY))
 		return no_memory_shared(instance);
 	places = answer->holds > answer->n_jobs ? (uint32_t)answer->holds : (uint32_t)answer->n_jobs;
@@ -285,7 +320,8 @@ static int32_t terminate(struct instance *instance)
 
 static void destroy(struct instance *instance)
 {
-	loop_run_posts(instance->loop);
+	while (loop_has_posts(instance->loop))
+		loop_run_posts(instance->loop);
 	if (instance->backend != NULL)
 		instance->provider->ops.destroy(instance->backend);
 	instance->backend = NULL;
@@ -294,6 +330,7 @@ static void destroy(struct instance *instance)
 	if (instance->has_batches)
 		batch_table_finish(&instance->batches);
 	instance->has_batches = 0;
+	atomic_store_explicit(&instance->workers, -1, memory_order_relaxed);
 	instance->state = INSTANCE_NONE;
 }
 
@@ -303,20 +340,30 @@ static int32_t step_down(struct instance *instance)
 	case INSTANCE_NONE:
 		return PAR_OK;
 	case INSTANCE_CREATING:
-	case INSTANCE_CONFIGURING:
 		if (!instance_is_ready(instance))
 			return PAR_PENDING;
-		break;
+		/* One that could not be made left nothing behind, whatever it set. */
+		if (instance->status < 0 || instance->ready_status < 0)
+			instance->backend = NULL;
+		destroy(instance);
+		return PAR_OK;
+	case INSTANCE_CREATED:
+		/* Never configured: there is nothing to terminate. */
+		destroy(instance);
+		return PAR_OK;
 	case INSTANCE_TERMINATING:
 		if (!instance_is_ready(instance))
 			return PAR_PENDING;
 		destroy(instance);
 		return PAR_OK;
-	case INSTANCE_CREATED:
+	case INSTANCE_CONFIGURING:
+		if (!instance_is_ready(instance))
+			return PAR_PENDING;
+		break;
 	case INSTANCE_CONFIGURED:
 		break;
 	}
-	if (instance->backend != NULL && terminate(instance) == PAR_PENDING) {
+	if (terminate(instance) == PAR_PENDING) {
 		instance->state = INSTANCE_TERMINATING;
 		return step_down(instance);
 	}
@@ -476,7 +523,7 @@ int32_t instance_retire(struct instance *instance, struct batch *batch, par_erro
 		status = ops->retrieve_result_callback(instance->backend,
 		                                       batch_handle(&instance->batches, batch),
 		                                       batch->future, status, error);
-	if (ops->batch_completed != NULL && status == PAR_OK)
+	if (ops->batch_completed != NULL && status == PAR_OK && batch->ran > 0)
 		ops->batch_completed(instance->backend, (int64_t)batch->ran, batch->ran_ns);
 	batch_close(&instance->batches, batch);
 	return status;

@@ -15,6 +15,7 @@ struct loop_post {
 
 struct par_watch {
 	struct loop *loop;
+	struct par_watch *next, **place; /* among the loop's */
 	union {
 		uv_handle_t handle;
 		uv_poll_t poll;
@@ -33,11 +34,18 @@ int64_t loop_now(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* By an exchange as well: a plain store would part the loop from what producers wrote who
+ * found it awake a moment ago. */
+static void wake_up(struct loop *loop)
+{
+	(void)atomic_exchange_explicit(&loop->sleeping, 0, memory_order_acq_rel);
+}
+
 static void on_async(uv_async_t *async)
 {
 	struct loop *loop = async->data;
 
-	atomic_store_explicit(&loop->sleeping, 0, memory_order_seq_cst);
+	wake_up(loop);
 	loop->on_event(loop->arg);
 }
 
@@ -45,7 +53,7 @@ static void on_timer(uv_timer_t *timer)
 {
 	struct loop *loop = timer->data;
 
-	atomic_store_explicit(&loop->sleeping, 0, memory_order_seq_cst);
+	wake_up(loop);
 	/* A timer that was due already fires before uv_run() sleeps, and would not keep it
 	 * from sleeping on. */
 	if (loop->is_own)
@@ -110,16 +118,25 @@ static void on_handle_closed(uv_handle_t *handle)
 		loop->on_closed(loop->arg);
 }
 
+/* What a plugin forgot would keep the loop going for ever, or outlive what it points to. */
+static void stop_leftovers(struct loop *loop)
+{
+	if (loop->first_watch != NULL)
+		log_line(LOG_WARNING, "a plugin left a watch or a timer on the loop");
+	while (loop->first_watch != NULL)
+		loop_stop_watch(loop->first_watch);
+}
+
 void loop_finish(struct loop *loop, void (*on_closed)(void *arg))
 {
+	stop_leftovers(loop);
 	loop->on_closed = on_closed;
 	uv_close((uv_handle_t *)&loop->async, on_handle_closed);
 	uv_close((uv_handle_t *)&loop->timer, on_handle_closed);
 	if (!loop->is_own)
 		return;
 	(void)uv_run(&loop->own, UV_RUN_DEFAULT);
-	if (uv_loop_close(&loop->own) != 0)
-		log_line(LOG_WARNING, "a plugin left a watch or a timer on the loop");
+	(void)uv_loop_close(&loop->own); /* nothing is left on it */
 }
 
 void loop_notify(struct loop *loop)
@@ -128,18 +145,20 @@ void loop_notify(struct loop *loop)
 		(void)uv_async_send(&loop->async);
 }
 
+/* Rounded up: to wake a little early would mean to wake twice. */
+static uint64_t to_ms(int64_t ns)
+{
+	return ns > 0 ? ((uint64_t)ns + 999999) / 1000000 : 0;
+}
+
 static void set_timer(struct loop *loop, int64_t until_ns)
 {
-	int64_t left;
-
 	if (until_ns == 0) {
 		(void)uv_timer_stop(&loop->timer);
 		return;
 	}
-	left = until_ns - loop_now();
 	uv_update_time(loop->uv);
-	/* Rounded up: to wake a little early would mean to wake twice. */
-	(void)uv_timer_start(&loop->timer, on_timer, left > 0 ? (uint64_t)(left + 999999) / 1000000 : 0, 0);
+	(void)uv_timer_start(&loop->timer, on_timer, to_ms(until_ns - loop_now()), 0);
 }
 
 static int fall_asleep(struct loop *loop, int (*is_idle)(void *arg))
@@ -147,22 +166,26 @@ static int fall_asleep(struct loop *loop, int (*is_idle)(void *arg))
 	(void)atomic_exchange_explicit(&loop->sleeping, 1, memory_order_acq_rel);
 	if (is_idle(loop->arg) && !atomic_load_explicit(&loop->has_posts, memory_order_relaxed))
 		return 1;
-	atomic_store_explicit(&loop->sleeping, 0, memory_order_relaxed);
+	wake_up(loop);
 	return 0;
-}
-
-void loop_wait(struct loop *loop, int64_t until_ns, int (*is_idle)(void *arg))
-{
-	if (!fall_asleep(loop, is_idle))
-		return;
-	set_timer(loop, until_ns);
-	(void)uv_run(loop->uv, UV_RUN_ONCE);
-	atomic_store_explicit(&loop->sleeping, 0, memory_order_relaxed);
 }
 
 void loop_turn(struct loop *loop)
 {
 	(void)uv_run(loop->uv, UV_RUN_NOWAIT);
+}
+
+void loop_wait(struct loop *loop, int64_t until_ns, int (*is_idle)(void *arg))
+{
+	if (!fall_asleep(loop, is_idle)) {
+		/* However busy the call is, what plugins watch has its turn. */
+		if (loop->first_watch != NULL)
+			loop_turn(loop);
+		return;
+	}
+	set_timer(loop, until_ns);
+	(void)uv_run(loop->uv, UV_RUN_ONCE);
+	wake_up(loop);
 }
 
 int loop_rest(struct loop *loop, int64_t until_ns, int (*is_idle)(void *arg))
@@ -247,7 +270,11 @@ static par_watch *watch_create(struct loop *loop, void *arg)
 static void watch_started(struct loop *loop, par_watch *watch, par_watch **out)
 {
 	watch->uv.handle.data = watch;
-	loop->n_services++;
+	watch->next = loop->first_watch;
+	watch->place = &loop->first_watch;
+	if (watch->next != NULL)
+		watch->next->place = &watch->next;
+	loop->first_watch = watch;
 	*out = watch;
 }
 
@@ -282,8 +309,7 @@ int32_t loop_start_timer(struct loop *loop, int64_t after_ns, int64_t every_ns,
 	(void)uv_timer_init(loop->uv, &watch->uv.timer);
 	watch_started(loop, watch, out);
 	uv_update_time(loop->uv);
-	(void)uv_timer_start(&watch->uv.timer, on_plugin_timer, (uint64_t)(after_ns + 999999) / 1000000,
-	                     (uint64_t)(every_ns + 999999) / 1000000);
+	(void)uv_timer_start(&watch->uv.timer, on_plugin_timer, to_ms(after_ns), to_ms(every_ns));
 	return PAR_OK;
 }
 
@@ -296,6 +322,8 @@ void loop_stop_watch(par_watch *watch)
 {
 	if (watch == NULL)
 		return;
-	watch->loop->n_services--;
+	*watch->place = watch->next;
+	if (watch->next != NULL)
+		watch->next->place = watch->place;
 	uv_close(&watch->uv.handle, on_watch_closed);
 }

@@ -38,7 +38,7 @@ struct loop {
 	pthread_mutex_t lock;
 	/* under lock */
 	struct loop_post *first_post, **last_post;
-	unsigned n_services; /* [loop] watches and timers of plugins */
+	par_watch *first_watch; /* [loop] watches and timers of plugins */
 };
 
 /* uv NULL: a loop of its own.  PAR_OK, or PAR_ENOMEM. */
@@ -66,6 +66,10 @@ int loop_rest(struct loop *loop, int64_t until_ns, int (*is_idle)(void *arg));
 /* Have fn(arg) called on the loop's thread: by loop_run_posts(). [any] */
 int32_t loop_post(struct loop *loop, void (*fn)(void *arg), void *arg);
 void loop_run_posts(struct loop *loop);
+static inline int loop_has_posts(const struct loop *loop)
+{
+	return atomic_load_explicit(&loop->has_posts, memory_order_relaxed);
+}
 
 /* The services of backend.h for descriptors and timers. [loop] */
 int32_t loop_watch(struct loop *loop, int32_t fd, int32_t events,

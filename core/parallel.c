@@ -414,7 +414,7 @@ static int rests(par_parallel *parallel)
 	(void)atomic_exchange_explicit(&parallel->call.hungry, 1, memory_order_acq_rel);
 	if (!loop_rest(&parallel->loop, turn_deadline(parallel), turn_is_idle))
 		return 1;
-	atomic_store_explicit(&parallel->call.hungry, 0, memory_order_relaxed);
+	(void)atomic_exchange_explicit(&parallel->call.hungry, 0, memory_order_acq_rel);
 	return 0;
 }
 

@@ -89,7 +89,7 @@ void ticket_run(struct call *call, uint64_t quota, int64_t budget_ns, struct tic
 /* End the call early: no piece is taken any more. [any] */
 static inline void call_stop(struct call *call)
 {
-	atomic_store_explicit(&call->stopping, 1, memory_order_relaxed);
+	atomic_store_explicit(&call->stopping, 1, memory_order_release);
 }
 
 static inline int call_is_stopping(const struct call *call)

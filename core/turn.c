@@ -20,6 +20,10 @@ enum { WINDOW_PER_WORKER = 1024 };
  * one slow task then holds nobody up for long. */
 enum { UNORDERED_ROOM = 64 };
 
+/* Beyond so many places the ring does not grow, whatever the settings ask for: half a
+ * gigabyte, of which only what is used is ever touched. */
+#define MOST_ROOM ((uint64_t)1 << 24)
+
 /* Tasks taken from the source before anything else has its turn. */
 enum { TAKE_AT_ONCE = 256 };
 
@@ -115,11 +119,27 @@ static void plan_inline(par_parallel *parallel)
 	parallel->dispatcher.window = batch;
 }
 
+/* Tasks under way once one has completed: enough for every worker, but no more than the ring
+ * has places for, also where results come as they are over.  Where even two batches each
+ * are more than that, batches are smaller. */
+static uint64_t window_of(par_parallel *parallel)
+{
+	struct call *call = &parallel->call;
+	uint64_t piece = parallel->plan.batch_size > 0 ? parallel->plan.batch_size : 1;
+	uint64_t least = 2 * piece * call->n_jobs, window = WINDOW_PER_WORKER * piece * call->n_jobs;
+	uint64_t most = MOST_ROOM / UNORDERED_ROOM;
+
+	most = least < most ? most : least < MOST_ROOM ? least : MOST_ROOM;
+	window = window < most ? window : most;
+	if (call->piece > window / (2 * call->n_jobs))
+		call->piece = (uint32_t)(window / (2 * call->n_jobs));
+	return window;
+}
+
 static int32_t plan_stream(par_parallel *parallel, par_error *error)
 {
 	struct dispatcher *dispatcher = &parallel->dispatcher;
-	uint64_t piece = parallel->plan.batch_size > 0 ? parallel->plan.batch_size : 1;
-	uint64_t pre_dispatch, window = WINDOW_PER_WORKER * piece * parallel->call.n_jobs, room;
+	uint64_t pre_dispatch, window = window_of(parallel), room;
 	int32_t code;
 	int grows;
 
@@ -134,8 +154,9 @@ static int32_t plan_stream(par_parallel *parallel, par_error *error)
 	grows = dispatcher->pre_dispatch == UINT64_MAX;
 	room = grows || dispatcher->window > dispatcher->pre_dispatch ? dispatcher->window
 	                                                              : dispatcher->pre_dispatch;
-	if (parallel->plan.unordered && room < CURSOR_SPAN / UNORDERED_ROOM)
+	if (parallel->plan.unordered)
 		room *= UNORDERED_ROOM;
+	room = room < MOST_ROOM ? room : MOST_ROOM;
 	dispatcher->turn = TAKE_AT_ONCE;
 	code = have_slots(parallel, room, grows, error);
 	dispatcher->room = grows ? CURSOR_SPAN : parallel->call.slots.base;
@@ -340,7 +361,8 @@ static void describe_failure(const par_parallel *parallel, par_error *error)
 
 static void describe_end(const par_parallel *parallel, par_error *error)
 {
-	if (parallel->status == PAR_EFAILED && parallel->call.have_failure)
+	if (parallel->status == PAR_EFAILED && parallel->call.have_failure &&
+	    parallel->error.what[0] == '\0')
 		describe_failure(parallel, error);
 	else if (parallel->status == PAR_ETIMEOUT) {
 		error_set(error, PAR_ETIMEOUT, "no result came within %g s",
@@ -517,7 +539,7 @@ static void check_workers(par_parallel *parallel, int64_t now)
 	}
 	if (parallel->no_worker_ns == 0)
 		parallel->no_worker_ns = now;
-	if (now - parallel->no_worker_ns < NO_WORKER_NS)
+	if (now - parallel->no_worker_ns < NO_WORKER_NS || parallel->status != PAR_OK)
 		return;
 	error_set(&parallel->error, PAR_EUNAVAIL, "%s has no active worker",
 	          parallel->instance.provider->name);
@@ -532,6 +554,13 @@ static int some_task_is_over(const par_parallel *parallel)
 	       atomic_load_explicit(&parallel->call.finished, memory_order_relaxed) > 0;
 }
 
+/* Of a call that is stopping.  par_cancel() says first that it was cancelled. */
+static int was_cancelled(const par_parallel *parallel)
+{
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&parallel->cancelled, memory_order_relaxed);
+}
+
 /* A call that was cancelled, or timed out, hands out nothing more; one that failed does
  * what came before the failure. */
 static int may_deliver(const par_parallel *parallel)
@@ -540,12 +569,17 @@ static int may_deliver(const par_parallel *parallel)
 	       (parallel->status == PAR_OK || parallel->status == PAR_EFAILED);
 }
 
-/* The source that had none yet is asked again; a time-out begins with what it gives. */
-static void ask_again(par_parallel *parallel)
+/* Ask the source, which may take its time; a time-out begins with what it gives. */
+static int32_t take(par_parallel *parallel)
 {
-	parallel->dispatcher.waits = 0;
-	if (parallel->results.delivered == parallel->dispatcher.taken)
+	int nothing_out = parallel->results.delivered == parallel->dispatcher.taken;
+	int32_t code = dispatcher_take(&parallel->dispatcher, &parallel->call,
+	                               parallel->results.delivered, parallel->results.oldest,
+	                               some_task_is_over(parallel), &parallel->error);
+
+	if (nothing_out && parallel->plan.timeout_ns > 0)
 		parallel->results.since_ns = loop_now();
+	return code;
 }
 
 static void stream(par_parallel *parallel)
@@ -559,13 +593,12 @@ static void stream(par_parallel *parallel)
 	if (call_is_stopping(&parallel->call))
 		return;
 	if (parallel->dispatcher.waits && atomic_exchange(&parallel->woken, 0))
-		ask_again(parallel);
+		parallel->dispatcher.waits = 0;
 	/* Inline: what makes a batch is taken when the last one was delivered. */
 	if (instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
 	    parallel->dispatcher.taken > parallel->results.delivered)
 		return;
-	code = dispatcher_take(&parallel->dispatcher, &parallel->call, parallel->results.delivered,
-	                       parallel->results.oldest, some_task_is_over(parallel), &parallel->error);
+	code = take(parallel);
 	if (code < 0)
 		stop(parallel, code);
 }
@@ -585,11 +618,26 @@ static int is_over(const par_parallel *parallel)
 	return cursor_is_dry(&call->cursor);
 }
 
-/* Is there a result to wait for?  Not while the source has none to begin with. */
+static int has_result(const par_parallel *parallel)
+{
+	const struct call *call = &parallel->call;
+	uint64_t oldest = parallel->results.oldest;
+
+	if (!call->is_stream || !may_deliver(parallel))
+		return 0;
+	if (call->unordered)
+		return atomic_load_explicit(&call->done_list, memory_order_relaxed) != 0;
+	return oldest < parallel->dispatcher.taken &&
+	       atomic_load_explicit(&slots_at(&call->slots, oldest)->state, memory_order_relaxed) ==
+	               SLOT_DONE;
+}
+
+/* Is there a result to wait for?  Not while the source has none to begin with, nor when it is
+ * there and only has to be handed out. */
 static int is_pending(const par_parallel *parallel)
 {
-	if (parallel->call.is_stream && parallel->dispatcher.waits)
-		return parallel->results.delivered < parallel->dispatcher.taken;
+	if (parallel->call.is_stream)
+		return parallel->results.delivered < parallel->dispatcher.taken && !has_result(parallel);
 	return !is_over(parallel);
 }
 
@@ -634,7 +682,7 @@ int turn_advance(par_parallel *parallel)
 		stream(parallel);
 	/* It may have been cancelled only now. */
 	if (__builtin_expect(call_is_stopping(call), 0))
-		stop(parallel, atomic_load(&parallel->cancelled) ? PAR_ECANCELED : PAR_EFAILED);
+		stop(parallel, was_cancelled(parallel) ? PAR_ECANCELED : PAR_EFAILED);
 	else if (parallel->plan.timeout_ns > 0 &&
 	         results_overdue(&parallel->results, finished_tasks(parallel),
 	                         is_pending(parallel), loop_now()))
@@ -653,20 +701,6 @@ int turn_advance(par_parallel *parallel)
 }
 
 /* --- waiting, and taking part ---------------------------------------------------------------- */
-
-static int has_result(const par_parallel *parallel)
-{
-	const struct call *call = &parallel->call;
-	uint64_t oldest = parallel->results.oldest;
-
-	if (!call->is_stream || !may_deliver(parallel))
-		return 0;
-	if (call->unordered)
-		return atomic_load_explicit(&call->done_list, memory_order_relaxed) != 0;
-	return oldest < parallel->dispatcher.taken &&
-	       atomic_load_explicit(&slots_at(&call->slots, oldest)->state, memory_order_relaxed) ==
-	               SLOT_DONE;
-}
 
 static int can_send(par_parallel *parallel)
 {
@@ -763,8 +797,6 @@ static int help(par_parallel *parallel)
 	}
 	atomic_store_explicit(&call->yield, 0, memory_order_relaxed);
 	ticket_run(call, 0, HELP_NS, &report);
-	if (parallel->loop.n_services > 0)
-		loop_turn(&parallel->loop);
 	return report.ran > 0;
 }
 
@@ -795,10 +827,14 @@ void turn_drive(par_parallel *parallel)
 	struct call *call = &parallel->call;
 
 	while (!turn_advance(parallel)) {
-		if (help(parallel) || look_out(parallel))
+		if (help(parallel) || look_out(parallel)) {
+			if (parallel->loop.first_watch != NULL)
+				loop_turn(&parallel->loop);
 			continue;
+		}
 		(void)atomic_exchange_explicit(&call->hungry, 1, memory_order_acq_rel);
 		loop_wait(&parallel->loop, turn_deadline(parallel), turn_is_idle);
-		atomic_store_explicit(&call->hungry, 0, memory_order_relaxed);
+		/* An exchange: a store would part us from results whose workers found it 0. */
+		(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);
 	}
 }

@@ -309,7 +309,8 @@ typedef struct par_ext_fd {
 	uint32_t size;
 	uint32_t reserved;
 	/* events as above; also called with error < 0 (an errno, negated).  The
-	 * descriptor stays the plugin's: unwatch first, then close. [loop] */
+	 * descriptor stays the plugin's, but is made non-blocking: unwatch first, then
+	 * close.  What is left at destroy() is unwatched. [loop] */
 	int32_t (*watch)(const par_host *host, int32_t fd, int32_t events,
 	                 void (*on_ready)(void *arg, int32_t events, int32_t error), void *arg,
 	                 par_watch **watch);
