@@ -303,20 +303,30 @@ static int32_t step_down(struct instance *instance)
 	case INSTANCE_NONE:
 		return PAR_OK;
 	case INSTANCE_CREATING:
-	case INSTANCE_CONFIGURING:
 		if (!instance_is_ready(instance))
 			return PAR_PENDING;
-		break;
+		/* One that could not be made left nothing behind, whatever it set. */
+		if (instance->status < 0 || instance->ready_status < 0)
+			instance->backend = NULL;
+		destroy(instance);
+		return PAR_OK;
+	case INSTANCE_CREATED:
+		/* Never configured: there is nothing to terminate. */
+		destroy(instance);
+		return PAR_OK;
 	case INSTANCE_TERMINATING:
 		if (!instance_is_ready(instance))
 			return PAR_PENDING;
 		destroy(instance);
 		return PAR_OK;
-	case INSTANCE_CREATED:
+	case INSTANCE_CONFIGURING:
+		if (!instance_is_ready(instance))
+			return PAR_PENDING;
+		break;
 	case INSTANCE_CONFIGURED:
 		break;
 	}
-	if (instance->backend != NULL && terminate(instance) == PAR_PENDING) {
+	if (terminate(instance) == PAR_PENDING) {
 		instance->state = INSTANCE_TERMINATING;
 		return step_down(instance);
 	}

@@ -41,19 +41,10 @@ static void on_async(uv_async_t *async)
 	loop->on_event(loop->arg);
 }
 
-/* libuv runs the timers that are due before it polls, and then polls for as long as
- * nothing else is due: for ever.  Stopped, it only looks. */
-static void wait_no_longer(struct loop *loop)
-{
-	if (loop->is_own)
-		uv_stop(loop->uv);
-}
-
 static void on_timer(uv_timer_t *timer)
 {
 	struct loop *loop = timer->data;
 
-	wait_no_longer(loop);
 	atomic_store_explicit(&loop->sleeping, 0, memory_order_seq_cst);
 	/* A timer that was due already fires before uv_run() sleeps, and would not keep it
 	 * from sleeping on. */
@@ -237,7 +228,6 @@ static void on_plugin_timer(uv_timer_t *timer)
 	struct par_watch *watch = timer->data;
 	struct loop *loop = watch->loop;
 
-	wait_no_longer(loop);
 	watch->on_time(watch->arg);
 	if (!loop->is_own)
 		loop->on_event(loop->arg);

@@ -269,6 +269,7 @@ static void on_time(void *arg)
 	ck_assert_ptr_eq(arg, &loop);
 	n_on_time++;
 	atomic_store(&flag, n_on_time >= 3);
+	loop_notify(&loop);
 }
 
 START_TEST(a_timer_fires_again_and_again_until_it_is_stopped)
