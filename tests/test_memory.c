@@ -706,11 +706,10 @@ static const struct scenario {
 	const char *name;
 	int32_t (*run)(par_error *error);
 } scenarios[] = {
-	{"map on threads", map_on_threads},
+	/* in a process that has used everything before */
 	{"map inline", map_inline},
 	{"map by fallback", map_by_fallback},
 	{"map without a pool", map_without_a_pool},
-	{"map nested", map_nested},
 	{"run ordered", run_ordered},
 	{"run inline", run_inline},
 	{"run unordered, all", run_unordered_all},
@@ -718,6 +717,9 @@ static const struct scenario {
 	{"run a growing list", run_growing},
 	{"run failing tasks", run_failing},
 	{"run and keep", run_keeping},
+	/* and in a fresh one */
+	{"map on threads", map_on_threads},
+	{"map nested", map_nested},
 	{"list backends", list_backends},
 	{"show a backend", show_backend},
 	{"count jobs", count_jobs},
@@ -725,11 +727,11 @@ static const struct scenario {
 	{"miss a task", miss_task},
 	{"name nobody", name_nobody},
 	{"visit a loop", visit_a_loop},
-	/* These two need a process that has used no backend yet. */
+	/* in a fresh one only */
 	{"read a configuration", read_configuration},
 	{"read a wrong configuration", read_wrong_configuration},
 };
-enum { N_SCENARIOS = sizeof(scenarios) / sizeof(scenarios[0]), N_WARM = N_SCENARIOS - 2 };
+enum { N_SCENARIOS = sizeof(scenarios) / sizeof(scenarios[0]), WARM_END = N_SCENARIOS - 2, COLD = 10 };
 
 static int entries(const char *path)
 {
@@ -923,10 +925,10 @@ int main(void)
 	suite_add_tcase(suite, cold);
 	tcase_add_checked_fixture(warm, write_files, scratch_end);
 	tcase_add_checked_fixture(cold, write_files, scratch_end);
-	tcase_add_loop_test(warm, any_allocation_may_fail_once, 0, N_WARM);
-	tcase_add_loop_test(warm, all_allocations_from_any_on_may_fail, 0, N_WARM);
-	tcase_add_loop_test(cold, any_allocation_may_fail_once_in_a_fresh_process, 0, N_SCENARIOS);
-	tcase_add_loop_test(cold, all_allocations_from_any_on_may_fail_in_a_fresh_process, 0, N_SCENARIOS);
+	tcase_add_loop_test(warm, any_allocation_may_fail_once, 0, WARM_END);
+	tcase_add_loop_test(warm, all_allocations_from_any_on_may_fail, 0, WARM_END);
+	tcase_add_loop_test(cold, any_allocation_may_fail_once_in_a_fresh_process, COLD, N_SCENARIOS);
+	tcase_add_loop_test(cold, all_allocations_from_any_on_may_fail_in_a_fresh_process, COLD, N_SCENARIOS);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
