@@ -38,7 +38,7 @@ PAR_TASK(twice, int64_t, int64_t)
 static int picky(par_env *env, const int64_t *from, int64_t *to)
 {
 	if (*from % 10 == 0)
-		return par_task_fail(env, 3, "%lld will not do", (long long)*from);
+		return par_fail_task(env, 3, "%lld will not do", (long long)*from);
 	*to = (int64_t)env->index;
 	return 0;
 }
@@ -76,7 +76,7 @@ static int regret(par_env *env, const void *payload, uint64_t size)
 	(void)payload, (void)size;
 	(void)par_reply_room(env, 100000);
 	(void)par_reply_room(env, 50000);
-	return par_task_fail(env, 9, "changed its mind");
+	return par_fail_task(env, 9, "changed its mind");
 }
 PAR_TASK_OF_BYTES(regret)
 

@@ -143,16 +143,16 @@ typedef struct par_task {
 /* The loop is here, not in the core, so that the compiler inlines the function
  * into it: a range of tiny tasks costs what a plain loop over them costs. */
 #define PAR__TASK_RANGE(function, In, Out, call)                                                \
-	static int32_t par__range_##function(par_env *env, const void *in, void *out,           \
-	                                     uint64_t n, uint64_t *at)                          \
+	static int32_t par__range_##function(par_env *par__env, const void *par__from,          \
+	                                     void *par__to, uint64_t par__n, uint64_t *par__at) \
 	{                                                                                       \
-		const In *par__in = (const In *)in;                                             \
-		Out *par__out = (Out *)out;                                                     \
-		uint64_t par__i, par__first = env->index;                                       \
-		for (par__i = 0; par__i < n; par__i++) {                                        \
+		const In *par__in = (const In *)par__from;                                      \
+		Out *par__out = (Out *)par__to;                                                 \
+		uint64_t par__i, par__first = par__env->index;                                  \
+		for (par__i = 0; par__i < par__n; par__i++) {                                   \
 			int32_t par__code = (call);                                             \
 			if (__builtin_expect(par__code != 0, 0)) {                              \
-				*at = par__i;                                                   \
+				*par__at = par__i;                                              \
 				return par__code;                                               \
 			}                                                                       \
 		}                                                                               \
@@ -169,14 +169,15 @@ typedef struct par_task {
 /* int function(par_env *env, const In *in, Out *out): one that asks or explains */
 #define PAR_TASK_ENV(function, In, Out)                                                         \
 	PAR__TASK_RANGE(function, In, Out,                                                      \
-	                (env->index = par__first + par__i,                                      \
-	                 function(env, par__in + par__i, par__out + par__i)))
+	                (par__env->index = par__first + par__i,                                 \
+	                 function(par__env, par__in + par__i, par__out + par__i)))
 
 /* int function(par_env *env, const void *payload, uint64_t size) */
 #define PAR_TASK_OF_BYTES(function)                                                             \
-	static int32_t par__bytes_##function(par_env *env, const void *payload, uint64_t size)  \
+	static int32_t par__bytes_##function(par_env *par__env, const void *par__payload,       \
+	                                     uint64_t par__size)                                \
 	{                                                                                       \
-		return function(env, payload, size);                                            \
+		return function(par__env, par__payload, par__size);                             \
 	}                                                                                       \
 	PAR__TASK_DEFINE(function, PAR_TASK_BYTES, 0, 0, 0, NULL, par__bytes_##function)
 

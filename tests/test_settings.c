@@ -1,0 +1,257 @@
+#include "scratch.h"
+
+#include "settings.h"
+
+#include <limits.h>
+#include <math.h>
+
+static par_error error = PAR_ERROR_INIT;
+static const par_settings unset = {.size = sizeof(unset)};
+static struct conf conf;
+static struct plan plan;
+
+static int32_t plan_call(const par_settings *call)
+{
+	return settings_plan(&unset, call, &conf, &plan, &error);
+}
+
+START_TEST(unset_is_joblibs_default)
+{
+	ck_assert_int_eq(plan_call(&unset), PAR_OK);
+	ck_assert_int_eq(plan.unordered, 0);
+	ck_assert_int_eq(plan.collect, 0);
+	ck_assert_uint_eq(plan.batch_size, 0);
+	ck_assert_int_eq(plan.timeout_ns, 0);
+	ck_assert_int_eq(plan.verbose, 0);
+	ck_assert_ptr_null(plan.pre_dispatch);
+}
+END_TEST
+
+START_TEST(the_call_wins_over_the_pool_and_that_over_the_file)
+{
+	const par_settings opened = {.size = sizeof(opened), .verbose = PAR_SET(2),
+	                             .timeout = PAR_SET(3), .order = PAR_UNORDERED, .pre_dispatch = "2"};
+	const par_settings call = {.size = sizeof(call), .verbose = PAR_SET(0), .order = PAR_ORDERED};
+
+	conf.verbose = (par_int)PAR_SET(1);
+	conf.batch_size = (par_int)PAR_SET(9);
+	conf.pre_dispatch = (char *)(uintptr_t)"1";
+	ck_assert_int_eq(settings_plan(&opened, &call, &conf, &plan, &error), PAR_OK);
+	ck_assert_int_eq(plan.verbose, 0);
+	ck_assert_int_eq(plan.unordered, 0);
+	ck_assert_int_ge(plan.timeout_ns, 3000000000);
+	ck_assert_int_le(plan.timeout_ns, 3000000001);
+	ck_assert_uint_eq(plan.batch_size, 9);
+	ck_assert_str_eq(plan.pre_dispatch, "2");
+	ck_assert_int_eq(settings_plan(&unset, &unset, &conf, &plan, &error), PAR_OK);
+	ck_assert_int_eq(plan.verbose, 1);
+	ck_assert_str_eq(plan.pre_dispatch, "1");
+}
+END_TEST
+
+START_TEST(a_batch_size_is_auto_or_positive)
+{
+	static const int64_t wrong[] = {0, -1, INT64_MIN, (1 << 30) + 1, INT64_MAX};
+	par_settings call = unset;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		call.batch_size = (par_int)PAR_SET(wrong[i]);
+		ck_assert_int_eq(plan_call(&call), PAR_EINVAL);
+		assert_contains(error.what, "batch_size must be 'auto' or a positive integer, got: ");
+	}
+	call.batch_size = (par_int)PAR_SET(1 << 30);
+	ck_assert_int_eq(plan_call(&call), PAR_OK);
+	ck_assert_uint_eq(plan.batch_size, 1 << 30);
+	call.batch_size = (par_int)PAR_SET(PAR_AUTO);
+	ck_assert_int_eq(plan_call(&call), PAR_OK);
+	ck_assert_uint_eq(plan.batch_size, 0);
+}
+END_TEST
+
+START_TEST(a_timeout_is_a_positive_number)
+{
+	const double wrong[] = {0, -0.0, -1, NAN, -INFINITY};
+	par_settings call = unset;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		call.timeout = (par_real)PAR_SET(wrong[i]);
+		ck_assert_int_eq(plan_call(&call), PAR_EINVAL);
+		assert_contains(error.what, "timeout must be a positive number");
+	}
+	call.timeout = (par_real)PAR_SET(1e-12);
+	ck_assert_int_eq(plan_call(&call), PAR_OK);
+	ck_assert_int_eq(plan.timeout_ns, 1);
+	call.timeout = (par_real)PAR_SET(INFINITY);
+	ck_assert_int_eq(plan_call(&call), PAR_OK);
+	ck_assert_int_eq(plan.timeout_ns, 0);
+}
+END_TEST
+
+START_TEST(an_order_or_on_error_that_means_nothing_is_refused)
+{
+	par_settings call = unset;
+
+	call.order = 3;
+	ck_assert_int_eq(plan_call(&call), PAR_EINVAL);
+	call.order = -1;
+	ck_assert_int_eq(plan_call(&call), PAR_EINVAL);
+	call.order = PAR_UNORDERED;
+	call.on_error = 3;
+	ck_assert_int_eq(plan_call(&call), PAR_EINVAL);
+	call.on_error = PAR_COLLECT;
+	ck_assert_int_eq(plan_call(&call), PAR_OK);
+	ck_assert_int_eq(plan.collect, 1);
+}
+END_TEST
+
+START_TEST(what_is_shared_is_the_calls_or_the_pools)
+{
+	par_settings opened = unset, call = unset;
+
+	opened.shared = "pool";
+	opened.shared_size = 4;
+	ck_assert_int_eq(settings_plan(&opened, &call, &conf, &plan, &error), PAR_OK);
+	ck_assert_ptr_eq(plan.shared, opened.shared);
+	ck_assert_uint_eq(plan.shared_size, 4);
+	call.shared = "call's";
+	call.shared_size = 6;
+	ck_assert_int_eq(settings_plan(&opened, &call, &conf, &plan, &error), PAR_OK);
+	ck_assert_ptr_eq(plan.shared, call.shared);
+	ck_assert_uint_eq(plan.shared_size, 6);
+}
+END_TEST
+
+/* --- n_jobs ---------------------------------------------------------------------------------- */
+
+START_TEST(n_jobs_0_has_no_meaning)
+{
+	par_settings settings = unset;
+	int32_t n_jobs = 77;
+	int is_set;
+
+	settings.n_jobs = (par_int)PAR_SET(0);
+	ck_assert_int_eq(settings_n_jobs(&settings, &conf, &is_set, &n_jobs, &error), PAR_EINVAL);
+	ck_assert_str_eq(error.what, "n_jobs == 0 in Parallel has no meaning");
+	settings.n_jobs = (par_int)PAR_SET((int64_t)INT32_MAX + 1);
+	ck_assert_int_eq(settings_n_jobs(&settings, &conf, &is_set, &n_jobs, &error), PAR_EINVAL);
+	settings.n_jobs = (par_int)PAR_SET((int64_t)INT32_MIN - 1);
+	ck_assert_int_eq(settings_n_jobs(&settings, &conf, &is_set, &n_jobs, &error), PAR_EINVAL);
+	settings.n_jobs = (par_int){.set = 2, .value = 1};
+	ck_assert_int_eq(settings_n_jobs(&settings, &conf, &is_set, &n_jobs, &error), PAR_EINVAL);
+	ck_assert_int_eq(n_jobs, 77);
+}
+END_TEST
+
+START_TEST(n_jobs_are_the_calls_or_the_files_or_unset)
+{
+	par_settings settings = unset;
+	int32_t n_jobs = 77;
+	int is_set = 1;
+
+	ck_assert_int_eq(settings_n_jobs(&settings, &conf, &is_set, &n_jobs, &error), PAR_OK);
+	ck_assert_int_eq(is_set, 0);
+	conf.n_jobs = (par_int)PAR_SET(5);
+	ck_assert_int_eq(settings_n_jobs(&settings, &conf, &is_set, &n_jobs, &error), PAR_OK);
+	ck_assert_int_eq(is_set, 1);
+	ck_assert_int_eq(n_jobs, 5);
+	settings.n_jobs = (par_int)PAR_SET(-1);
+	ck_assert_int_eq(settings_n_jobs(&settings, &conf, &is_set, &n_jobs, &error), PAR_OK);
+	ck_assert_int_eq(n_jobs, -1);
+}
+END_TEST
+
+/* --- copies ------------------------------------------------------------------------------------ */
+
+START_TEST(a_copy_has_texts_of_its_own)
+{
+	char backend[] = "threading", option[] = "spin=1us";
+	const char *options[] = {option, "stack=1M", NULL};
+	const par_settings settings = {.size = sizeof(settings), .backend = backend, .options = options,
+	                               .pre_dispatch = "all", .n_jobs = PAR_SET(3)};
+	par_settings copy;
+
+	ck_assert_int_eq(settings_copy(&copy, &settings, &error), PAR_OK);
+	memset(backend, 'x', 3);
+	memset(option, 'x', 3);
+	options[1] = NULL;
+	ck_assert_str_eq(copy.backend, "threading");
+	ck_assert_str_eq(copy.options[0], "spin=1us");
+	ck_assert_str_eq(copy.options[1], "stack=1M");
+	ck_assert_ptr_null(copy.options[2]);
+	ck_assert_str_eq(copy.pre_dispatch, "all");
+	ck_assert_int_eq(copy.n_jobs.value, 3);
+	settings_finish(&copy);
+	ck_assert_ptr_null(copy.backend);
+	settings_finish(&copy);
+	ck_assert_int_eq(settings_copy(&copy, NULL, &error), PAR_OK);
+	ck_assert_ptr_null(copy.backend);
+	ck_assert_int_eq(copy.n_jobs.set, 0);
+}
+END_TEST
+
+START_TEST(settings_of_an_older_program_are_read_as_far_as_they_go)
+{
+	par_settings settings = {.backend = "threading", .n_jobs = PAR_SET(3), .verbose = PAR_SET(11),
+	                         .shared = &plan};
+	par_settings copy;
+
+	settings.size = offsetof(par_settings, verbose);
+	ck_assert_int_eq(settings_check(&copy, &settings, &error), PAR_OK);
+	ck_assert_int_eq(copy.n_jobs.value, 3);
+	ck_assert_int_eq(copy.verbose.set, 0);
+	ck_assert_ptr_null(copy.shared);
+}
+END_TEST
+
+START_TEST(settings_of_a_newer_program_are_read_as_far_as_we_know)
+{
+	struct {
+		par_settings known;
+		char newer[64];
+	} settings = {.known = {.size = sizeof(settings), .n_jobs = PAR_SET(4), .shared_size = 9}};
+	par_settings copy;
+
+	memset(settings.newer, 'x', sizeof(settings.newer));
+	ck_assert_int_eq(settings_check(&copy, &settings.known, &error), PAR_OK);
+	ck_assert_int_eq(copy.n_jobs.value, 4);
+	ck_assert_uint_eq(copy.shared_size, 9);
+}
+END_TEST
+
+START_TEST(settings_without_a_size_are_refused)
+{
+	const par_settings settings = {.n_jobs = PAR_SET(4)};
+	par_settings copy;
+
+	ck_assert_int_eq(settings_copy(&copy, &settings, &error), PAR_EINVAL);
+	assert_contains(error.what, "no size");
+	assert_contains(error.remedy, "PAR_SETTINGS()");
+	settings_finish(&copy);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("settings");
+	TCase *tests = tcase_create("settings");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	suite_add_tcase(suite, tests);
+	tcase_add_test(tests, unset_is_joblibs_default);
+	tcase_add_test(tests, the_call_wins_over_the_pool_and_that_over_the_file);
+	tcase_add_test(tests, a_batch_size_is_auto_or_positive);
+	tcase_add_test(tests, a_timeout_is_a_positive_number);
+	tcase_add_test(tests, an_order_or_on_error_that_means_nothing_is_refused);
+	tcase_add_test(tests, what_is_shared_is_the_calls_or_the_pools);
+	tcase_add_test(tests, n_jobs_0_has_no_meaning);
+	tcase_add_test(tests, n_jobs_are_the_calls_or_the_files_or_unset);
+	tcase_add_test(tests, a_copy_has_texts_of_its_own);
+	tcase_add_test(tests, settings_of_an_older_program_are_read_as_far_as_they_go);
+	tcase_add_test(tests, settings_of_a_newer_program_are_read_as_far_as_we_know);
+	tcase_add_test(tests, settings_without_a_size_are_refused);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
