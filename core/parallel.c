@@ -26,6 +26,16 @@ static const char *choose_backend(const par_parallel *parallel)
 	return context->backend != NULL ? context->backend : parallel->conf->default_backend;
 }
 
+/* Those of the context belong to its backend. */
+static const char *const *choose_options(const par_parallel *parallel)
+{
+	const struct context *context = context_current();
+
+	if (parallel->opened.options != NULL || parallel->opened.backend != NULL)
+		return parallel->opened.options;
+	return context->backend != NULL ? context->options : NULL;
+}
+
 static int32_t choose_n_jobs(par_parallel *parallel, int *is_set, par_error *error)
 {
 	const struct context *context = context_current();
@@ -118,7 +128,7 @@ static int32_t create(par_parallel **out, uv_loop_t *uv, const par_settings *set
 	if (code != PAR_OK)
 		goto fail;
 	instance_init(&parallel->instance, &parallel->loop, &parallel->call, provider,
-	              parallel->opened.options, &parallel->wants);
+	              choose_options(parallel), &parallel->wants);
 	parallel->instance.n_jobs_is_set = parallel->n_jobs_is_set;
 	*out = parallel;
 	return PAR_OK;

@@ -387,7 +387,7 @@ static void sitter_init(struct sitter *sitter, struct call *call, uint32_t seat)
 		.shared = call->shared,
 		.shared_size = call->shared_size,
 		.stopping = (const int32_t *)&call->stopping,
-		.level = call->context.level,
+		.level = call->context.depth,
 		.reply = reply,
 		.explain = explain,
 	};

@@ -185,14 +185,21 @@ static struct context inner_context(const par_parallel *parallel)
 	    ops->get_nested_backend(parallel->instance.backend, &nested) == PAR_OK)
 		return (struct context){
 			.level = nested.level,
+			.depth = outer->depth + 1,
 			.n_jobs = nested.n_jobs,
 			.backend = nested.myself ? parallel->instance.provider->name : nested.name,
+			.options = nested.options,
 		};
 	/* joblib: one worker on the calling thread is transparent to what it runs. */
-	if (instance_can(&parallel->instance, PAR_RUNS_INLINE))
-		return *outer;
+	if (instance_can(&parallel->instance, PAR_RUNS_INLINE)) {
+		struct context same = *outer;
+
+		same.depth++;
+		return same;
+	}
 	return (struct context){
 		.level = outer->level + 1,
+		.depth = outer->depth + 1,
 		.backend = outer->level == 0 ? "threading" : "sequential",
 	};
 }
