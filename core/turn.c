@@ -673,14 +673,15 @@ int turn_advance(par_parallel *parallel)
 	int over;
 
 	loop_run_posts(&parallel->loop);
+	/* Cancelled while it rises: the call ends, the backend goes on rising. */
+	if (parallel->phase == PHASE_RISING && atomic_load(&parallel->cancelled)) {
+		parallel->status = PAR_ECANCELED;
+		return 1;
+	}
 	if (parallel->phase == PHASE_RISING && rise(parallel))
 		return 1;
-	if (parallel->phase == PHASE_RISING) {
-		/* Cancelled while it rises: the call ends, the backend goes on rising. */
-		if (atomic_load(&parallel->cancelled))
-			parallel->status = PAR_ECANCELED;
-		return parallel->status != PAR_OK;
-	}
+	if (parallel->phase == PHASE_RISING)
+		return 0;
 	reap(parallel);
 	/* Before anything is handed out: tasks that saw it end as they like. */
 	if (__builtin_expect(atomic_load_explicit(&parallel->cancelled, memory_order_relaxed), 0))
