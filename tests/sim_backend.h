@@ -354,7 +354,8 @@ static void sim_destroy(par_backend *backend)
 	     "destroy while it is pending, or in a call");
 	join(backend);
 	refused = atomic_load(&instance->batches.refused);
-	must(backend->life == DOWN || instance->provider->ops.terminate == NULL,
+	/* One that was never configured has nothing to terminate. */
+	must(backend->life == DOWN || backend->life == MADE || instance->provider->ops.terminate == NULL,
 	     "destroy without terminate");
 	must(backend->posted == backend->posts, "destroy, and %llu posts were not run",
 	     (unsigned long long)(backend->posts - backend->posted));
