@@ -300,6 +300,11 @@ static void ready_event(void *arg, uint64_t failed)
 	must(backend->life == MAKING || backend->life == CONFIGURING || backend->life == TERMINATING,
 	     "the core went on before ready()");
 	backend->life = backend->life == MAKING ? MADE : backend->life == CONFIGURING ? UP : DOWN;
+	/* One that could not be made leaves nothing behind. */
+	if (failed && backend->life == MADE) {
+		backend->life = GONE;
+		live = NULL;
+	}
 	trace("ready(%s)", failed ? "failed" : "ok");
 	if (failed)
 		(void)par_fail(&error, PAR_EUNAVAIL, "it could not, after all");
@@ -356,7 +361,7 @@ static void sim_destroy(par_backend *backend)
 	     "destroy while it is pending, or in a call");
 	join(backend);
 	refused = atomic_load(&instance->batches.refused);
-	must(backend->life == DOWN || instance->provider->ops.terminate == NULL,
+	must(backend->life == DOWN || backend->life == MADE || instance->provider->ops.terminate == NULL,
 	     "destroy without terminate");
 	must(backend->posted == backend->posts, "destroy, and %llu posts were not run",
 	     (unsigned long long)(backend->posts - backend->posted));
