@@ -689,6 +689,7 @@ int uv_run(uv_loop_t *loop, uv_run_mode mode)
 		if (mode != UV_RUN_NOWAIT && !uv.stopped && uv_is_alive()) {
 			fibers[CALLER].wake = uv_waits_until();
 			uv.waiting = 1;
+			world.looks = 0;
 			if (fibers[CALLER].wake > world.now)
 				wait_here();
 			uv.waiting = 0;
