@@ -319,7 +319,8 @@ static int is_tiny(const struct call *call)
 }
 
 /* Leave tiny tasks to the loop's thread, as long as it gets on with them: if one of them
- * turns out to be long, the others are not to wait for it. */
+ * turns out to be long, the others are not to wait for it; and where there are none, this is
+ * a look-out like any other. */
 static void watch(struct call *call)
 {
 	uint64_t seen = UINT64_MAX, next;
@@ -332,7 +333,7 @@ static void watch(struct call *call)
 		now = call->clock();
 		if (next != seen)
 			since = now;
-		else if (now - since >= WATCH_NS && cursor_unclaimed(&call->cursor) > 0)
+		else if (now - since >= (cursor_unclaimed(&call->cursor) > 0 ? WATCH_NS : call->spin_ns))
 			return;
 		seen = next;
 		for (int i = 0; i < 4; i++)

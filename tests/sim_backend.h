@@ -73,7 +73,7 @@ static int n_backends, joining;
 
 /* What it did in this call that may end one. */
 static struct {
-	int submit_failed, up_failed, unrun, lost_in_a_row, most_lost_in_a_row;
+	int submit_failed, up_failed, no_worker, unrun, lost_in_a_row, most_lost_in_a_row;
 	int32_t submit_code;
 	int aborts;
 } did;
@@ -85,6 +85,7 @@ static struct instance *instance_of_sim(const struct par_backend *backend)
 
 static void in_core(int change)
 {
+	world.looks = 0;
 	running->in_core += change;
 }
 
@@ -283,6 +284,7 @@ static void call_workers(void)
 
 static void enter(struct par_backend *backend, const char *what, enum life from, enum life last)
 {
+	world.looks = 0;
 	trace("%s", what);
 	must(running == &fibers[CALLER], "%s on a thread that is not the loop's", what);
 	must(backend->life >= from && backend->life <= last,
@@ -298,6 +300,11 @@ static void ready_event(void *arg, uint64_t failed)
 	must(backend->life == MAKING || backend->life == CONFIGURING || backend->life == TERMINATING,
 	     "the core went on before ready()");
 	backend->life = backend->life == MAKING ? MADE : backend->life == CONFIGURING ? UP : DOWN;
+	/* One that could not be made leaves nothing behind. */
+	if (failed && backend->life == MADE) {
+		backend->life = GONE;
+		live = NULL;
+	}
 	trace("ready(%s)", failed ? "failed" : "ok");
 	if (failed)
 		(void)par_fail(&error, PAR_EUNAVAIL, "it could not, after all");
@@ -354,7 +361,6 @@ static void sim_destroy(par_backend *backend)
 	     "destroy while it is pending, or in a call");
 	join(backend);
 	refused = atomic_load(&instance->batches.refused);
-	/* One that was never configured has nothing to terminate. */
 	must(backend->life == DOWN || backend->life == MADE || instance->provider->ops.terminate == NULL,
 	     "destroy without terminate");
 	must(backend->posted == backend->posts, "destroy, and %llu posts were not run",
@@ -465,6 +471,7 @@ static void sim_stop_call(par_backend *backend)
 	must(instance_of_sim(backend)->batches.n_out == 0 && backend->accepted == backend->lent,
 	     "stop_call, and %u batches are out", instance_of_sim(backend)->batches.n_out);
 	must(!backend->in_retrieval, "stop_call before retrieval_exit");
+	did.no_worker |= backend->no_worker_since != NEVER && world.now - backend->no_worker_since >= 30 * S;
 	backend->life = UP;
 }
 
