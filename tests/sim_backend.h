@@ -300,11 +300,6 @@ static void ready_event(void *arg, uint64_t failed)
 	must(backend->life == MAKING || backend->life == CONFIGURING || backend->life == TERMINATING,
 	     "the core went on before ready()");
 	backend->life = backend->life == MAKING ? MADE : backend->life == CONFIGURING ? UP : DOWN;
-	/* One that could not be made leaves nothing behind. */
-	if (failed && backend->life == MADE) {
-		backend->life = GONE;
-		live = NULL;
-	}
 	trace("ready(%s)", failed ? "failed" : "ok");
 	if (failed)
 		(void)par_fail(&error, PAR_EUNAVAIL, "it could not, after all");
