@@ -466,7 +466,8 @@ static void sim_stop_call(par_backend *backend)
 	must(instance_of_sim(backend)->batches.n_out == 0 && backend->accepted == backend->lent,
 	     "stop_call, and %u batches are out", instance_of_sim(backend)->batches.n_out);
 	must(!backend->in_retrieval, "stop_call before retrieval_exit");
-	did.no_worker |= backend->no_worker_since != NEVER && world.now - backend->no_worker_since >= 30 * S;
+	/* 30 s, less a moment in which some came and left again before the loop looked. */
+	did.no_worker |= backend->no_worker_since != NEVER && world.now - backend->no_worker_since >= 29 * S;
 	backend->life = UP;
 }
 

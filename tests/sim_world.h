@@ -713,7 +713,7 @@ struct event {
 	uint64_t value;
 };
 
-enum { EVENTS = 512 };
+enum { EVENTS = 8192 };
 
 static struct {
 	struct event all[EVENTS];

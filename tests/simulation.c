@@ -280,7 +280,7 @@ static uint64_t bound_of_window(void)
 
 static void check_bounds(void)
 {
-	must(seen.taken < bound_of_pre_dispatch() || seen.ended > 0,
+	must(seen.taken < bound_of_pre_dispatch() || seen.ended > 0 || memory.refused,
 	     "task %llu is taken before any has completed, where pre_dispatch is %llu",
 	     (unsigned long long)seen.taken, (unsigned long long)bound_of_pre_dispatch());
 	must(seen.taken - seen.delivered < bound_of_window(), "%llu tasks are taken and not delivered",
