@@ -342,9 +342,6 @@ static int32_t step_down(struct instance *instance)
 	case INSTANCE_CREATING:
 		if (!instance_is_ready(instance))
 			return PAR_PENDING;
-		/* One that could not be made left nothing behind, whatever it set. */
-		if (instance->status < 0 || instance->ready_status < 0)
-			instance->backend = NULL;
 		destroy(instance);
 		return PAR_OK;
 	case INSTANCE_CREATED:
@@ -402,6 +399,9 @@ static int32_t step_up(struct instance *instance, enum instance_goal goal)
 			instance->state = INSTANCE_CREATING;
 			if (status == PAR_PENDING)
 				break;
+			/* One that failed at once left nothing behind, whatever it set. */
+			if (status < 0)
+				instance->backend = NULL;
 			if (status < 0)
 				return failed(instance, status, "create");
 			instance->state = INSTANCE_CREATED;

@@ -320,8 +320,8 @@ static int is_tiny(const struct call *call)
 }
 
 /* Leave tiny tasks to the loop's thread, as long as it gets on with them: if one of them
- * turns out to be long, the others are not to wait for it.  Nor is there anything to
- * watch while there is none, as when the source waits for more. */
+ * turns out to be long, the others are not to wait for it; and where there are none, this is
+ * a look-out like any other. */
 static void watch(struct call *call)
 {
 	uint64_t seen = UINT64_MAX, next;

@@ -73,7 +73,7 @@ static int n_backends, joining;
 
 /* What it did in this call that may end one. */
 static struct {
-	int submit_failed, up_failed, unrun, lost_in_a_row, most_lost_in_a_row;
+	int submit_failed, up_failed, no_worker, unrun, lost_in_a_row, most_lost_in_a_row;
 	int32_t submit_code;
 	int aborts;
 } did;
@@ -85,6 +85,7 @@ static struct instance *instance_of_sim(const struct par_backend *backend)
 
 static void in_core(int change)
 {
+	world.looks = 0;
 	running->in_core += change;
 }
 
@@ -283,6 +284,7 @@ static void call_workers(void)
 
 static void enter(struct par_backend *backend, const char *what, enum life from, enum life last)
 {
+	world.looks = 0;
 	trace("%s", what);
 	must(running == &fibers[CALLER], "%s on a thread that is not the loop's", what);
 	must(backend->life >= from && backend->life <= last,
@@ -354,7 +356,7 @@ static void sim_destroy(par_backend *backend)
 	     "destroy while it is pending, or in a call");
 	join(backend);
 	refused = atomic_load(&instance->batches.refused);
-	must(backend->life == DOWN || instance->provider->ops.terminate == NULL,
+	must(backend->life == DOWN || backend->life == MADE || instance->provider->ops.terminate == NULL,
 	     "destroy without terminate");
 	must(backend->posted == backend->posts, "destroy, and %llu posts were not run",
 	     (unsigned long long)(backend->posts - backend->posted));
@@ -464,6 +466,8 @@ static void sim_stop_call(par_backend *backend)
 	must(instance_of_sim(backend)->batches.n_out == 0 && backend->accepted == backend->lent,
 	     "stop_call, and %u batches are out", instance_of_sim(backend)->batches.n_out);
 	must(!backend->in_retrieval, "stop_call before retrieval_exit");
+	/* 30 s, less a moment in which some came and left again before the loop looked. */
+	did.no_worker |= backend->no_worker_since != NEVER && world.now - backend->no_worker_since >= 29 * S;
 	backend->life = UP;
 }
 

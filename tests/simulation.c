@@ -18,6 +18,8 @@
  */
 #include "sim_backend.h"
 
+#include <malloc.h>
+
 enum { DEFAULT_SCHEDULES = SIM_SANITIZED ? 10000 : 100000 };
 
 enum { MOST_TASKS = 2048, LONGEST = 24000 };
@@ -174,6 +176,7 @@ static void begin_task(const par_env *env, uint64_t index)
 	must(!seen.seats[env->worker], "two tasks at once on seat %u", env->worker);
 	must(env->shared == &call && env->shared_size == sizeof(call), "not what the tasks share");
 	marks[index] |= BEGAN;
+	world.looks = 0;
 	seen.began++;
 	seen.seats[env->worker] = 1;
 }
@@ -277,7 +280,7 @@ static uint64_t bound_of_window(void)
 
 static void check_bounds(void)
 {
-	must(seen.taken < bound_of_pre_dispatch() || seen.ended > 0,
+	must(seen.taken < bound_of_pre_dispatch() || seen.ended > 0 || memory.refused,
 	     "task %llu is taken before any has completed, where pre_dispatch is %llu",
 	     (unsigned long long)seen.taken, (unsigned long long)bound_of_pre_dispatch());
 	must(seen.taken - seen.delivered < bound_of_window(), "%llu tasks are taken and not delivered",
@@ -291,6 +294,7 @@ static void begin_callback(const char *what)
 	must(!seen.in_callback, "the %s is called within another callback", what);
 	must(!seen.stopped, "the %s is called after the sink stopped", what);
 	seen.in_callback = 1;
+	world.looks = 0;
 }
 
 static void end_callback(uint64_t index, unsigned which, int64_t longest)
@@ -421,7 +425,8 @@ static void check_outcome(const par_outcome *outcome)
 	uint64_t index = outcome->index;
 	const unsigned char *payload = outcome->payload;
 
-	must(index < seen.taken && (marks[index] & ENDED),
+	/* One that had no room for its reply has failed, and did not run. */
+	must(index < seen.taken && ((marks[index] & ENDED) || (memory.refused && outcome->status != PAR_OK)),
 	     "task %llu is delivered before it is over", (unsigned long long)index);
 	must(!(marks[index] & DELIVERED), "task %llu is delivered twice", (unsigned long long)index);
 	must(call.unordered || index == seen.delivered, "task %llu is delivered where %llu is next",
@@ -479,8 +484,7 @@ static int may_end_by_backend(int32_t status)
 		return 1;
 	if (did.unrun > 1000 && status == PAR_EFAILED)
 		return 1;
-	return status == PAR_EUNAVAIL && live != NULL && live->no_worker_since != NEVER &&
-	       world.now - live->no_worker_since >= 30 * S;
+	return status == PAR_EUNAVAIL && did.no_worker;
 }
 
 static int may_end(int32_t status)
@@ -514,9 +518,10 @@ static void check_delivered(int32_t status)
 {
 	uint64_t n = 0;
 
-	if (call.is_map || (status != PAR_EFAILED && status != PAR_OK) || seen.stopped)
+	/* After a cancel nothing more is handed out. */
+	if (call.is_map || (status != PAR_EFAILED && status != PAR_OK) || seen.stopped || seen.cancelled)
 		return;
-	if (did.submit_failed || did.most_lost_in_a_row > 3 || did.unrun > 1000)
+	if (memory.refused || did.submit_failed || did.most_lost_in_a_row > 3 || did.unrun > 1000)
 		return;
 	/* What was over before the call failed is handed out: in order up to a gap, else all. */
 	for (uint64_t i = 0; i < seen.taken; i++)
@@ -732,7 +737,8 @@ static void draw_schedule(void)
 	static const int64_t ticks[] = {1, 20, 300, 5 * US};
 	int n_jobs = (int)below(6);
 
-	cores = 1 + (int)below(6);
+	/* Where there are cores to spare the core spins, which takes time of ours. */
+	cores = rarely(16) ? 1 + (int)below(6) : 1;
 	world.preempt = preempts[below(5)];
 	world.tick = ticks[below(4)];
 	schedule.how = rarely(4) ? ON_CALLERS_LOOP : rarely(4) ? UNMANAGED : MANAGED;
@@ -758,7 +764,7 @@ static void begin_call(par_parallel *parallel)
 	seen.first_failed = UINT64_MAX;
 	seen.begun_at = seen.result_at = world.now;
 	seen.error = (par_error)PAR_ERROR_INIT;
-	did.submit_failed = did.unrun = did.lost_in_a_row = did.most_lost_in_a_row = 0;
+	did.submit_failed = did.no_worker = did.unrun = did.lost_in_a_row = did.most_lost_in_a_row = 0;
 	if (parallel == NULL)
 		did.up_failed = 0;
 	for (uint64_t i = 0; call.is_map && i < call.n; i++) {
@@ -1035,6 +1041,8 @@ int main(int argc, char **argv)
 	(void)argc;
 	if (read_arguments(argv, &seed, &n) != 0)
 		return 2;
+	/* A ring of a million places is mapped, and not cleared. */
+	(void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!SIM_SANITIZED)
 		catch_crashes();

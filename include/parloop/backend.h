@@ -37,7 +37,8 @@
  *   stop_call                          when every batch was given back
  *   terminate                          also when configure failed or answered n_jobs 1,
  *                                      and possibly twice
- *   destroy                            after terminate, when every post() was delivered
+ *   destroy                            after terminate, if it was ever configured, when
+ *                                      every post() was delivered
  *
  * create, configure and terminate may answer PAR_PENDING; then nothing else is
  * called, except [any] functions, until host->ready() ends that one.
@@ -208,7 +209,8 @@ typedef struct par_backend_ops {
 	uint32_t size;
 	uint32_t abi;
 
-	/* Make an instance; leave nothing behind if it fails.  level is the nesting
+	/* Make an instance.  If it fails at once it leaves nothing behind; one that answered
+	 * PAR_PENDING and fails later is destroyed, if it set *backend.  level is the nesting
 	 * level, inner_max_num_threads is 0 if unset.  host and options' texts stay
 	 * valid until destroy() returns, options itself until create() does.
 	 * PAR_OK, PAR_PENDING or an error.  Required. [loop] */
