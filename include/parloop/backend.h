@@ -359,7 +359,8 @@ typedef struct par_encoded {
 	uint32_t n_attachments;
 	const void *bytes;    /* never looked into; valid until done()           */
 	uint64_t n_bytes;
-	const par_attachment *attachments; /* as long as bytes                   */
+	const par_attachment *const *attachments; /* as long as bytes; each by a    */
+	                                          /* pointer, since it may grow     */
 } par_encoded;
 
 /* Batches as bytes, for workers in another address space.  A core without

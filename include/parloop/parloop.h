@@ -292,7 +292,7 @@ typedef struct par_backend_info {
 	const char *remedy;
 	uint32_t n_options;
 	uint32_t reserved;
-	const par_option_info *options;
+	const par_option_info *const *options; /* each by a pointer, since it may grow */
 } par_backend_info;
 
 /* Every backend that can be named, by name; fn returns 0 to go on.  What it is
