@@ -564,8 +564,8 @@ static int some_task_is_over(const par_parallel *parallel)
 /* Of a call that is stopping.  par_cancel() says first that it was cancelled. */
 static int was_cancelled(const par_parallel *parallel)
 {
-	atomic_thread_fence(memory_order_acquire);
-	return atomic_load_explicit(&parallel->cancelled, memory_order_relaxed);
+	return atomic_load_explicit(&parallel->call.stopping, memory_order_acquire) &&
+	       atomic_load_explicit(&parallel->cancelled, memory_order_relaxed);
 }
 
 /* A call that was cancelled, or timed out, hands out nothing more; one that failed does
