@@ -179,7 +179,8 @@ struct par_host {
 	void (*ready)(const par_host *host, int32_t status, const par_error *error);
 
 	/* The number of workers changed, and of batches that it makes sense to have out
-	 * (0: as many).  0 workers start the no-workers deadline. [any] */
+	 * (0: as many; never more than configure() answered).  0 workers start the
+	 * no-workers deadline. [any] */
 	void (*capacity)(const par_host *host, int32_t workers, int32_t batches);
 
 	/* Cores of this machine that the instance may count on: affinity, cgroups and the

@@ -106,7 +106,8 @@ typedef struct par_settings {
 	 * 10 many, 11 all; from 50 on stdout */
 	par_int verbose;
 
-	/* handed to every task as env->shared: read-only, valid until the call returns */
+	/* handed to every task as env->shared: read-only, valid until the call returns, or
+	 * until par_close() if given to par_open() */
 	const void *shared;
 	uint64_t shared_size;
 } par_settings;
@@ -126,7 +127,8 @@ PAR_API int32_t par_open(par_parallel **parallel, const par_settings *settings,
 /* End it and its workers.  NULL is allowed. */
 PAR_API void par_close(par_parallel *parallel);
 
-/* How many tasks will run at once; the backend's name; the file it came from (NULL
+/* How many tasks will run at once (0 while a backend on the caller's loop is not ready);
+ * the backend's name; the file it came from (NULL
  * if linked in).  The texts live until par_close(). */
 PAR_API int32_t par_n_jobs(const par_parallel *parallel);
 PAR_API const char *par_backend_name(const par_parallel *parallel);
