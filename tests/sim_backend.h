@@ -157,6 +157,7 @@ static void give_after(struct par_backend *backend, par_batch batch, int64_t tim
 
 static int32_t run_batch(struct par_backend *backend, par_batch batch)
 {
+	int was_over = was_given(backend, batch);
 	int32_t status;
 
 	trace("run(%llx)", (unsigned long long)batch);
@@ -164,6 +165,7 @@ static int32_t run_batch(struct par_backend *backend, par_batch batch)
 	status = backend->host->run(backend->host, batch);
 	in_core(-1);
 	must(status == PAR_OK || status == PAR_EINVAL, "run() returned %d", status);
+	must(status == PAR_EINVAL || !was_over, "run() of a batch that was given back");
 	backend->runs_refused += status == PAR_EINVAL;
 	return status;
 }
