@@ -89,7 +89,7 @@ static void in_core(int change)
 	running->in_core += change;
 }
 
-/* --- users: fibers and events that still use a backend -------------------------------------- */
+/* --- users: fibers and events that still use a backend --------------------------------------- */
 
 static void user_leaves(struct par_backend *backend)
 {
@@ -115,7 +115,7 @@ static void count_unrun(int32_t status)
 		did.most_lost_in_a_row = did.lost_in_a_row;
 }
 
-/* --- giving back ------------------------------------------------------------------------------ */
+/* --- giving back ----------------------------------------------------------------------------- */
 
 /* The generation is in the upper half of the number, and only grows. */
 static int was_given(const struct par_backend *backend, par_batch batch)
@@ -196,7 +196,7 @@ static void post_something(struct par_backend *backend)
 	in_core(-1);
 }
 
-/* --- workers ----------------------------------------------------------------------------------- */
+/* --- workers --------------------------------------------------------------------------------- */
 
 static void linger(int64_t most)
 {
@@ -282,7 +282,7 @@ static void call_workers(void)
 		wake_fiber(&fibers[i]);
 }
 
-/* --- the life of an instance -------------------------------------------------------------------- */
+/* --- the life of an instance ----------------------------------------------------------------- */
 
 static void enter(struct par_backend *backend, const char *what, enum life from, enum life last)
 {
@@ -414,7 +414,7 @@ static int32_t sim_terminate(par_backend *backend, par_error *error)
 	return end_as(backend, backend->traits->terminate, DOWN, TERMINATING, error);
 }
 
-/* --- a call --------------------------------------------------------------------------------------- */
+/* --- a call ---------------------------------------------------------------------------------- */
 
 static void capacity_event(void *arg, uint64_t workers)
 {
@@ -649,7 +649,7 @@ static void draw_ops(par_backend_ops *ops)
 		ops->terminate = NULL;
 }
 
-/* --- what it is like -------------------------------------------------------------------------------- */
+/* --- what it is like ------------------------------------------------------------------------- */
 
 static enum manner draw_manner(uint32_t sound)
 {
