@@ -71,7 +71,8 @@ typedef struct par_settings {
 	int32_t order;
 
 	/* PAR_FAIL_FAST (default): the first task that fails ends the call, and of
-	 * those that failed until then the first in order is reported.
+	 * those that failed until then the first in order is reported.  par_run's sink
+	 * still gets what was over by then, in its order, failures too.
 	 * PAR_COLLECT: every task runs; par_run's sink sees each failure. */
 	int32_t on_error;
 	int32_t reserved;
