@@ -369,9 +369,9 @@ static int quota_counts(const struct call *call, uint64_t quota)
 /* Units to take now: the fixed piece or a measured one, and no more than the quota. */
 static uint32_t want(const struct call *call, uint32_t measure, uint64_t quota, uint64_t ran)
 {
-	uint32_t piece = call->piece == 0                                  ? measure
+	uint32_t piece = call->piece == 0                             ? measure
 	                 : call->piece < TINY_PIECE && is_tiny(call) ? TINY_PIECE
-	                                                                   : call->piece;
+	                                                              : call->piece;
 	uint64_t left = quota > ran ? (quota - ran) / call->unit : 0;
 
 	if (!quota_counts(call, quota) || left >= piece)
@@ -418,13 +418,16 @@ static void take_part(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
 	const int64_t begin = call->clock();
 	int64_t mark = begin, now;
 	uint64_t first, units = 0; /* since mark */
-	uint32_t measure = first_piece(call), n;
+	uint32_t measure = first_piece(call), piece, n;
 
 	while (!call_is_stopping(call)) {
 		if (budget_ns == 0 && is_tiny(call))
 			watch(call);
-		n = cursor_take(&call->cursor, sitter->env.worker,
-		                want(call, measure, quota, report->ran + units * call->unit), &first);
+		piece = want(call, measure, quota, report->ran + units * call->unit);
+		/* The loop's thread has more to do than a large piece. */
+		if (budget_ns > 0 && piece > TINY_PIECE && piece > measure)
+			piece = measure;
+		n = cursor_take(&call->cursor, sitter->env.worker, piece, &first);
 		if (call->is_stream)
 			wake_if_hungry(call, n > 0);
 		if (n == 0) {

@@ -113,6 +113,7 @@ typedef struct par_settings {
 	uint64_t shared_size;
 } par_settings;
 
+/* In C; C++ sets the fields of a par_settings{} one by one, size first. */
 #define PAR_SETTINGS(...) (&(const par_settings){.size = sizeof(par_settings), __VA_ARGS__})
 
 /* --- the life of a pool -------------------------------------------------------------------- */

@@ -69,7 +69,8 @@ par_cancelled(const par_env *env)
 }
 
 /* Room for a reply of that many bytes, in the arena of the batch: write it
- * before returning.  The last call counts.  NULL: no memory. */
+ * before returning.  The last call counts, and ends the room that earlier ones gave.
+ * NULL: no memory. */
 static inline void *
 par_reply_room(par_env *env, uint64_t size)
 {
