@@ -63,6 +63,24 @@ static int wait_for(par_env *env, const uint64_t *in, uint64_t *out)
 }
 PAR_TASK_ENV(wait_for, uint64_t, uint64_t)
 
+/* Be over only when the clock that the call shares has ticked so often; it fails where
+ * that never comes. */
+static int wait_for_ticks(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	const int *ticks = env->shared;
+	struct timespec moment = {.tv_nsec = 1000000};
+	int64_t until_ms = now_ms() + 20000;
+
+	while (__atomic_load_n(ticks, __ATOMIC_RELAXED) < (int)*in) {
+		if (now_ms() > until_ms)
+			return par_fail_task(env, 1, "the clock does not tick");
+		nanosleep(&moment, NULL);
+	}
+	*out = conformance_mix(*in);
+	return 0;
+}
+PAR_TASK_ENV(wait_for_ticks, uint64_t, uint64_t)
+
 static int echo(par_env *env, const void *payload, uint64_t size)
 {
 	return par_reply(env, payload, size);
