@@ -52,7 +52,10 @@ typedef struct par_real {
 #define PAR_AUTO (-1000000) /* for batch_size: measure and choose (the default) */
 
 enum { PAR_ORDERED = 1, PAR_UNORDERED = 2 }; /* for order; 0: unset    */
-enum { PAR_FAIL_FAST = 1, PAR_COLLECT = 2 }; /* for on_error; 0: unset */
+enum { PAR_FAIL_FAST = 1, PAR_COLLECT = 2, PAR_IGNORE = 3 }; /* for on_error; 0: unset */
+
+struct par_progress;
+struct par_event;
 
 /* How a call is to be run; zero is unset everywhere, so PAR_SETTINGS() is a good
  * start:
@@ -109,7 +112,72 @@ typedef struct par_settings {
 	/* handed to every task as env->shared: read-only, valid until the call returns */
 	const void *shared;
 	uint64_t shared_size;
+
+	/* soft hint where nobody names a backend: "threads" or "processes"; hard constraint:
+	 * "sharedmem", tasks need this address space.  NULL: unset.  Unlike joblib, neither
+	 * loses the context's n_jobs. */
+	const char *prefer;
+	const char *require;
+
+	/* threads that OpenMP, BLAS and the like may use inside each worker; only for a
+	 * backend that says limits_threads */
+	par_int inner_max_num_threads;
+
+	/* seconds: that one task may run, from the start of its run; that the whole call may
+	 * take; that par_close() waits for tasks that go on after their call was given up
+	 * (unset: 10).  Unlike joblib's, they hold for n_jobs=1 as well. */
+	par_real task_timeout;
+	par_real call_timeout;
+	par_real close_timeout;
+
+	/* times that a task is run again after it failed (unset: 0), on which of
+	 * PAR_RETRY_..., and seconds before the first of them, doubled for each that follows
+	 * (unset: 0) */
+	par_int retries;
+	par_int retry_on;
+	par_real retry_delay;
+
+	/* each task sees env->seed, made of this and its index alone; unset: 0 */
+	par_int seed;
+
+	/* told on the calling (or loop's) thread; may not call the same par_parallel.
+	 * on_progress at most ten times a second and once at the end, on_event for each
+	 * event of each task; NULL: nobody. */
+	void (*on_progress)(void *observer, const struct par_progress *progress);
+	void (*on_event)(void *observer, const struct par_event *event);
+	void *observer;
+
+	/* par_map with PAR_COLLECT or PAR_IGNORE: room for n codes, 0 where a task succeeded,
+	 * else PAR_EFAILED, PAR_ETIMEOUT, ...; NULL: not wanted */
+	int32_t *statuses;
 } par_settings;
+
+enum { PAR_RETRY_ERROR = 1, PAR_RETRY_LOST = 2, PAR_RETRY_TIMEOUT = 4, PAR_RETRY_ALL = 7 };
+
+/* How far a call is. */
+typedef struct par_progress {
+	uint32_t size;
+	int32_t is_over;
+	uint64_t done;       /* succeeded                          */
+	uint64_t failed;
+	uint64_t running;    /* begun and not over, as far as told */
+	int64_t total;       /* -1: not known                      */
+	double elapsed_s;
+	double remaining_s;  /* -1: not known                      */
+} par_progress;
+
+enum { PAR_EVENT_TAKEN = 1, PAR_EVENT_STARTED = 2, PAR_EVENT_RETRIED = 3, PAR_EVENT_OVER = 4 };
+
+/* What happened to a task. */
+typedef struct par_event {
+	uint32_t size;
+	int32_t kind;
+	uint64_t index;
+	int32_t status;   /* PAR_EVENT_OVER: PAR_OK, PAR_EFAILED, ... */
+	int32_t worker;   /* -1: not known                            */
+	int64_t time_ns;  /* monotonic                                */
+	int64_t ran_ns;   /* PAR_EVENT_OVER: how long; 0: not known   */
+} par_event;
 
 #define PAR_SETTINGS(...) (&(const par_settings){.size = sizeof(par_settings), __VA_ARGS__})
 
@@ -168,6 +236,16 @@ typedef struct par_outcome {
 	const char *message; /* why it failed; NULL if it did not say                 */
 	const void *payload; /* its input; valid until the sink returns               */
 	uint64_t payload_bytes;
+	int32_t worker;      /* that ran it, 0 .. n_jobs-1; -1: unknown               */
+	int32_t attempts;    /* runs it took: 1, or more with retries                 */
+	int32_t signal;      /* that ended its worker; 0: none                        */
+	int32_t pid;         /* of the worker; 0: this process                        */
+	int64_t ran_ns;      /* its last run; 0: unknown                              */
+	const char *type;    /* kind of failure: "task", "timeout", "lost", ...       */
+	const char *host;    /* where it ran; NULL: this machine                      */
+	const char *backtrace; /* NULL: there is none                                 */
+	const char *chain;   /* failure of a nested call that caused this one, a line */
+	                     /* a level, innermost last; NULL: none                   */
 } par_outcome;
 
 /* What a source returns that has no task at the moment. */
