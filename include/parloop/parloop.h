@@ -340,8 +340,10 @@ PAR_API int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_er
 enum {
 	PAR_STATE_AVAILABLE = 0, /* its note was read; nothing of it has run  */
 	PAR_STATE_LOADED = 1,    /* its code is in this process               */
-	PAR_STATE_LAZY = 2,      /* in [lazy]: not looked at before it is asked for */
-	PAR_STATE_BROKEN = 3     /* cannot be loaded; reason and remedy say why */
+	PAR_STATE_LAZY = 2,      /* in [lazy], or with a loader: not looked at before */
+	                         /* it is asked for                              */
+	PAR_STATE_BROKEN = 3,    /* cannot be loaded; reason and remedy say why */
+	PAR_STATE_LINKED = 4     /* linked in: registered by the program        */
 };
 
 typedef struct par_option_info {
@@ -383,6 +385,47 @@ PAR_API int32_t par_each_backend(int32_t (*fn)(void *user, const par_backend_inf
 PAR_API int32_t par_show_backend(const char *name,
                                  int32_t (*fn)(void *user, const par_backend_info *info),
                                  void *user, par_error *error);
+
+/* --- backends of the program's own --------------------------------------------------------- */
+
+/* One lookup serves every entry point, the command and plugins.conf alike: what the program
+ * registered, by a factory and then by a loader; [backend NAME] with a path; [lazy]; the
+ * plugins in the folders.  A [backend NAME] section gives a registered backend its options
+ * too; it is checked when the name is asked for. */
+
+struct par_host;
+struct par_backend_ops;
+
+/* As a plugin's parloop_backend_v1 (backend.h), but linked into the program: the table of
+ * that backend, which outlives the process.  Called at the first use of the name, never two
+ * at once. */
+typedef const struct par_backend_ops *(*par_factory_fn)(const struct par_host *host,
+                                                        const char *name);
+
+/* Let calls name a backend of the program's.  note says what a plugin's note would, in the
+ * same words, which are copied; what is left out of its head is added:
+ *
+ *	par_register_backend("custom", factory,
+ *	                     PAR_CAPABILITIES("shares_memory uses_threads")
+ *	                     PAR_OPTION_TEXT("required endpoint", "", "where it listens"),
+ *	                     0, &error);
+ *
+ * NULL: no options, and of the capabilities shares_memory alone, which host->run() needs.
+ * A name that was taken is replaced, for those who ask from now on; one that begins
+ * with nested- is refused.  make_default: calls that name none use it, until
+ * par_set_default().  [any] */
+PAR_API int32_t par_register_backend(const char *name, par_factory_fn factory, const char *note,
+                                     int32_t make_default, par_error *error);
+
+/* Registers the backend of that name with par_register_backend(), or says why it cannot. */
+typedef int32_t (*par_loader_fn)(const char *name, par_error *error);
+
+/* Let calls name a backend that nobody has registered yet: the loader is called at the first
+ * use of the name, wherever that is, and must register it; joblib's EXTERNAL_BACKENDS.  Others
+ * who ask meanwhile wait; if it fails, it is called again the next time.  hint (copied; may be
+ * NULL) is the remedy of an error that has none, such as what to install.  [any] */
+PAR_API int32_t par_register_external(const char *name, par_loader_fn loader, const char *hint,
+                                      par_error *error);
 
 /* --- task modules -------------------------------------------------------------------------- */
 
