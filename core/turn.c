@@ -190,7 +190,7 @@ static struct context inner_context(const par_parallel *parallel)
 		};
 	/* joblib: one worker on the calling thread is transparent to what it runs. */
 	if (instance_can(&parallel->instance, PAR_RUNS_INLINE))
-		return *outer;
+		return (struct context){outer->level, outer->n_jobs, outer->backend, 1};
 	return (struct context){
 		.level = outer->level + 1,
 		.backend = outer->level == 0 ? "threading" : "sequential",
