@@ -24,12 +24,13 @@ struct par_backend {
 
 /* What happened, of the whole process. */
 static struct {
+	pthread_mutex_t lock; /* of what instances write */
 	_Atomic int factory_calls, creates, batches;
 	char endpoint[40], api_key[40]; /* of the last create */
 	int32_t level, inner;
 	par_call call; /* of the last configure */
 	int runs_inline, default_n_jobs, has_no_worker;
-} own = {.default_n_jobs = 1};
+} own = {.lock = PTHREAD_MUTEX_INITIALIZER, .default_n_jobs = 1};
 
 static int32_t own_create(const par_host *host, const par_options *options, int32_t level,
                           int32_t inner_max_num_threads, par_backend **backend, par_error *error)
@@ -39,10 +40,12 @@ static int32_t own_create(const par_host *host, const par_options *options, int3
 		return par_fail(error, PAR_ENOMEM, "no memory");
 	(*backend)->host = host;
 	own.creates++;
+	pthread_mutex_lock(&own.lock);
 	own.level = level;
 	own.inner = inner_max_num_threads;
 	(void)snprintf(own.endpoint, sizeof(own.endpoint), "%s", host->option_text(options, "endpoint"));
 	(void)snprintf(own.api_key, sizeof(own.api_key), "%s", host->option_text(options, "api_key"));
+	pthread_mutex_unlock(&own.lock);
 	return PAR_OK;
 }
 
@@ -70,7 +73,9 @@ static int32_t own_configure(par_backend *backend, const par_call *call, par_ans
                              par_error *error)
 {
 	(void)backend, (void)answer, (void)error;
+	pthread_mutex_lock(&own.lock);
 	own.call = *call;
+	pthread_mutex_unlock(&own.lock);
 	return PAR_OK;
 }
 
