@@ -17,9 +17,11 @@ struct par_context {
 };
 
 struct context {
-	int32_t level;       /* of nesting: 0 outside of any task                      */
+	int32_t level;       /* of nesting: 0 outside of any task; a backend may say    */
 	int32_t n_jobs;      /* for a nested call that does not say; 0: unset           */
 	const char *backend; /* likewise; NULL: unset.  Outlives the tasks that see it. */
+	const char *const *options; /* "key=value" of that backend; NULL: none           */
+	int32_t depth; /* of nesting, as it is: see level                               */
 	int is_transparent;  /* tasks see what their own thread has pushed              */
 };
 

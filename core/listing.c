@@ -284,6 +284,7 @@ static int32_t tell(const struct conf *conf, const struct item *item,
 {
 	const struct note_backend *backend;
 	par_option_info *options = NULL;
+	const par_option_info **places = NULL;
 	char abi[32];
 	par_backend_info info = {
 		.size = sizeof(info),
@@ -302,13 +303,20 @@ static int32_t tell(const struct conf *conf, const struct item *item,
 	if (backend != NULL) {
 		fill_note(&info, item->note, backend, abi, sizeof(abi));
 		options = calloc(backend->schema.n_options + 1, sizeof(*options));
-		if (options == NULL)
+		places = calloc(backend->schema.n_options + 1, sizeof(*places));
+		if (options == NULL || places == NULL) {
+			free(options);
+			free(places);
 			return error_memory(error, "listing the backends");
+		}
 		fill_options(options, conf, backend);
-		info.options = options;
+		for (size_t i = 0; i < backend->schema.n_options; i++)
+			places[i] = &options[i];
+		info.options = places;
 	}
 	*answer = fn(user, &info);
 	free(options);
+	free(places);
 	return PAR_OK;
 }
 

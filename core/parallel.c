@@ -454,6 +454,15 @@ static int rise_alone(par_parallel *parallel)
 	return 0;
 }
 
+/* The call itself may have found that the backend is up, or failed to be. */
+static void tell_if_ready(par_parallel *parallel)
+{
+	if (parallel->is_closing || instance_is_pending(&parallel->instance))
+		return;
+	if (parallel->is_up || parallel->instance.status < 0)
+		tell_ready(parallel, parallel->instance.status, &parallel->instance.error);
+}
+
 /* Bring the backend down; 1: and all the rest, which on_gone() will free. */
 static int sink_alone(par_parallel *parallel)
 {
@@ -482,13 +491,17 @@ static void finish_started(par_parallel *parallel)
 /* Whatever there is to do, once; 1: the par_parallel is gone. */
 static int serve(par_parallel *parallel)
 {
+	int is_over;
+
 	loop_run_posts(&parallel->loop);
 	if (!parallel->is_up && !parallel->is_closing && !rise_alone(parallel) &&
 	    !atomic_load(&parallel->busy))
 		hold_loop(parallel, 0);
 	if (parallel->phase == PHASE_IDLE)
 		return parallel->is_closing && sink_alone(parallel);
-	if (turn_advance(parallel))
+	is_over = turn_advance(parallel);
+	tell_if_ready(parallel);
+	if (is_over)
 		finish_started(parallel);
 	return 0;
 }

@@ -231,20 +231,17 @@ static int32_t merge_under(par_settings *inner, const par_settings *outer, struc
 	return PAR_OK;
 }
 
-/* Who named the backend?  The name outlives the settings, or is theirs. */
-static void choose(struct wish *wish, const par_settings *settings, const struct conf *conf)
+/* What the call around this one left for those inside its tasks. */
+static int32_t add_inherited(par_settings *settings, struct wish *wish, par_error *error)
 {
 	const struct context *context = context_current();
+	const par_settings outer = {
+		.size = sizeof(outer),
+		.backend = context->backend,
+		.options = context->options,
+	};
 
-	wish->backend = settings->backend;
-	if (wish->backend == NULL) {
-		wish->backend = context->backend;
-		wish->backend_by = BY_CONTEXT;
-	}
-	if (wish->backend == NULL) {
-		wish->backend = registry_default(conf);
-		wish->backend_by = BY_NOBODY;
-	}
+	return context->backend == NULL ? PAR_OK : merge_under(settings, &outer, wish, error);
 }
 
 static int32_t add_default(par_settings *settings, struct wish *wish, par_error *error)
@@ -279,10 +276,13 @@ static int32_t collect(par_settings *settings, struct wish *wish, const struct c
 	if (outer != NULL)
 		code = merge_under(settings, outer, wish, error);
 	if (code == PAR_OK)
-		choose(wish, settings, conf);
-	if (code == PAR_OK && context_current()->level == 0)
-		code = add_default(settings, wish, error);
-	return code;
+		code = add_inherited(settings, wish, error);
+	if (code != PAR_OK)
+		return code;
+	if (settings->backend == NULL)
+		wish->backend_by = BY_NOBODY;
+	wish->backend = settings->backend != NULL ? settings->backend : registry_default(conf);
+	return context_current()->level == 0 ? add_default(settings, wish, error) : PAR_OK;
 }
 
 int32_t scope_settings(par_settings *out, const par_settings *call, struct wish *wish,

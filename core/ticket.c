@@ -145,14 +145,16 @@ static void fail_slot(struct sitter *sitter, int32_t code)
 
 /* --- running -------------------------------------------------------------------------- */
 
-static void run_array(struct sitter *sitter, uint64_t first, uint64_t n)
+/* Units of the arrays; a range stops for nothing, so it is as short as is measured. */
+static void run_array(struct sitter *sitter, uint64_t first, uint64_t n, uint32_t measure)
 {
 	struct call *call = sitter->call;
 	const par_task *task = call->tasks[0];
-	uint64_t i = first * call->unit, end = (first + n) * call->unit;
+	uint64_t i = first * call->unit, last = (first + n) * call->unit;
 
-	end = end < call->n_tasks ? end : call->n_tasks;
-	while (i < end) {
+	last = last < call->n_tasks ? last : call->n_tasks;
+	while (i < last) {
+		uint64_t end = last - i > measure * call->unit ? i + measure * call->unit : last;
 		uint64_t at = 0;
 		int32_t code;
 
@@ -160,12 +162,11 @@ static void run_array(struct sitter *sitter, uint64_t first, uint64_t n)
 		sitter->explained = 0;
 		code = task->range(&sitter->env, (const char *)call->in + i * task->in_size,
 		                   (char *)call->out + i * task->out_size, end - i, &at);
-		if (code == 0)
+		if (code != 0)
+			fail_task(sitter, i + at, code);
+		i = code == 0 ? end : i + at + 1;
+		if (i < last && call_is_stopping(call))
 			return;
-		fail_task(sitter, i + at, code);
-		if (call_is_stopping(call))
-			return;
-		i += at + 1;
 	}
 }
 
@@ -386,7 +387,7 @@ static void sitter_init(struct sitter *sitter, struct call *call, uint32_t seat)
 		.shared = call->shared,
 		.shared_size = call->shared_size,
 		.stopping = (const int32_t *)&call->stopping,
-		.level = call->context.level,
+		.level = call->context.depth,
 		.reply = reply,
 		.explain = explain,
 	};
@@ -434,7 +435,7 @@ static void take_part(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
 		if (call->is_stream)
 			run_stream(sitter, first, n);
 		else
-			run_array(sitter, first, n);
+			run_array(sitter, first, n, measure);
 		units += n;
 		if (units >= measure) {
 			now = call->clock();

@@ -185,14 +185,22 @@ static struct context inner_context(const par_parallel *parallel)
 	    ops->get_nested_backend(parallel->instance.backend, &nested) == PAR_OK)
 		return (struct context){
 			.level = nested.level,
+			.depth = outer->depth + 1,
 			.n_jobs = nested.n_jobs,
 			.backend = nested.myself ? parallel->instance.provider->name : nested.name,
+			.options = nested.options,
 		};
 	/* joblib: one worker on the calling thread is transparent to what it runs. */
-	if (instance_can(&parallel->instance, PAR_RUNS_INLINE))
-		return (struct context){outer->level, outer->n_jobs, outer->backend, 1};
+	if (instance_can(&parallel->instance, PAR_RUNS_INLINE)) {
+		struct context same = *outer;
+
+		same.depth++;
+		same.is_transparent = 1;
+		return same;
+	}
 	return (struct context){
 		.level = outer->level + 1,
+		.depth = outer->depth + 1,
 		.backend = outer->level == 0 ? "threading" : "sequential",
 	};
 }
@@ -557,8 +565,8 @@ static int some_task_is_over(const par_parallel *parallel)
 /* Of a call that is stopping.  par_cancel() says first that it was cancelled. */
 static int was_cancelled(const par_parallel *parallel)
 {
-	atomic_thread_fence(memory_order_acquire);
-	return atomic_load_explicit(&parallel->cancelled, memory_order_relaxed);
+	return atomic_load_explicit(&parallel->call.stopping, memory_order_acquire) &&
+	       atomic_load_explicit(&parallel->cancelled, memory_order_relaxed);
 }
 
 /* A call that was cancelled, or timed out, hands out nothing more; one that failed does
@@ -666,14 +674,15 @@ int turn_advance(par_parallel *parallel)
 	int over;
 
 	loop_run_posts(&parallel->loop);
+	/* Cancelled while it rises: the call ends, the backend goes on rising. */
+	if (parallel->phase == PHASE_RISING && atomic_load(&parallel->cancelled)) {
+		parallel->status = PAR_ECANCELED;
+		return 1;
+	}
 	if (parallel->phase == PHASE_RISING && rise(parallel))
 		return 1;
-	if (parallel->phase == PHASE_RISING) {
-		/* Cancelled while it rises: the call ends, the backend goes on rising. */
-		if (atomic_load(&parallel->cancelled))
-			parallel->status = PAR_ECANCELED;
-		return parallel->status != PAR_OK;
-	}
+	if (parallel->phase == PHASE_RISING)
+		return 0;
 	reap(parallel);
 	/* Before anything is handed out: tasks that saw it end as they like. */
 	if (__builtin_expect(atomic_load_explicit(&parallel->cancelled, memory_order_relaxed), 0))

@@ -89,7 +89,7 @@ static void in_core(int change)
 	running->in_core += change;
 }
 
-/* --- users: fibers and events that still use a backend -------------------------------------- */
+/* --- users: fibers and events that still use a backend --------------------------------------- */
 
 static void user_leaves(struct par_backend *backend)
 {
@@ -115,7 +115,7 @@ static void count_unrun(int32_t status)
 		did.most_lost_in_a_row = did.lost_in_a_row;
 }
 
-/* --- giving back ------------------------------------------------------------------------------ */
+/* --- giving back ----------------------------------------------------------------------------- */
 
 /* The generation is in the upper half of the number, and only grows. */
 static int was_given(const struct par_backend *backend, par_batch batch)
@@ -157,6 +157,7 @@ static void give_after(struct par_backend *backend, par_batch batch, int64_t tim
 
 static int32_t run_batch(struct par_backend *backend, par_batch batch)
 {
+	int was_over = was_given(backend, batch);
 	int32_t status;
 
 	trace("run(%llx)", (unsigned long long)batch);
@@ -164,6 +165,7 @@ static int32_t run_batch(struct par_backend *backend, par_batch batch)
 	status = backend->host->run(backend->host, batch);
 	in_core(-1);
 	must(status == PAR_OK || status == PAR_EINVAL, "run() returned %d", status);
+	must(status == PAR_EINVAL || !was_over, "run() of a batch that was given back");
 	backend->runs_refused += status == PAR_EINVAL;
 	return status;
 }
@@ -194,7 +196,7 @@ static void post_something(struct par_backend *backend)
 	in_core(-1);
 }
 
-/* --- workers ----------------------------------------------------------------------------------- */
+/* --- workers --------------------------------------------------------------------------------- */
 
 static void linger(int64_t most)
 {
@@ -280,7 +282,7 @@ static void call_workers(void)
 		wake_fiber(&fibers[i]);
 }
 
-/* --- the life of an instance -------------------------------------------------------------------- */
+/* --- the life of an instance ----------------------------------------------------------------- */
 
 static void enter(struct par_backend *backend, const char *what, enum life from, enum life last)
 {
@@ -412,7 +414,7 @@ static int32_t sim_terminate(par_backend *backend, par_error *error)
 	return end_as(backend, backend->traits->terminate, DOWN, TERMINATING, error);
 }
 
-/* --- a call --------------------------------------------------------------------------------------- */
+/* --- a call ---------------------------------------------------------------------------------- */
 
 static void capacity_event(void *arg, uint64_t workers)
 {
@@ -647,7 +649,7 @@ static void draw_ops(par_backend_ops *ops)
 		ops->terminate = NULL;
 }
 
-/* --- what it is like -------------------------------------------------------------------------------- */
+/* --- what it is like ------------------------------------------------------------------------- */
 
 static enum manner draw_manner(uint32_t sound)
 {

@@ -50,7 +50,7 @@
 #define MS ((int64_t)1000000)
 #define S  ((int64_t)1000000000)
 
-/* --- seed, and how a schedule fails --------------------------------------------------------- */
+/* --- seed, and how a schedule fails ---------------------------------------------------------- */
 
 static struct {
 	uint64_t seed, random;
@@ -144,7 +144,7 @@ __attribute__((format(printf, 1, 2), noreturn)) static void broken(const char *f
 			broken(__VA_ARGS__); \
 	} while (0)
 
-/* --- fibers --------------------------------------------------------------------------------- */
+/* --- fibers ---------------------------------------------------------------------------------- */
 
 enum { CALLER, WORLD, WORKER, WORKERS = 6, FIBERS = WORKER + WORKERS };
 enum { STACK = SIM_SANITIZED ? 1 << 20 : 1 << 17, GUARD = 1 << 12 };
@@ -333,7 +333,7 @@ static void point(void)
 	pass(chance % 4 > 0 ? 0 : between(0, 20 * US));
 }
 
-/* --- what the core calls, and gets from us -------------------------------------------------- */
+/* --- what the core calls, and gets from us --------------------------------------------------- */
 
 int __real_clock_gettime(clockid_t clock, struct timespec *time);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
@@ -481,7 +481,7 @@ void __wrap_free(void *block)
 	__real_free(block);
 }
 
-/* --- libuv, as far as the core and its callers use it ----------------------------------------- */
+/* --- libuv, as far as the core and its callers use it ---------------------------------------- */
 
 enum { HANDLES = 4 };
 
@@ -710,7 +710,7 @@ int uv_run(uv_loop_t *loop, uv_run_mode mode)
 	return uv_is_alive();
 }
 
-/* --- what happens at a time ------------------------------------------------------------------- */
+/* --- what happens at a time ------------------------------------------------------------------ */
 
 struct event {
 	int64_t at;

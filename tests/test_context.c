@@ -14,7 +14,7 @@ END_TEST
 
 static struct context_outside enter(int32_t level, int32_t n_jobs, const char *backend)
 {
-	return context_enter(&(struct context){level, n_jobs, backend, 0});
+	return context_enter(&(struct context){.level = level, .n_jobs = n_jobs, .backend = backend});
 }
 
 START_TEST(what_was_there_can_be_restored)

@@ -314,13 +314,13 @@ static int32_t show_one(void *user, const par_backend_info *info)
 	ck_assert_str_eq(info->capabilities, "shares_memory runs_inline");
 	ck_assert_str_eq(info->abi, "1.0");
 	ck_assert_uint_eq(info->n_options, 4);
-	ck_assert_str_eq(info->options[0].key, "count");
-	ck_assert_str_eq(info->options[0].type, "int");
-	ck_assert_str_eq(info->options[0].value, "4");
-	ck_assert_str_eq(info->options[1].fallback, "20ms");
-	ck_assert_str_eq(info->options[2].range, "slow|fast");
-	ck_assert_int_eq(info->options[3].secret, 1);
-	ck_assert_ptr_null(info->options[3].value);
+	ck_assert_str_eq(info->options[0]->key, "count");
+	ck_assert_str_eq(info->options[0]->type, "int");
+	ck_assert_str_eq(info->options[0]->value, "4");
+	ck_assert_str_eq(info->options[1]->fallback, "20ms");
+	ck_assert_str_eq(info->options[2]->range, "slow|fast");
+	ck_assert_int_eq(info->options[3]->secret, 1);
+	ck_assert_ptr_null(info->options[3]->value);
 	return 0;
 }
 

@@ -101,7 +101,7 @@ static void begin(void)
 	call.clock = now;
 	call.wake = wake;
 	call.wake_arg = &call;
-	call.context = (struct context){.level = 3};
+	call.context = (struct context){.depth = 3};
 	pthread_mutex_init(&call.lock, NULL);
 	ck_assert_int_eq(cursor_init(&call.cursor, 4), 0);
 	call.arenas = calloc(4, sizeof(*call.arenas));

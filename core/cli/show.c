@@ -49,7 +49,7 @@ static void print_backend(const par_backend_info *info)
 	(void)printf("  capabilities  %s\n", or_none(info->capabilities));
 	(void)printf("\n%s\n", info->n_options > 0 ? "options:" : "It has no options.");
 	for (uint32_t i = 0; i < info->n_options; i++)
-		print_option(&info->options[i]);
+		print_option(info->options[i]);
 }
 
 /* What is known of a broken backend is why it is broken. */

@@ -179,7 +179,8 @@ struct par_host {
 	void (*ready)(const par_host *host, int32_t status, const par_error *error);
 
 	/* The number of workers changed, and of batches that it makes sense to have out
-	 * (0: as many).  0 workers start the no-workers deadline. [any] */
+	 * (0: as many; never more than configure() answered).  0 workers start the
+	 * no-workers deadline. [any] */
 	void (*capacity)(const par_host *host, int32_t workers, int32_t batches);
 
 	/* Cores of this machine that the instance may count on: affinity, cgroups and the
@@ -359,7 +360,8 @@ typedef struct par_encoded {
 	uint32_t n_attachments;
 	const void *bytes;    /* never looked into; valid until done()           */
 	uint64_t n_bytes;
-	const par_attachment *attachments; /* as long as bytes                   */
+	const par_attachment *const *attachments; /* as long as bytes; each by a    */
+	                                          /* pointer, since it may grow     */
 } par_encoded;
 
 /* Batches as bytes, for workers in another address space.  A core without

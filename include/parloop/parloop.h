@@ -77,7 +77,8 @@ typedef struct par_settings {
 	int32_t order;
 
 	/* PAR_FAIL_FAST (default): the first task that fails ends the call, and of
-	 * those that failed until then the first in order is reported.
+	 * those that failed until then the first in order is reported.  par_run's sink
+	 * still gets what was over by then, in its order, failures too.
 	 * PAR_COLLECT: every task runs; par_run's sink sees each failure. */
 	int32_t on_error;
 	int32_t reserved;
@@ -113,7 +114,8 @@ typedef struct par_settings {
 	 * 10 many, 11 all; from 50 on stdout */
 	par_int verbose;
 
-	/* handed to every task as env->shared: read-only, valid until the call returns */
+	/* handed to every task as env->shared: read-only, valid until the call returns, or
+	 * until par_close() if given to par_open() */
 	const void *shared;
 	uint64_t shared_size;
 
@@ -240,7 +242,8 @@ PAR_API int32_t par_open(par_parallel **parallel, const par_settings *settings,
 /* End it and its workers.  NULL is allowed. */
 PAR_API void par_close(par_parallel *parallel);
 
-/* How many tasks will run at once; the backend's name; the file it came from (NULL
+/* How many tasks will run at once (0 while a backend on the caller's loop is not ready);
+ * the backend's name; the file it came from (NULL
  * if linked in).  The texts live until par_close(). */
 PAR_API int32_t par_n_jobs(const par_parallel *parallel);
 PAR_API const char *par_backend_name(const par_parallel *parallel);
@@ -418,7 +421,7 @@ typedef struct par_backend_info {
 	const char *remedy;
 	uint32_t n_options;
 	uint32_t reserved;
-	const par_option_info *options;
+	const par_option_info *const *options; /* each by a pointer, since it may grow */
 } par_backend_info;
 
 /* Every backend that can be named, by name; fn returns 0 to go on.  What it is
