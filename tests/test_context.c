@@ -1,5 +1,7 @@
 #include "context.h"
 
+#include <parloop/parloop.h>
+
 #include <check.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -85,11 +87,20 @@ START_TEST(what_was_pushed_is_popped_innermost_first)
 }
 END_TEST
 
+static int warnings;
+
+static void count_warning(void *user, int32_t level, const char *line)
+{
+	(void)user, (void)line;
+	warnings += level == 2;
+}
+
 START_TEST(tasks_do_not_see_what_was_pushed_and_theirs_ends_with_them)
 {
 	struct par_context outer, inner;
 	struct context_outside outside;
 
+	par_set_log(count_warning, NULL);
 	push(&outer);
 	outside = enter(1, 0, NULL);
 	ck_assert_ptr_null(context_pushed());
@@ -97,6 +108,7 @@ START_TEST(tasks_do_not_see_what_was_pushed_and_theirs_ends_with_them)
 	push(&inner);
 	context_leave(&outside);
 	ck_assert_int_eq(ended, 1);
+	ck_assert_int_eq(warnings, 1);
 	ck_assert_ptr_eq(context_pop(), &outer);
 }
 END_TEST

@@ -597,7 +597,7 @@ START_TEST(what_tasks_leave_behind_ends_with_their_batch)
 	ck_assert_int_eq(par_map(NULL, &par_task_push_only, values, values, 4,
 	                         PAR_SETTINGS(.n_jobs = PAR_SET(1)), &error), PAR_OK);
 	assert_now("threading", 2);
-	assert_contains(scratch_log, "contexts that they did not pop");
+	assert_contains(scratch_log, "pushed and not popped");
 }
 END_TEST
 
