@@ -53,8 +53,8 @@ void context_leave(const struct context_outside *outside)
 	int n = thread.pushed == thread.floor ? 0 : end_pushed();
 
 	if (n > 0)
-		log_line(LOG_WARNING, "contexts that tasks have pushed and not popped (%d) end with "
-		                      "their batch", n);
+		log_line(LOG_WARNING, "contexts that tasks have pushed and not popped (%d) end "
+		                      "with their batch", n);
 	thread.context = outside->context;
 	thread.pushed = outside->pushed;
 	thread.floor = outside->floor;

@@ -75,7 +75,8 @@ static void use_processes(struct wish *wish, const struct provider **provider)
 static int32_t refuse_unshared(const char *name, par_error *error)
 {
 	error_set(error, PAR_EINVAL, "Backend %s does not support shared memory", name);
-	error_reason(error, "the call has require=sharedmem, and its note does not say shares_memory");
+	error_reason(error, "the call has require=sharedmem, and the backend's note does not say "
+	                    "shares_memory");
 	error_remedy(error, "leave one of the two out, or choose threading");
 	return PAR_EINVAL;
 }
@@ -86,8 +87,8 @@ static void tell_overruled(const char *name, int64_t verbose)
 
 	if (verbose < TALKS)
 		return;
-	(void)fprintf(out, "Using threading as parloop backend instead of %s as the latter does not "
-	                   "provide shared memory semantics.\n", name);
+	(void)fprintf(out, "Using threading as parloop backend instead of %s as the latter does "
+	                   "not provide shared memory semantics.\n", name);
 	(void)fflush(out);
 }
 

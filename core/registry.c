@@ -29,7 +29,7 @@ struct entry {
 	enum state state;
 	struct entry *around;     /* LOADING: which the same thread is loading meanwhile */
 	struct entry *waits_for;  /* LOADING: which must be there first */
-	struct lookup file;       /* PLUGIN, once LOADED or FAILED: what was tried; LINKED: its note */
+	struct lookup file;       /* PLUGIN, if LOADED or FAILED: what was tried; LINKED: a note */
 	struct provider provider; /* LOADED */
 	par_error why;            /* FAILED */
 };
@@ -72,7 +72,8 @@ static struct entry *find_settled(const char *name)
 {
 	struct entry *entry;
 
-	while ((entry = find_entry(name)) != NULL && entry->state == LOADING && !would_hang(entry)) {
+	while ((entry = find_entry(name)) != NULL && entry->state == LOADING &&
+	       !would_hang(entry)) {
 		if (inside != NULL)
 			inside->waits_for = entry;
 		pthread_cond_wait(&table.changed, &table.lock);

@@ -49,7 +49,8 @@ int32_t scope_check_inner(par_int inner, const struct provider *provider, par_er
 	if (!inner.set)
 		return PAR_OK;
 	if (inner.value < 1 || inner.value > INT32_MAX) {
-		error_set(error, PAR_EINVAL, "inner_max_num_threads must be a positive integer, got: %lld",
+		error_set(error, PAR_EINVAL,
+		          "inner_max_num_threads must be a positive integer, got: %lld",
 		          (long long)inner.value);
 		error_remedy(error, "leave it unset, or give 1, 2, ... threads");
 		return PAR_EINVAL;
@@ -75,7 +76,9 @@ static int32_t check_backend(const par_settings *settings, const struct provider
 	code = registry_find(settings->backend, provider, error);
 	if (code == PAR_OK)
 		code = registry_check_options(*provider, settings->options, error);
-	return code == PAR_OK ? scope_check_inner(settings->inner_max_num_threads, *provider, error) : code;
+	if (code == PAR_OK)
+		code = scope_check_inner(settings->inner_max_num_threads, *provider, error);
+	return code;
 }
 
 static int32_t check(par_settings *out, const par_settings *settings,

@@ -281,7 +281,7 @@ static const char *said_by(const par_settings *settings)
 	return text;
 }
 
-START_TEST(b22_a_context_that_does_not_share_memory_is_overruled_and_told_so_from_verbose_10)
+START_TEST(b22_a_context_without_shared_memory_is_overruled_and_says_so_from_verbose_10)
 {
 	push(PAR_SETTINGS(.backend = "remote", .n_jobs = PAR_SET(2)));
 	ck_assert_str_eq(said_by(PAR_SETTINGS(.require = "sharedmem", .verbose = PAR_SET(9))), "");
@@ -364,7 +364,7 @@ int main(void)
 	tcase_add_test(tests, b20_a_backend_that_is_named_ignores_prefer);
 	tcase_add_test(tests, b20_hints_keep_the_contexts_n_jobs_unlike_joblib);
 	tcase_add_test(tests, b21_hints_never_keep_a_call_from_running);
-	tcase_add_test(tests, b22_a_context_that_does_not_share_memory_is_overruled_and_told_so_from_verbose_10);
+	tcase_add_test(tests, b22_a_context_without_shared_memory_is_overruled_and_says_so_from_verbose_10);
 	tcase_add_test(tests, b22_a_custom_backend_declares_that_it_shares_memory);
 	tcase_add_test(tests, b23_hints_that_mean_nothing_or_contradict_are_refused);
 	tcase_add_test(tests, b23_a_backend_that_is_named_must_share_memory_if_that_is_required);

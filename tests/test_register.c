@@ -189,6 +189,15 @@ START_TEST(b12_and_from_every_other_entry_point)
 }
 END_TEST
 
+START_TEST(what_is_registered_already_needs_no_loader)
+{
+	ck_assert_int_eq(register_own("custom", 0), PAR_OK);
+	ck_assert_int_eq(par_register_external("custom", load_custom, NULL, &error), PAR_OK);
+	ck_assert_int_eq(own_squares(ON("custom"), &error), PAR_OK);
+	ck_assert_int_eq(loader_calls, 0);
+}
+END_TEST
+
 static int32_t load_nothing(const char *name, par_error *why)
 {
 	(void)name, (void)why;
@@ -376,6 +385,7 @@ int main(void)
 	tcase_add_test(tests, its_section_is_checked_when_the_name_is_asked_for);
 	tcase_add_test(tests, b12_a_loader_is_run_at_the_first_use_in_a_context);
 	tcase_add_test(tests, b12_and_from_every_other_entry_point);
+	tcase_add_test(tests, what_is_registered_already_needs_no_loader);
 	tcase_add_test(tests, a_loader_that_registers_nothing_is_told_of);
 	tcase_add_test(tests, b25_what_is_not_installed_says_how_to_install_it);
 	tcase_add_test(tests, a_loader_that_uses_its_own_name_is_refused_that);

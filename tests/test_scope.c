@@ -429,6 +429,18 @@ START_TEST(b19_n_jobs_unset_in_a_context_is_the_backends_default)
 }
 END_TEST
 
+START_TEST(b19_and_not_what_plugins_conf_says)
+{
+	static const char text[] = "[parloop]\nn_jobs = 4\n";
+
+	ck_assert_int_eq(par_configure(scratch_write("plugins.conf", text, sizeof(text) - 1), &error),
+	                 PAR_OK);
+	assert_now("threading", 4);
+	push(PAR_SETTINGS(.n_jobs = PAR_SET(PAR_UNSET)), NULL);
+	assert_now("sequential", 1);
+}
+END_TEST
+
 START_TEST(what_is_for_a_single_call_is_refused)
 {
 	int32_t status;
@@ -645,6 +657,7 @@ int main(void)
 	tcase_add_test(tests, b18_a_thread_limit_that_the_backend_does_not_know_is_refused);
 	tcase_add_test(tests, b19_n_jobs_unset_at_the_call_inherits);
 	tcase_add_test(tests, b19_n_jobs_unset_in_a_context_is_the_backends_default);
+	tcase_add_test(tests, b19_and_not_what_plugins_conf_says);
 	tcase_add_test(tests, what_is_for_a_single_call_is_refused);
 	tcase_add_test(tests, an_open_pool_stays_what_it_is);
 	tcase_add_test(tests, the_default_is_for_all_threads_and_below_every_context);
