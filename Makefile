@@ -125,7 +125,7 @@ tests-build: all $(TESTS) $(BAD) $(LIBS)
 
 export ASAN_OPTIONS  ?= detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
-export TSAN_OPTIONS  ?= halt_on_error=1:second_deadlock_stack=1:allocator_may_return_null=1
+export TSAN_OPTIONS  ?= halt_on_error=1:second_deadlock_stack=1:allocator_may_return_null=1:allocator_may_return_null=1
 export CK_DEFAULT_TIMEOUT ?= $(if $(SAN),120,30)
 run-tests = O=$(O) PLUGINS=$(PLUGINS) SAN='$(SAN)' CC='$(CC)' SANFLAGS='$(SANFLAGS)' LIMIT=$(LIMIT) \
             sh tests/run.sh

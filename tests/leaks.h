@@ -231,7 +231,7 @@ LEAKS_USED const char *leaks_report(struct leaks *leaks, int milliseconds, char 
 
 LEAKS_USED void leaks_end(struct leaks *leaks)
 {
-	char report[4096];
+	char report[1024]; /* check takes no longer messages */
 
 	leaks_report(leaks, 5000, report, sizeof(report));
 	free(leaks->before);
