@@ -47,6 +47,7 @@ TASKS   := $(patsubst tests/tasks/%.c,$(O)/tasks/%.so,$(wildcard tests/tasks/*.c
 UNIT    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/test_*.c))
 TESTS   := $(UNIT) $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/conformance.c tests/simulation.c))
 BAD     := $(patsubst tests/plugins/%.c,$(O)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
+LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
 SONAME  := libparloop.so.0
 
 all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(PLUGIN) $(TASKS)
@@ -101,6 +102,11 @@ $(O)/tests/plugins/%.so: tests/plugins/%.c $(O)/flags
 	$(call say,PLUGIN,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
 	  $(LDFLAGS) $(call link_flags,$<) -o $@
 
+# Libraries that call par_map and the like, which whoever loads them provides.
+$(O)/tests/libs/%.so: tests/libs/%.c $(O)/flags
+	$(call say,LIB,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
+	  $(LDFLAGS) $(call link_flags,$<) -o $@
+
 # Unit tests see the core's insides, and are linked with its objects.
 $(O)/tests/%: tests/%.c $(O)/libparloop.a $(O)/flags
 	$(call say,TEST,$@)mkdir -p $(@D) && $(CC) $(ALL) -Icore -Itests $(HERE) -MMD -MP -MF $@.d $< \
@@ -115,7 +121,7 @@ run:
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)O=$(O) sh tests/run-headers.sh
 
-tests-build: all $(TESTS) $(BAD)
+tests-build: all $(TESTS) $(BAD) $(LIBS)
 
 export ASAN_OPTIONS  ?= detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
@@ -202,4 +208,4 @@ FORCE:
 .PHONY: all run test valgrind bench install uninstall clean tests-build FORCE
 .SECONDARY:
 
--include $(CORE:.o=.d) $(CLI:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/plugins/*.d $(I)/*.d)
+-include $(CORE:.o=.d) $(CLI:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)

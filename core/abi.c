@@ -45,7 +45,7 @@ AT(par_task, reserved, 28);
 AT(par_task, range, 32);
 AT(par_task, bytes, 40);
 
-SIZE(par_settings, 120);
+SIZE(par_settings, 152);
 AT(par_settings, size, 0);
 AT(par_settings, order, 4);
 AT(par_settings, on_error, 8);
@@ -59,6 +59,9 @@ AT(par_settings, timeout, 72);
 AT(par_settings, verbose, 88);
 AT(par_settings, shared, 104);
 AT(par_settings, shared_size, 112);
+AT(par_settings, prefer, 120);
+AT(par_settings, require, 128);
+AT(par_settings, inner_max_num_threads, 136);
 
 SIZE(par_item, 32);
 AT(par_item, size, 0);
@@ -233,3 +236,4 @@ AT(par_int, value, 8);
 SIZE(par_real, 16);
 AT(par_real, set, 0);
 AT(par_real, value, 8);
+

@@ -1,16 +1,93 @@
 #include "context.h"
 
-static _Thread_local struct context current;
+#include "log.h"
+
+#include <pthread.h>
+#include <stddef.h>
+
+static _Thread_local struct {
+	struct context context;
+	struct par_context *pushed;
+	struct par_context *floor; /* the outermost tasks may not pop: their caller's */
+} thread;
+
+static struct {
+	pthread_once_t once;
+	pthread_key_t key; /* only for its destructor, when a thread ends */
+	int failed;
+} leftovers = {.once = PTHREAD_ONCE_INIT};
 
 const struct context *context_current(void)
 {
-	return &current;
+	return &thread.context;
 }
 
-struct context context_swap(struct context context)
+struct par_context *context_pushed(void)
 {
-	struct context before = current;
+	return thread.pushed;
+}
 
-	current = context;
-	return before;
+struct context_outside context_enter(const struct context *context)
+{
+	struct context_outside outside = {thread.context, thread.pushed, thread.floor};
+
+	thread.context = *context;
+	if (!context->is_transparent)
+		thread.pushed = NULL;
+	thread.floor = thread.pushed;
+	return outside;
+}
+
+static int end_pushed(void)
+{
+	struct par_context *context;
+	int n = 0;
+
+	for (; (context = context_pop()) != NULL; n++)
+		context->end(context);
+	return n;
+}
+
+void context_leave(const struct context_outside *outside)
+{
+	int n = thread.pushed == thread.floor ? 0 : end_pushed();
+
+	if (n > 0)
+		log_line(LOG_WARNING, "contexts that tasks have pushed and not popped (%d) end "
+		                      "with their batch", n);
+	thread.context = outside->context;
+	thread.pushed = outside->pushed;
+	thread.floor = outside->floor;
+}
+
+static void end_all(void *unused)
+{
+	(void)unused;
+	thread.floor = NULL;
+	end_pushed();
+}
+
+static void make_key(void)
+{
+	leftovers.failed = pthread_key_create(&leftovers.key, end_all) != 0;
+}
+
+int context_push(struct par_context *context)
+{
+	pthread_once(&leftovers.once, make_key);
+	if (leftovers.failed || pthread_setspecific(leftovers.key, &leftovers) != 0)
+		return -1;
+	context->outer = thread.pushed;
+	thread.pushed = context;
+	return 0;
+}
+
+struct par_context *context_pop(void)
+{
+	struct par_context *innermost = thread.pushed;
+
+	if (innermost == thread.floor)
+		return NULL;
+	thread.pushed = innermost->outer;
+	return innermost;
 }

@@ -1,9 +1,20 @@
-/* context.h - what a call made inside a task inherits: travels with the batch, and is
- * installed around its tasks on whatever thread runs them. */
+/* context.h - what a thread's calls inherit without being told.
+ *
+ * A call made inside a task gets level, backend and n_jobs from the call around it: they
+ * travel with the batch, and are installed around its tasks on whatever thread runs them.
+ * What the program pushed (scope.h) stays on its own thread, and out of the tasks'
+ * sight: it is a stack of its own for each thread, and for each ticket that a thread
+ * runs. */
 #ifndef CORE_CONTEXT_H
 #define CORE_CONTEXT_H
 
 #include <stdint.h>
+
+/* Settings that were pushed; scope.c knows them. */
+struct par_context {
+	struct par_context *outer;
+	void (*end)(struct par_context *context); /* frees it */
+};
 
 struct context {
 	int32_t level;       /* of nesting: 0 outside of any task; a backend may say    */
@@ -11,12 +22,30 @@ struct context {
 	const char *backend; /* likewise; NULL: unset.  Outlives the tasks that see it. */
 	const char *const *options; /* "key=value" of that backend; NULL: none           */
 	int32_t depth; /* of nesting, as it is: see level                               */
+	int is_transparent;  /* tasks see what their own thread has pushed              */
 };
 
-/* This thread's. */
+/* This thread's; and what it has pushed, innermost first, NULL: nothing. */
 const struct context *context_current(void);
+struct par_context *context_pushed(void);
 
-/* Install another for a while; returns what to restore. */
-struct context context_swap(struct context context);
+/* What to come back to. */
+struct context_outside {
+	struct context context;
+	struct par_context *pushed, *floor;
+};
+
+/* Install another for a while; at the end of that, what was pushed meanwhile and is still
+ * there is ended. */
+struct context_outside context_enter(const struct context *context);
+void context_leave(const struct context_outside *outside);
+
+/* Push one, which is this thread's from now on and ends with it at the latest.  -1: no
+ * memory. */
+int context_push(struct par_context *context);
+
+/* Take the innermost off, for the caller to end; NULL: there is none, or it was pushed
+ * before this thread came in here. */
+struct par_context *context_pop(void);
 
 #endif

@@ -230,19 +230,26 @@ static int32_t create(struct instance *instance)
 	return status;
 }
 
+int32_t instance_effective_n_jobs(struct instance *instance)
+{
+	const par_backend_ops *ops = &instance->provider->ops;
+
+	if (!instance->n_jobs_is_set && ops->default_n_jobs != NULL)
+		instance->wants.n_jobs = ops->default_n_jobs(instance->backend);
+	if (instance->wants.n_jobs == 0)
+		instance->wants.n_jobs = 1;
+	return ops->effective_n_jobs(instance->backend, instance->wants.n_jobs);
+}
+
 static int32_t configure(struct instance *instance)
 {
 	const par_backend_ops *ops = &instance->provider->ops;
 
 	expect(instance);
 	instance->wants.options = instance->options;
-	if (!instance->n_jobs_is_set && ops->default_n_jobs != NULL)
-		instance->wants.n_jobs = ops->default_n_jobs(instance->backend);
-	if (instance->wants.n_jobs == 0)
-		instance->wants.n_jobs = 1;
 	instance->answer = (par_answer){
 		.size = sizeof(par_answer),
-		.n_jobs = ops->effective_n_jobs(instance->backend, instance->wants.n_jobs),
+		.n_jobs = instance_effective_n_jobs(instance),
 		.capabilities = instance->provider->capabilities,
 	};
 	return ops->configure == NULL ? PAR_OK

@@ -58,6 +58,9 @@ enum instance_goal { INSTANCE_GONE, INSTANCE_UP, INSTANCE_MADE };
  * the loop will be notified; else why it cannot come up, and then it is gone. */
 int32_t instance_step(struct instance *instance, enum instance_goal goal, par_error *error);
 
+/* Once it is made: what it makes of the n_jobs it is to have, or of its own default. */
+int32_t instance_effective_n_jobs(struct instance *instance);
+
 /* What is true of it, once configured. */
 static inline int instance_can(const struct instance *instance, uint32_t capability)
 {

@@ -69,6 +69,29 @@ static struct item *add_item(struct listing *listing, const char *name, const ch
 	return grown;
 }
 
+/* Of one that its loader has yet to register nothing is known but what to do if it cannot. */
+static void describe_registered(struct item *item, const struct registered *registered)
+{
+	item->note = registered->note;
+	item->state = registered->note != NULL ? PAR_STATE_LINKED : PAR_STATE_LAZY;
+	if (registered->note == NULL && registered->hint != NULL)
+		error_remedy(&item->error, "%s", registered->hint);
+}
+
+static int32_t add_registered(struct listing *listing, par_error *error)
+{
+	struct registered registered;
+
+	for (size_t i = 0; registry_registered(i, &registered); i++) {
+		struct item *item = add_item(listing, registered.name, NULL, error);
+
+		if (item == NULL)
+			return PAR_ENOMEM;
+		describe_registered(item, &registered);
+	}
+	return PAR_OK;
+}
+
 static int32_t add_configured(struct listing *listing, par_error *error)
 {
 	for (size_t i = 0; i < listing->conf->n_backends; i++) {
@@ -76,7 +99,7 @@ static int32_t add_configured(struct listing *listing, par_error *error)
 		struct item *item;
 		int32_t status;
 
-		if (backend->path == NULL)
+		if (backend->path == NULL || is_listed(listing, backend->name))
 			continue;
 		item = add_item(listing, backend->name, backend->path, error);
 		if (item == NULL)
@@ -185,7 +208,9 @@ static int32_t collect(struct listing *listing, par_error *error)
 	if (status < 0)
 		return status;
 	lookup_report_losers(&listing->scan);
-	status = add_configured(listing, error);
+	status = add_registered(listing, error);
+	if (status == PAR_OK)
+		status = add_configured(listing, error);
 	if (status == PAR_OK)
 		status = add_lazy(listing, error);
 	if (status == PAR_OK)
@@ -310,23 +335,40 @@ int32_t par_each_backend(int32_t (*fn)(void *user, const par_backend_info *info)
 	return status;
 }
 
+static int find_registered(const char *name, struct registered *registered)
+{
+	for (size_t i = 0; registry_registered(i, registered); i++)
+		if (strcmp(registered->name, name) == 0)
+			return 1;
+	return 0;
+}
+
 int32_t par_show_backend(const char *name,
                          int32_t (*fn)(void *user, const par_backend_info *info), void *user,
                          par_error *error)
 {
 	const struct conf *conf = conf_get(error);
-	struct lookup found;
+	const char *also[REGISTERED_NAMES + 1];
+	struct registered registered;
+	struct lookup found = {0};
 	struct item item;
 	int32_t status, answer;
 
 	if (conf == NULL)
 		return error == NULL ? PAR_ECONFIG : error->code;
 	if (name == NULL)
-		name = conf->default_backend;
-	status = lookup_name(conf, name, &found, error);
-	if (status < 0)
-		return status;
-	item = (struct item){.name = name, .file = found.path, .note = found.note};
+		name = registry_default(conf);
+	item = (struct item){.name = name};
+	if (find_registered(name, &registered)) {
+		describe_registered(&item, &registered);
+	} else {
+		registry_names(also);
+		status = lookup_name(conf, name, also, &found, error);
+		if (status < 0)
+			return status;
+		item.file = found.path;
+		item.note = found.note;
+	}
 	status = tell(conf, &item, fn, user, &answer, error);
 	lookup_finish(&found);
 	return status;

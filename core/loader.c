@@ -24,11 +24,9 @@ enum {
 
 _Static_assert(SMALLEST_TABLE <= sizeof(par_backend_ops), "fields are only appended");
 
-typedef const par_backend_ops *(*factory_fn)(const par_host *host, const char *name);
-
 /* A load on its way. */
 struct load {
-	const char *path;
+	const char *path; /* NULL: linked in */
 	const struct note *note;
 	const char *name;
 	void *handle;
@@ -45,7 +43,8 @@ refuse(const struct load *load, const char *format, ...)
 	(void)vsnprintf(reason, sizeof(reason), format, args);
 	va_end(args);
 	error_set(load->error, PAR_EUNAVAIL, "%s", "");
-	error_file(load->error, "%s", load->path);
+	if (load->path != NULL)
+		error_file(load->error, "%s", load->path);
 	error_reason(load->error, "%s", reason);
 	return PAR_EUNAVAIL;
 }
@@ -391,22 +390,22 @@ static int32_t copy_table(const struct load *load, const par_backend_ops *theirs
 	return check_functions(load, ops);
 }
 
-static int32_t call_factory(const struct load *load, factory_fn factory, par_backend_ops *ops)
+static int32_t call_factory(const struct load *load, par_factory_fn factory, par_backend_ops *ops)
 {
 	const par_backend_ops *theirs = factory(&factory_host, load->name);
 
-	if (theirs == NULL) {
-		refuse(load, "note and code disagree: the note has backend \"%s\", " FACTORY
-		             " answers NULL for it", load->name);
-		return PAR_EUNAVAIL;
-	}
-	return copy_table(load, theirs, ops);
+	if (theirs != NULL)
+		return copy_table(load, theirs, ops);
+	if (load->path == NULL)
+		return refuse(load, "the factory that was registered answers NULL for it");
+	return refuse(load, "note and code disagree: the note has backend \"%s\", " FACTORY
+	              " answers NULL for it", load->name);
 }
 
 /* The conversion of a data pointer to a function is POSIX's to promise, not C's. */
 static int32_t load_locked(struct load *load, par_backend_ops *ops)
 {
-	factory_fn factory;
+	par_factory_fn factory;
 	void *symbol;
 	int32_t status = check_before_running(load);
 
@@ -424,10 +423,12 @@ static int32_t load_locked(struct load *load, par_backend_ops *ops)
 	return call_factory(load, factory, ops);
 }
 
+/* A factory is promised that it is never called twice at once, also by two names. */
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+
 int32_t loader_load(const char *path, const struct note *note, const char *name,
                     par_backend_ops *ops, par_error *error)
 {
-	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 	struct load load = {.path = path, .note = note, .name = name, .error = error};
 	int32_t status;
 
@@ -436,6 +437,18 @@ int32_t loader_load(const char *path, const struct note *note, const char *name,
 		return refuse(&load, "not an absolute path without \"$\"");
 	pthread_mutex_lock(&one_at_a_time);
 	status = load_locked(&load, ops);
+	pthread_mutex_unlock(&one_at_a_time);
+	return status;
+}
+
+int32_t loader_link(par_factory_fn factory, const char *name, par_backend_ops *ops,
+                    par_error *error)
+{
+	struct load load = {.name = name, .error = error};
+	int32_t status;
+
+	pthread_mutex_lock(&one_at_a_time);
+	status = call_factory(&load, factory, ops);
 	pthread_mutex_unlock(&one_at_a_time);
 	return status;
 }

@@ -8,6 +8,7 @@
 #include "note.h"
 
 #include <parloop/backend.h>
+#include <parloop/parloop.h>
 
 /* Load the file that this note was read from, and copy the table of that backend
  * (one that the note names) into *ops: what the plugin's table has not is NULL.  The
@@ -15,5 +16,9 @@
  * time, process-wide: the factory is promised that.  [any] */
 int32_t loader_load(const char *path, const struct note *note, const char *name,
                     par_backend_ops *ops, par_error *error);
+
+/* The same for a factory that is linked in.  [any] */
+int32_t loader_link(par_factory_fn factory, const char *name, par_backend_ops *ops,
+                    par_error *error);
 
 #endif

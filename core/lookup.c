@@ -139,12 +139,14 @@ static void add_name(const char **names, size_t *n, size_t room, const char *nam
 		names[(*n)++] = name;
 }
 
-/* All names that could be asked for, sorted; the texts are conf's and scan's. */
-static size_t all_names(const struct conf *conf, const struct scan *scan, const char **names,
-                        size_t room)
+/* All names that could be asked for, sorted; the texts are the caller's, conf's and scan's. */
+static size_t all_names(const struct conf *conf, const struct scan *scan,
+                        const char *const *also, const char **names, size_t room)
 {
 	size_t n = 0;
 
+	for (; *also != NULL; also++)
+		add_name(names, &n, room, *also);
 	for (size_t i = 0; i < conf->n_backends; i++)
 		if (conf->backends[i].path != NULL)
 			add_name(names, &n, room, conf->backends[i].name);
@@ -178,13 +180,13 @@ static int32_t not_installed(const struct conf *conf, size_t which, par_error *e
 
 /* joblib's sentence, with what joblib does not say: which name is near, and where
  * was looked. */
-static int32_t unknown_name(const struct conf *conf, const struct scan *scan, const char *name,
-                            par_error *error)
+static int32_t unknown_name(const struct conf *conf, const struct scan *scan,
+                            const char *const *also, const char *name, par_error *error)
 {
 	struct nearest nearest = {.word = name};
 	const char *names[64];
 	char listed[160] = "", shown[60], dirs[240];
-	size_t n = all_names(conf, scan, names, 64), used = 0;
+	size_t n = all_names(conf, scan, also, names, 64), used = 0;
 
 	for (size_t i = 0; i < n; i++)
 		nearest_offer(&nearest, names[i]);
@@ -221,8 +223,8 @@ static const struct scan_file *find_broken(const struct scan *scan, const char *
 	return NULL;
 }
 
-static int32_t missing(const struct conf *conf, const struct scan *scan, const char *name,
-                       par_error *error)
+static int32_t missing(const struct conf *conf, const struct scan *scan,
+                       const char *const *also, const char *name, par_error *error)
 {
 	const struct scan_file *broken = find_broken(scan, name);
 
@@ -236,7 +238,7 @@ static int32_t missing(const struct conf *conf, const struct scan *scan, const c
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (strcmp(known[i].name, name) == 0)
 			return not_installed(conf, i, error);
-	return unknown_name(conf, scan, name, error);
+	return unknown_name(conf, scan, also, name, error);
 }
 
 /* --- two files with one name --------------------------------------------------------------- */
@@ -293,8 +295,8 @@ void lookup_report_losers(const struct scan *scan)
 
 /* --- the one lookup ------------------------------------------------------------------------ */
 
-static int32_t take_dropped(const struct conf *conf, const char *name, struct lookup *found,
-                            par_error *error)
+static int32_t take_dropped(const struct conf *conf, const char *name,
+                            const char *const *also, struct lookup *found, par_error *error)
 {
 	const struct scan_file *file;
 	struct scan scan;
@@ -308,13 +310,13 @@ static int32_t take_dropped(const struct conf *conf, const char *name, struct lo
 	if (file != NULL)
 		status = take_file(file->path, name, found, error);
 	else
-		status = missing(conf, &scan, name, error);
+		status = missing(conf, &scan, also, name, error);
 	scan_finish(&scan);
 	return status;
 }
 
-int32_t lookup_name(const struct conf *conf, const char *name, struct lookup *found,
-                    par_error *error)
+int32_t lookup_name(const struct conf *conf, const char *name, const char *const *also,
+                    struct lookup *found, par_error *error)
 {
 	const struct conf_backend *backend = conf_find_backend(conf, name);
 	const struct conf_lazy *lazy = conf_find_lazy(conf, name);
@@ -324,7 +326,7 @@ int32_t lookup_name(const struct conf *conf, const char *name, struct lookup *fo
 		return take_file(backend->path, name, found, error);
 	if (lazy != NULL)
 		return take_lazy(conf, lazy, found, error);
-	return take_dropped(conf, name, found, error);
+	return take_dropped(conf, name, also, found, error);
 }
 
 void lookup_finish(struct lookup *found)

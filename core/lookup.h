@@ -18,10 +18,10 @@ struct lookup {
 };
 
 /* Find the file and read its note.  PAR_ENOTFOUND: nobody has heard of the name, and
- * the error lists what exists; PAR_EUNAVAIL: known, but not to be had, and why.
- * Must be finished if PAR_OK. */
-int32_t lookup_name(const struct conf *conf, const char *name, struct lookup *found,
-                    par_error *error);
+ * the error lists what exists (also: the names that need no file, ending in NULL);
+ * PAR_EUNAVAIL: known, but not to be had, and why.  Must be finished if PAR_OK. */
+int32_t lookup_name(const struct conf *conf, const char *name, const char *const *also,
+                    struct lookup *found, par_error *error);
 void lookup_finish(struct lookup *found);
 
 /* Say once in the process, for each file, that it offers a name that another one

@@ -3,7 +3,9 @@
 #include "context.h"
 #include "cpu.h"
 #include "error.h"
+#include "hints.h"
 #include "log.h"
+#include "scope.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,76 +18,71 @@ const char *par_version(void)
 
 /* --- opening --------------------------------------------------------------------------------- */
 
-/* The name and n_jobs of a backend that nobody chose are the context's, then plugins.conf's. */
-static const char *choose_backend(const par_parallel *parallel)
+/* Where nobody says: what the call around this one left for it, or plugins.conf; the latter
+ * is for outermost calls, as inner ones would multiply it. */
+static int32_t choose_n_jobs(par_parallel *parallel, const struct wish *wish, par_error *error)
 {
 	const struct context *context = context_current();
+	int *is_set = &parallel->n_jobs_is_set;
+	int32_t code = PAR_OK;
 
-	if (parallel->opened.backend != NULL)
-		return parallel->opened.backend;
-	return context->backend != NULL ? context->backend : parallel->conf->default_backend;
-}
-
-/* Those of the context belong to its backend. */
-static const char *const *choose_options(const par_parallel *parallel)
-{
-	const struct context *context = context_current();
-
-	if (parallel->opened.options != NULL || parallel->opened.backend != NULL)
-		return parallel->opened.options;
-	return context->backend != NULL ? context->options : NULL;
-}
-
-static int32_t choose_n_jobs(par_parallel *parallel, int *is_set, par_error *error)
-{
-	const struct context *context = context_current();
-	int32_t code = settings_n_jobs(&parallel->opened, parallel->conf, is_set,
-	                               &parallel->wants.n_jobs, error);
-
-	if (code != PAR_OK)
-		return code;
-	/* What plugins.conf says is for outermost calls: inner ones would multiply it. */
-	if (context->level > 0 && !parallel->opened.n_jobs.set) {
+	if (wish->resets_n_jobs) {
+		*is_set = 0;
+	} else if (context->level > 0 && !parallel->opened.n_jobs.set) {
 		*is_set = context->n_jobs != 0;
 		parallel->wants.n_jobs = context->n_jobs;
+	} else {
+		code = settings_n_jobs(&parallel->opened, parallel->conf, is_set,
+		                       &parallel->wants.n_jobs, error);
 	}
 	if (!*is_set)
 		parallel->wants.n_jobs = 1;
-	return PAR_OK;
+	return code;
 }
 
-static int32_t choose_provider(par_parallel *parallel, const struct provider **provider,
-                               par_error *error)
+static int32_t choose_provider(par_parallel *parallel, struct wish *wish, int64_t verbose,
+                               const struct provider **provider, par_error *error)
 {
-	int32_t code = registry_find(choose_backend(parallel), provider, error);
+	int32_t code = hints_choose(wish, &parallel->opened, verbose, provider, error);
 
 	/* On a caller's loop, or with a time-out, tasks may not run inside submit(). */
 	if (code == PAR_OK && !parallel->wants.may_block && ((*provider)->capabilities & PAR_RUNS_INLINE)) {
 		parallel->wants.n_jobs = 1;
+		hints_forget(wish);
 		code = registry_find("threading", provider, error);
 	}
-	return code;
+	return code == PAR_OK ? scope_check_inner(wish->inner_max_num_threads, *provider, error) : code;
 }
 
-static int32_t plan_opening(par_parallel *parallel, const struct provider **provider,
-                            par_error *error)
+static void describe_wants(par_parallel *parallel, const struct plan *plan)
+{
+	const par_settings *opened = &parallel->opened;
+	struct par_call *wants = &parallel->wants;
+
+	wants->size = sizeof(*wants);
+	wants->level = context_current()->level;
+	wants->verbose = plan->verbose > 50 ? (int32_t)(plan->verbose - 50) : 0;
+	wants->may_block = parallel->loop.uv == NULL && plan->timeout_ns == 0;
+	wants->require_sharedmem = opened->require != NULL;
+	if (opened->prefer != NULL)
+		wants->prefer_threads = strcmp(opened->prefer, "threads") == 0 ? 1 : -1;
+}
+
+static int32_t plan_opening(par_parallel *parallel, struct wish *wish,
+                            const struct provider **provider, par_error *error)
 {
 	struct plan plan;
-	int is_set = 0;
 	int32_t code;
 
 	code = settings_plan(&parallel->opened, &parallel->opened, parallel->conf, &plan, error);
 	if (code == PAR_OK)
-		code = choose_n_jobs(parallel, &is_set, error);
+		code = choose_n_jobs(parallel, wish, error);
 	if (code != PAR_OK)
 		return code;
-	parallel->wants.size = sizeof(parallel->wants);
-	parallel->wants.level = context_current()->level;
 	parallel->cores = cpu_affinity();
-	parallel->wants.verbose = plan.verbose > 50 ? (int32_t)(plan.verbose - 50) : 0;
-	parallel->wants.may_block = parallel->loop.uv == NULL && plan.timeout_ns == 0;
-	code = choose_provider(parallel, provider, error);
-	parallel->n_jobs_is_set = is_set;
+	describe_wants(parallel, &plan);
+	code = choose_provider(parallel, wish, plan.verbose, provider, error);
+	parallel->wants.inner_max_num_threads = (int32_t)wish->inner_max_num_threads.value;
 	return code;
 }
 
@@ -105,6 +102,7 @@ static int32_t create(par_parallel **out, uv_loop_t *uv, const par_settings *set
 {
 	par_parallel *parallel;
 	const struct provider *provider = NULL;
+	struct wish wish;
 	int32_t code;
 
 	if (posix_memalign((void **)&parallel, CACHE_LINE, sizeof(*parallel)) != 0)
@@ -114,21 +112,20 @@ static int32_t create(par_parallel **out, uv_loop_t *uv, const par_settings *set
 	parallel->thread = pthread_self();
 	parallel->pid = getpid();
 	parallel->loop.uv = uv;
-	code = settings_copy(&parallel->opened, settings, error);
-	if (code != PAR_OK)
-		goto fail;
 	parallel->conf = conf_get(error);
 	if (parallel->conf != NULL)
-		code = plan_opening(parallel, &provider, error);
+		code = scope_settings(&parallel->opened, settings, &wish, parallel->conf, error);
 	else
 		code = error == NULL ? PAR_ECONFIG : error->code;
+	if (code == PAR_OK)
+		code = plan_opening(parallel, &wish, &provider, error);
 	if (code != PAR_OK)
 		goto fail;
 	code = loop_init(&parallel->loop, uv, on_loop, parallel, error);
 	if (code != PAR_OK)
 		goto fail;
 	instance_init(&parallel->instance, &parallel->loop, &parallel->call, provider,
-	              choose_options(parallel), &parallel->wants);
+	              wish.options, &parallel->wants);
 	parallel->instance.n_jobs_is_set = parallel->n_jobs_is_set;
 	*out = parallel;
 	return PAR_OK;
@@ -219,7 +216,7 @@ int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_error *err
 		return 0;
 	code = drive_instance(parallel, INSTANCE_MADE, error);
 	if (code == PAR_OK)
-		n = parallel->instance.provider->ops.effective_n_jobs(parallel->instance.backend, n_jobs);
+		n = instance_effective_n_jobs(&parallel->instance);
 	if (code == PAR_OK && n <= 0)
 		error_set(error, PAR_EUNAVAIL, "%s has no active worker", parallel->instance.provider->name);
 	par_close(parallel);
@@ -261,9 +258,13 @@ static int32_t check_caller(const par_parallel *parallel, int blocking, par_erro
 
 static int32_t check_fixed(const par_settings *settings, par_error *error)
 {
-	if (settings->backend == NULL && settings->options == NULL && !settings->n_jobs.set)
+	if (settings->backend == NULL && settings->options == NULL && !settings->n_jobs.set &&
+	    settings->prefer == NULL && settings->require == NULL &&
+	    !settings->inner_max_num_threads.set)
 		return PAR_OK;
-	return refuse(error, PAR_EINVAL, "backend, options and n_jobs of an open par_parallel are fixed",
+	return refuse(error, PAR_EINVAL,
+	              "backend, options, n_jobs, prefer, require and inner_max_num_threads of an "
+	              "open par_parallel are fixed",
 	              "leave them out here, or call with NULL in place of the par_parallel");
 }
 

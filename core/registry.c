@@ -9,17 +9,27 @@
 #include <parloop/parloop.h>
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum state { IDLE, LOADING, LOADED, FAILED };
 
-/* A name that somebody asked for, and whose file was found. */
+/* In order of the lookup. */
+enum kind { LINKED, EXTERNAL, PLUGIN };
+
+/* A name that the program registered, or that somebody asked for and whose file was found. */
 struct entry {
 	struct entry *next;
 	char *name;
+	enum kind kind;
+	par_factory_fn factory;   /* LINKED */
+	par_loader_fn loader;     /* EXTERNAL */
+	char *hint;               /* EXTERNAL; may be NULL */
 	enum state state;
-	struct lookup file;       /* LOADED, FAILED: what was tried */
+	struct entry *around;     /* LOADING: which the same thread is loading meanwhile */
+	struct entry *waits_for;  /* LOADING: which must be there first */
+	struct lookup file;       /* PLUGIN, if LOADED or FAILED: what was tried; LINKED: a note */
 	struct provider provider; /* LOADED */
 	par_error why;            /* FAILED */
 };
@@ -27,42 +37,89 @@ struct entry {
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	/* under lock; an entry is never removed, and LOADED never changes again */
+	/* under lock; the newest first; an entry is never removed, and LOADED never changes
+	 * again */
 	struct entry *entries;
 	int in_use;
+	const char *default_name; /* NULL: plugins.conf's */
 } table = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+/* What this thread is loading, innermost. */
+static _Thread_local struct entry *inside;
 
 /* --- under the lock ------------------------------------------------------------------------ */
 
 static struct entry *find_entry(const char *name)
 {
+	struct entry *found = NULL;
+
 	for (struct entry *entry = table.entries; entry != NULL; entry = entry->next)
-		if (strcmp(entry->name, name) == 0)
-			return entry;
-	return NULL;
+		if ((found == NULL || entry->kind < found->kind) && strcmp(entry->name, name) == 0)
+			found = entry;
+	return found;
 }
 
-/* As find_entry, but nobody is loading it any more. */
+/* To wait for an entry would be to wait for oneself, perhaps by way of other threads. */
+static int would_hang(const struct entry *entry)
+{
+	while (entry != NULL && entry != inside)
+		entry = entry->waits_for;
+	return entry != NULL;
+}
+
+/* As find_entry, but nobody is loading it any more, except if this thread is. */
 static struct entry *find_settled(const char *name)
 {
-	struct entry *entry = find_entry(name);
+	struct entry *entry;
 
-	while (entry != NULL && entry->state == LOADING)
+	while ((entry = find_entry(name)) != NULL && entry->state == LOADING &&
+	       !would_hang(entry)) {
+		if (inside != NULL)
+			inside->waits_for = entry;
 		pthread_cond_wait(&table.changed, &table.lock);
+		if (inside != NULL)
+			inside->waits_for = NULL;
+	}
 	return entry;
 }
 
-static struct entry *add_entry(const char *name)
+static void begin_loading(struct entry *entry)
+{
+	entry->state = LOADING;
+	entry->around = inside;
+	if (inside != NULL)
+		inside->waits_for = entry;
+	inside = entry;
+}
+
+static void end_loading(struct entry *entry, enum state state)
+{
+	inside = entry->around;
+	if (inside != NULL)
+		inside->waits_for = NULL;
+	entry->state = state;
+	pthread_cond_broadcast(&table.changed);
+}
+
+static struct entry *make_entry(const char *name, enum kind kind)
 {
 	struct entry *entry = calloc(1, sizeof(*entry));
 
 	if (entry == NULL)
 		return NULL;
+	entry->kind = kind;
 	entry->name = strdup(name);
 	if (entry->name == NULL) {
 		free(entry);
 		return NULL;
 	}
+	return entry;
+}
+
+static struct entry *add_entry(struct entry *entry)
+{
+	if (entry == NULL)
+		return NULL;
 	entry->next = table.entries;
 	table.entries = entry;
 	return entry;
@@ -102,19 +159,36 @@ static int32_t load(struct entry *entry, par_error *error)
 	int32_t status;
 
 	fill_provider(entry);
-	status = loader_load(entry->file.path, entry->file.note, entry->name,
-	                     &entry->provider.ops, &why);
+	if (entry->kind == LINKED)
+		status = loader_link(entry->factory, entry->name, &entry->provider.ops, &why);
+	else
+		status = loader_load(entry->file.path, entry->file.note, entry->name,
+		                     &entry->provider.ops, &why);
 	if (status < 0)
 		error_prefix(&why, why.what[0] == '\0' ? "cannot load backend \"%s\""
 		                                       : "cannot load backend \"%s\": ", entry->name);
 	pthread_mutex_lock(&table.lock);
-	entry->state = status < 0 ? FAILED : LOADED;
 	entry->why = why;
-	pthread_cond_broadcast(&table.changed);
+	end_loading(entry, status < 0 ? FAILED : LOADED);
 	pthread_mutex_unlock(&table.lock);
 	if (status < 0 && error != NULL)
 		*error = why;
 	return status;
+}
+
+static int32_t asked_by_loader(const char *name, par_error *error)
+{
+	error_set(error, PAR_EUNAVAIL, "cannot load backend \"%s\"", name);
+	error_reason(error, "what loads it asks for it itself");
+	error_remedy(error, "have its loader register it, and use it only afterwards");
+	return PAR_EUNAVAIL;
+}
+
+static int32_t tell_again(const struct entry *failed, par_error *error)
+{
+	if (error != NULL)
+		*error = failed->why;
+	return failed->why.code;
 }
 
 /* Make the entry this thread's to load, with this file (which it takes); or say
@@ -123,33 +197,35 @@ static int32_t claim(const char *name, struct lookup *file, struct entry **out, 
 {
 	struct entry *entry = find_settled(name);
 
-	if (entry == NULL)
-		entry = add_entry(name);
+	if (entry == NULL || entry->kind != PLUGIN)
+		entry = add_entry(make_entry(name, PLUGIN));
 	if (entry == NULL)
 		return error_memory(error, "loading a backend");
+	if (entry->state == LOADING)
+		return asked_by_loader(name, error);
 	*out = entry;
 	if (entry->state == LOADED)
 		return PAR_OK;
 	/* That memory was short then says nothing about now. */
 	if (entry->state == FAILED && entry->why.code != PAR_ENOMEM &&
-	    is_unchanged(&entry->file, file)) {
-		if (error != NULL)
-			*error = entry->why;
-		return entry->why.code;
-	}
+	    is_unchanged(&entry->file, file))
+		return tell_again(entry, error);
 	lookup_finish(&entry->file);
 	entry->file = *file;
 	*file = (struct lookup){0};
-	entry->state = LOADING;
+	begin_loading(entry);
 	return 1;
 }
 
 static int32_t find_and_load(const struct conf *conf, const char *name, struct entry **out,
                              par_error *error)
 {
+	const char *also[REGISTERED_NAMES + 1];
 	struct lookup file;
-	int32_t status = lookup_name(conf, name, &file, error);
+	int32_t status;
 
+	registry_names(also);
+	status = lookup_name(conf, name, also, &file, error);
 	if (status < 0)
 		return status;
 	/* Not remembered: it is cured by a chmod of any folder above the file. */
@@ -176,25 +252,201 @@ const struct provider *registry_loaded(const char *name)
 	return entry != NULL && entry->state == LOADED ? &entry->provider : NULL;
 }
 
+/* The loader registers the name, or says why not, unless it forgets to. */
+static int32_t run_loader(struct entry *entry, par_error *error)
+{
+	par_error why = PAR_ERROR_INIT;
+	int32_t status = entry->loader(entry->name, &why);
+	struct entry *now;
+
+	pthread_mutex_lock(&table.lock);
+	end_loading(entry, IDLE);
+	now = find_entry(entry->name);
+	pthread_mutex_unlock(&table.lock);
+	if (status >= 0 && now->kind == LINKED)
+		return PAR_OK;
+	why.code = status < 0 ? status : PAR_EUNAVAIL;
+	if (status >= 0)
+		error_reason(&why, "its loader returned without having registered it");
+	if (why.what[0] == '\0')
+		error_prefix(&why, "cannot load backend \"%s\"", entry->name);
+	if (why.remedy[0] == '\0' && entry->hint != NULL)
+		error_remedy(&why, "%s", entry->hint);
+	if (error != NULL)
+		*error = why;
+	return why.code;
+}
+
+/* What the program registered under that name, loaded; 1: nothing. */
+static int32_t find_registered(const char *name, struct entry **out, par_error *error)
+{
+	struct entry *entry;
+	int32_t status = 1;
+
+	pthread_mutex_lock(&table.lock);
+	table.in_use = 1;
+	entry = *out = find_settled(name);
+	if (entry != NULL && entry->state == LOADED)
+		status = PAR_OK;
+	else if (entry != NULL && entry->state == LOADING)
+		status = asked_by_loader(name, error);
+	else if (entry != NULL && entry->kind == LINKED && entry->state == FAILED)
+		status = tell_again(entry, error);
+	else if (entry != NULL && entry->kind != PLUGIN)
+		begin_loading(entry);
+	pthread_mutex_unlock(&table.lock);
+	if (status != 1 || entry == NULL || entry->kind == PLUGIN)
+		return status;
+	if (entry->kind == LINKED)
+		return load(entry, error);
+	status = run_loader(entry, error);
+	return status < 0 ? status : find_registered(name, out, error);
+}
+
 int32_t registry_find(const char *name, const struct provider **out, par_error *error)
 {
 	const struct conf *conf;
 	struct entry *entry = NULL;
-	int32_t status;
+	int32_t status = find_registered(name, &entry, error);
 
-	pthread_mutex_lock(&table.lock);
-	table.in_use = 1;
-	pthread_mutex_unlock(&table.lock);
-	*out = registry_loaded(name);
-	if (*out != NULL)
-		return PAR_OK;
-	conf = conf_get(error);
-	if (conf == NULL)
-		return error == NULL ? PAR_ECONFIG : error->code;
-	status = find_and_load(conf, name, &entry, error);
+	*out = NULL;
+	if (status == 1) {
+		conf = conf_get(error);
+		if (conf == NULL)
+			return error == NULL ? PAR_ECONFIG : error->code;
+		status = find_and_load(conf, name, &entry, error);
+	}
 	if (status == PAR_OK)
 		*out = &entry->provider;
 	return status;
+}
+
+/* --- registering --------------------------------------------------------------------------- */
+
+static int32_t check_new(const char *name, int is_callable, par_error *error)
+{
+	char shown[80];
+
+	if (name != NULL && note_is_name(name) && is_callable)
+		return PAR_OK;
+	error_set(error, PAR_EINVAL, "cannot register backend \"%s\"",
+	          name == NULL ? "" : error_escape(name, strlen(name), shown, sizeof(shown)));
+	if (name != NULL && strncmp(name, "nested-", 7) == 0)
+		error_reason(error, "names that begin with nested- are the core's own");
+	else if (is_callable)
+		error_reason(error, "a backend's name is [a-z][a-z0-9_-]*, at most 32 letters");
+	else
+		error_reason(error, "there is no function to get it from");
+	return PAR_EINVAL;
+}
+
+/* Is there a line "backend ..." in it? */
+static int names_backend(const char *note)
+{
+	return strncmp(note, "backend ", 8) == 0 || strstr(note, "\nbackend ") != NULL;
+}
+
+/* The note, with the head that was left out. */
+static int32_t read_note(const char *name, const char *text, struct note **note, par_error *error)
+{
+	char abi[40] = "", backend[80] = "", *whole;
+	int32_t status;
+
+	if (text == NULL)
+		text = PAR_CAPABILITIES("shares_memory");
+	if (strncmp(text, "abi ", 4) != 0) {
+		(void)snprintf(abi, sizeof(abi), "abi %d.%d\n", PAR_ABI_MAJOR, PAR_ABI_MINOR);
+		if (!names_backend(text))
+			(void)snprintf(backend, sizeof(backend),
+			               "backend %s linked into the program\n", name);
+	}
+	if (asprintf(&whole, "%s%s%s", abi, backend, text) < 0)
+		return error_memory(error, "registering a backend");
+	status = note_parse(note, whole, strlen(whole) + 1, error);
+	free(whole);
+	if (status == PAR_OK && note_find(*note, name) == NULL) {
+		error_set(error, PAR_EINVAL, "%s", "");
+		error_reason(error, "its note describes \"%s\", not \"%s\"",
+		             (*note)->backends[0].name, name);
+		note_destroy(*note);
+		status = PAR_EINVAL;
+	}
+	if (status < 0 && status != PAR_ENOMEM)
+		error_prefix(error, "cannot register backend \"%s\"", name);
+	return status;
+}
+
+int32_t par_register_backend(const char *name, par_factory_fn factory, const char *text,
+                             int32_t make_default, par_error *error)
+{
+	struct note *note = NULL;
+	struct entry *entry;
+	int32_t status = check_new(name, factory != NULL, error);
+
+	if (status == PAR_OK)
+		status = read_note(name, text, &note, error);
+	if (status < 0)
+		return status;
+	entry = make_entry(name, LINKED);
+	if (entry == NULL) {
+		note_destroy(note);
+		return error_memory(error, "registering a backend");
+	}
+	entry->factory = factory;
+	entry->file.note = note;
+	pthread_mutex_lock(&table.lock);
+	add_entry(entry);
+	if (make_default)
+		table.default_name = entry->name;
+	pthread_mutex_unlock(&table.lock);
+	return PAR_OK;
+}
+
+int32_t par_register_external(const char *name, par_loader_fn loader, const char *hint,
+                              par_error *error)
+{
+	struct entry *entry;
+	int32_t status = check_new(name, loader != NULL, error);
+
+	if (status < 0)
+		return status;
+	entry = make_entry(name, EXTERNAL);
+	if (entry != NULL && hint != NULL && (entry->hint = strdup(hint)) == NULL) {
+		free(entry->name);
+		free(entry);
+		entry = NULL;
+	}
+	if (entry == NULL)
+		return error_memory(error, "registering a backend");
+	entry->loader = loader;
+	pthread_mutex_lock(&table.lock);
+	add_entry(entry);
+	pthread_mutex_unlock(&table.lock);
+	return PAR_OK;
+}
+
+int registry_registered(size_t i, struct registered *out)
+{
+	const struct entry *entry;
+
+	pthread_mutex_lock(&table.lock);
+	for (entry = table.entries; entry != NULL; entry = entry->next)
+		if (entry->kind != PLUGIN && find_entry(entry->name) == entry && i-- == 0)
+			break;
+	if (entry != NULL)
+		*out = (struct registered){entry->name, entry->file.note, entry->hint};
+	pthread_mutex_unlock(&table.lock);
+	return entry != NULL;
+}
+
+void registry_names(const char *names[REGISTERED_NAMES + 1])
+{
+	struct registered registered;
+	size_t n = 0;
+
+	while (n < REGISTERED_NAMES && registry_registered(n, &registered))
+		names[n++] = registered.name;
+	names[n] = NULL;
 }
 
 /* --- options ------------------------------------------------------------------------------- */
@@ -252,8 +504,6 @@ static int32_t set_all(struct par_options *options, const struct provider *provi
 	status = set_configured(options, conf, provider->name, error);
 	for (size_t i = 0; status == PAR_OK && settings != NULL && settings[i] != NULL; i++)
 		status = set_one(options, provider->name, settings[i], error);
-	if (status == PAR_OK)
-		status = options_complete(options, provider->name, error);
 	return status;
 }
 
@@ -266,10 +516,25 @@ int32_t registry_options(const struct provider *provider, const char *const *set
 	if (options == NULL)
 		return error_memory(error, "setting options");
 	status = set_all(options, provider, settings, error);
+	if (status == PAR_OK)
+		status = options_complete(options, provider->name, error);
 	if (status < 0)
 		options_destroy(options);
 	else
 		*out = options;
+	return status;
+}
+
+int32_t registry_check_options(const struct provider *provider, const char *const *settings,
+                               par_error *error)
+{
+	struct par_options *options = options_create(provider->schema);
+	int32_t status;
+
+	if (options == NULL)
+		return error_memory(error, "setting options");
+	status = set_all(options, provider, settings, error);
+	options_destroy(options);
 	return status;
 }
 
@@ -295,9 +560,24 @@ const char *par_config_file(void)
 	return conf_file();
 }
 
+void registry_choose_default(const char *name)
+{
+	pthread_mutex_lock(&table.lock);
+	table.default_name = name;
+	pthread_mutex_unlock(&table.lock);
+}
+
+const char *registry_default(const struct conf *conf)
+{
+	const char *name;
+
+	pthread_mutex_lock(&table.lock);
+	name = table.default_name;
+	pthread_mutex_unlock(&table.lock);
+	return name != NULL ? name : conf == NULL ? "threading" : conf->default_backend;
+}
+
 const char *par_default_backend(void)
 {
-	const struct conf *conf = conf_get(NULL);
-
-	return conf == NULL ? "threading" : conf->default_backend;
+	return registry_default(conf_get(NULL));
 }

@@ -1,15 +1,20 @@
 /* registry.h - backends by name: one table that only grows, under one mutex.
  *
- * The one lookup, for API, command and plugins.conf alike: [backend NAME] with
- * a path, then [lazy], then the notes of the files in the plugin directories.
- * A name is loaded once; concurrent first uses wait for it.  No lock is held in
- * plugin code except dlopen's and the factory's. */
+ * The one lookup, for API, command and plugins.conf alike: what the program
+ * registered, then [backend NAME] with a path, then [lazy], then the notes of the
+ * files in the plugin directories.  A name is loaded once; concurrent first uses
+ * wait for it.  No lock is held in plugin code except dlopen's and the factory's, none
+ * in a loader of the program's. */
 #ifndef CORE_REGISTRY_H
 #define CORE_REGISTRY_H
 
+#include "conf.h"
+#include "note.h"
 #include "options.h"
 
 #include <parloop/backend.h>
+
+enum { REGISTERED_NAMES = 32 }; /* that an error lists */
 
 /* A backend that is loaded and ready to make instances; lives as long as the
  * process. */
@@ -30,9 +35,30 @@ int32_t registry_find(const char *name, const struct provider **out, par_error *
 /* The backend of that name if it is loaded already, else NULL.  [any] */
 const struct provider *registry_loaded(const char *name);
 
+/* What the program registered: the i-th name, from 0, as long as it returns 1.  The
+ * texts live as long as the process.  [any] */
+struct registered {
+	const char *name;
+	const struct note *note; /* NULL: its loader was not asked yet */
+	const char *hint;        /* NULL: none */
+};
+int registry_registered(size_t i, struct registered *out);
+
+/* The same names, ending in NULL, for an error to list.  [any] */
+void registry_names(const char *names[REGISTERED_NAMES + 1]);
+
+/* The backend where nobody names one: as the program chose, else plugins.conf's.  A chosen
+ * name must live as long as the process; NULL takes the choice back.  [any] */
+const char *registry_default(const struct conf *conf);
+void registry_choose_default(const char *name);
+
 /* Its options: defaults, plugins.conf's, then these "key=value" texts, ending in NULL
  * (NULL: none), checked.  Must be destroyed with options_destroy(). [any] */
 int32_t registry_options(const struct provider *provider, const char *const *settings,
                          struct par_options **out, par_error *error);
+
+/* Are these texts, which more may follow, right for it so far?  [any] */
+int32_t registry_check_options(const struct provider *provider, const char *const *settings,
+                               par_error *error);
 
 #endif

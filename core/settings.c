@@ -15,29 +15,45 @@ static int32_t wrong(par_error *error, const char *what, const char *remedy)
 	return PAR_EINVAL;
 }
 
-static int32_t copy_texts(par_settings *out, const par_settings *settings)
+size_t settings_count(const char *const *options)
 {
 	size_t n = 0;
-	char **options;
 
-	out->backend = out->pre_dispatch = NULL;
-	out->options = NULL;
-	if (settings->backend != NULL && (out->backend = strdup(settings->backend)) == NULL)
-		return -1;
-	if (settings->pre_dispatch != NULL && (out->pre_dispatch = strdup(settings->pre_dispatch)) == NULL)
-		return -1;
-	if (settings->options == NULL)
-		return 0;
-	while (settings->options[n] != NULL)
+	while (options != NULL && options[n] != NULL)
 		n++;
+	return n;
+}
+
+static int copy_text(const char **slot)
+{
+	if (*slot != NULL)
+		*slot = strdup(*slot);
+	return *slot != NULL;
+}
+
+/* Each text in out is the caller's, and becomes its own copy, or NULL. */
+static int32_t copy_texts(par_settings *out)
+{
+	const char *const *theirs = out->options;
+	const char **slots[] = {&out->backend, &out->pre_dispatch, &out->prefer, &out->require};
+	size_t n = settings_count(theirs);
+	char **options;
+	int32_t result = 0;
+
+	out->options = NULL;
+	for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++)
+		if (*slots[i] != NULL && !copy_text(slots[i]))
+			result = -1;
+	if (theirs == NULL)
+		return result;
 	options = calloc(n + 1, sizeof(*options));
 	if (options == NULL)
 		return -1;
 	out->options = (const char *const *)options;
 	for (size_t i = 0; i < n; i++)
-		if ((options[i] = strdup(settings->options[i])) == NULL)
+		if ((options[i] = strdup(theirs[i])) == NULL)
 			return -1;
-	return 0;
+	return result;
 }
 
 int32_t settings_check(par_settings *out, const par_settings *settings, par_error *error)
@@ -65,10 +81,71 @@ int32_t settings_copy(par_settings *out, const par_settings *settings, par_error
 		*out = (par_settings){.size = sizeof(*out)};
 		return code;
 	}
-	if (copy_texts(out, settings) == 0)
+	if (copy_texts(out) == 0)
 		return PAR_OK;
 	settings_finish(out);
 	return error_memory(error, "cannot keep the settings");
+}
+
+/* The outer ones first, so that the inner ones win. */
+static int32_t join_options(const char *const **joined, const char *const *outer,
+                            const char *const *inner)
+{
+	size_t n_outer = settings_count(outer), n_inner = settings_count(inner);
+	const char **all;
+
+	*joined = NULL;
+	if (n_outer + n_inner == 0)
+		return 0;
+	all = calloc(n_outer + n_inner + 1, sizeof(*all));
+	if (all == NULL)
+		return -1;
+	if (n_outer > 0)
+		memcpy(all, outer, n_outer * sizeof(*all));
+	if (n_inner > 0)
+		memcpy(all + n_outer, inner, n_inner * sizeof(*all));
+	*joined = all;
+	return 0;
+}
+
+/* What is asked of a backend is not asked of another. */
+static void inherit_backend(par_settings *inner, par_settings *outer)
+{
+	if (inner->backend != NULL && outer->backend != NULL &&
+	    strcmp(inner->backend, outer->backend) != 0) {
+		outer->options = NULL;
+		outer->inner_max_num_threads = (par_int){0};
+	}
+	if (inner->backend == NULL)
+		inner->backend = outer->backend;
+}
+
+#define INHERIT(field) (inner.field.set ? inner.field : outer.field)
+
+int32_t settings_merge(par_settings *out, const par_settings *over, const par_settings *under,
+                       par_error *error)
+{
+	par_settings inner = *over, outer = *under;
+	const char *const *options;
+	int32_t code;
+
+	inherit_backend(&inner, &outer);
+	if (join_options(&options, outer.options, inner.options) < 0) {
+		*out = (par_settings){.size = sizeof(*out)};
+		return error_memory(error, "cannot keep the settings");
+	}
+	inner.options = options;
+	inner.n_jobs = INHERIT(n_jobs);
+	inner.batch_size = INHERIT(batch_size);
+	inner.timeout = INHERIT(timeout);
+	inner.verbose = INHERIT(verbose);
+	inner.inner_max_num_threads = INHERIT(inner_max_num_threads);
+	inner.pre_dispatch = inner.pre_dispatch != NULL ? inner.pre_dispatch : outer.pre_dispatch;
+	inner.prefer = inner.prefer != NULL ? inner.prefer : outer.prefer;
+	inner.require = inner.require != NULL ? inner.require : outer.require;
+	code = settings_copy(out, &inner, error);
+	free((void *)(uintptr_t)options);
+	return code;
 }
 
 void settings_finish(par_settings *settings)
@@ -79,6 +156,8 @@ void settings_finish(par_settings *settings)
 	free((void *)(uintptr_t)settings->options);
 	free((void *)(uintptr_t)settings->backend);
 	free((void *)(uintptr_t)settings->pre_dispatch);
+	free((void *)(uintptr_t)settings->prefer);
+	free((void *)(uintptr_t)settings->require);
 	*settings = (par_settings){.size = sizeof(*settings)};
 }
 

@@ -25,7 +25,16 @@ int32_t settings_check(par_settings *out, const par_settings *settings, par_erro
 int32_t settings_copy(par_settings *out, const par_settings *settings, par_error *error);
 void settings_finish(par_settings *settings);
 
-/* n_jobs and the backend's name, of an open: outer is the context's, 0 and NULL if unset. */
+/* A copy of over, with what it leaves unset taken from under.  Options and
+ * inner_max_num_threads are under's only for the same backend; of the options those of over
+ * come last, and win.  What belongs to a single call (order, on_error, shared)
+ * is not taken from under. */
+int32_t settings_merge(par_settings *out, const par_settings *over, const par_settings *under,
+                       par_error *error);
+
+size_t settings_count(const char *const *options); /* NULL: 0 */
+
+/* n_jobs of an open. */
 int32_t settings_n_jobs(const par_settings *settings, const struct conf *conf, int *is_set,
                         int32_t *n_jobs, par_error *error);
 

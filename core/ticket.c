@@ -466,16 +466,16 @@ static void take_part(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
 void ticket_run(struct call *call, uint64_t quota, int64_t budget_ns, struct ticket_report *report)
 {
 	struct sitter sitter;
-	struct context outside;
+	struct context_outside outside;
 	int32_t seat = sit_down(call);
 
 	*report = (struct ticket_report){0, 0};
 	if (seat < 0)
 		return;
 	sitter_init(&sitter, call, (uint32_t)seat);
-	outside = context_swap(call->context);
+	outside = context_enter(&call->context);
 	take_part(&sitter, quota, budget_ns, report);
-	context_swap(outside);
+	context_leave(&outside);
 	get_up(call, (uint32_t)seat);
 	if (call->is_stream)
 		wake_if_hungry(call, 0);

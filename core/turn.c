@@ -195,6 +195,7 @@ static struct context inner_context(const par_parallel *parallel)
 		struct context same = *outer;
 
 		same.depth++;
+		same.is_transparent = 1;
 		return same;
 	}
 	return (struct context){

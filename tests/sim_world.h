@@ -358,13 +358,19 @@ const struct context *__wrap_context_current(void)
 	return &running->context;
 }
 
-struct context __wrap_context_swap(struct context context);
-struct context __wrap_context_swap(struct context context)
+struct context_outside __wrap_context_enter(const struct context *context);
+struct context_outside __wrap_context_enter(const struct context *context)
 {
-	struct context before = running->context;
+	struct context_outside outside = {.context = running->context};
 
-	running->context = context;
-	return before;
+	running->context = *context;
+	return outside;
+}
+
+void __wrap_context_leave(const struct context_outside *outside);
+void __wrap_context_leave(const struct context_outside *outside)
+{
+	running->context = outside->context;
 }
 
 static int locks_held, cores;

@@ -13,7 +13,8 @@
  * about 30 s of one core.
  *
  * link: -Wl,--wrap=clock_gettime,--wrap=pthread_mutex_lock,--wrap=pthread_mutex_unlock
- * link: -Wl,--wrap=context_current,--wrap=context_swap,--wrap=cpu_count,--wrap=fputs
+ * link: -Wl,--wrap=context_current,--wrap=context_enter,--wrap=context_leave
+ * link: -Wl,--wrap=cpu_count,--wrap=fputs
  * link: -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc,--wrap=posix_memalign
  * link: -Wl,--wrap=strdup,--wrap=free,--wrap=registry_find,--wrap=registry_options
  */

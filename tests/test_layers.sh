@@ -10,7 +10,7 @@ words  error log nearest cpu options arena cursor slots context ticket batch bat
 words  pre_dispatch progress worker_env abi
 ground elf_file note paths trust scan module conf settings loader lookup retriever
 stages registry dispatcher results loop
-ring   listing instance parallel turn
+ring   listing instance scope hints parallel turn
 END
 
 # Prints every include that goes up or sideways.

@@ -2,6 +2,7 @@
 /* link: -Wl,--wrap=strdup,--wrap=strndup,--wrap=asprintf */
 #include "scratch.h"
 
+#include "plugins/stub.h"
 #include "registry.h"
 
 #include <stdarg.h>
@@ -80,6 +81,40 @@ static int32_t ignore_one(void *user, const par_backend_info *info)
 }
 
 /* All that this layer does; the first failure's code. */
+static const par_backend_ops *factory(const par_host *host, const char *name)
+{
+	(void)host, (void)name;
+	return &stub_ops;
+}
+
+static int32_t load_own(const char *name, par_error *error)
+{
+	return par_register_backend(name, factory, PAR_OPTION_INT("count", 3, 1, 10, "")
+	                            PAR_OPTION_TEXT("token", "", ""), 1, error);
+}
+
+/* What the program brings itself: registered, and chosen in all ways. */
+static int32_t use_own(const char *const *settings, par_error *error)
+{
+	const par_settings *chosen = PAR_SETTINGS(.backend = "own", .options = settings,
+	                                          .pre_dispatch = "all", .prefer = "threads");
+	const struct provider *provider;
+	par_context *context;
+	int32_t status = par_register_external("own", load_own, "hint", error);
+
+	if (status == PAR_OK)
+		status = registry_find("own", &provider, error);
+	if (status == PAR_OK)
+		status = par_set_default(chosen, error);
+	if (status == PAR_OK)
+		status = par_context_push(chosen, &context, error);
+	if (status == PAR_OK)
+		status = par_context_push(chosen, NULL, error);
+	if (status == PAR_OK)
+		status = par_context_pop(NULL, error);
+	return status == PAR_OK ? par_context_pop(context, error) : status;
+}
+
 static int32_t do_everything(const char *conf, par_error *error)
 {
 	static const char *const settings[] = {"count=4", "token=x", NULL};
@@ -100,7 +135,7 @@ static int32_t do_everything(const char *conf, par_error *error)
 	status = registry_options(provider, settings, &options, error);
 	if (status == PAR_OK)
 		options_destroy(options);
-	return status;
+	return status == PAR_OK ? use_own(settings, error) : status;
 }
 
 /* Not what a sanitizer exits with. */

@@ -40,9 +40,9 @@ struct table {
 
 static const char *state_name(int32_t state)
 {
-	static const char *const names[] = {"available", "loaded", "lazy", "broken"};
+	static const char *const names[] = {"available", "loaded", "lazy", "broken", "linked in"};
 
-	return state >= 0 && state < 4 ? names[state] : "unknown";
+	return state >= 0 && state < 5 ? names[state] : "unknown";
 }
 
 /* The last column: what it is; of a broken one, what to do. */

@@ -389,7 +389,8 @@ typedef struct par_ext_encode {
  * capabilities belong to the backend named before them.  An option's key may
  * be preceded by "required" (somebody must set it) and "secret" (its value is
  * never shown).  Times are written 500us, 20ms, 1.5s, 2min; sizes 64k, 1M.
- * `readelf -p .note.parloop FILE` prints it. */
+ * `readelf -p .note.parloop FILE` prints it.  Each of the macros is a text, and what
+ * follows PAR_BACKEND() is what par_register_backend() (parloop.h) takes. */
 #define PAR_PLUGIN(text)                                                                        \
 	__attribute__((section(".note.parloop"), used, aligned(4))) static const struct {       \
 		uint32_t name_size, text_size, type;                                            \

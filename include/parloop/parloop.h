@@ -49,7 +49,8 @@ typedef struct par_real {
 } par_real;
 #define PAR_SET(value) {1, (value)}
 
-#define PAR_AUTO (-1000000) /* for batch_size: measure and choose (the default) */
+#define PAR_AUTO  (-1000000)   /* for batch_size: measure and choose (the default) */
+#define PAR_UNSET INT32_MIN    /* for n_jobs: the backend's default, whatever is around */
 
 enum { PAR_ORDERED = 1, PAR_UNORDERED = 2 }; /* for order; 0: unset    */
 enum { PAR_FAIL_FAST = 1, PAR_COLLECT = 2 }; /* for on_error; 0: unset */
@@ -60,9 +61,11 @@ enum { PAR_FAIL_FAST = 1, PAR_COLLECT = 2 }; /* for on_error; 0: unset */
  *	par_parallel *pool;
  *	par_open(&pool, PAR_SETTINGS(.backend = "threading", .n_jobs = PAR_SET(2)), &error);
  *
- * Of an open par_parallel, backend, options and n_jobs are fixed; its calls may
- * set the others anew.  Unset takes what the par_parallel was opened with, then
- * [parloop] of plugins.conf, then the default named here. */
+ * Of an open par_parallel the backend and what is asked of it (options, n_jobs, prefer,
+ * require, inner_max_num_threads) are fixed; its calls may set the others anew.  Unset
+ * takes what the par_parallel was opened with, then the contexts of the thread that opened
+ * it, the process-wide default (par_set_default), [parloop] of plugins.conf, and the
+ * default named here. */
 typedef struct par_settings {
 	uint32_t size;
 
@@ -81,11 +84,12 @@ typedef struct par_settings {
 	const char *backend;
 
 	/* "key=value" options of that backend, NULL at the end; NULL: none.  They win
-	 * over plugins.conf. */
+	 * over a context's for the same backend, and those over plugins.conf. */
 	const char *const *options;
 
 	/* how many workers: 1, 2, ...; -1 all cores, -2 all but one; unset: the
-	 * backend's default, which is 1 (as in joblib) */
+	 * backend's default, which is 1 (as in joblib).  PAR_SET(PAR_UNSET) is unset here,
+	 * but in a context it hides what those around it say, and plugins.conf. */
 	par_int n_jobs;
 
 	/* tasks taken from the source before the first has completed: "all", a
@@ -111,10 +115,62 @@ typedef struct par_settings {
 	 * until par_close() if given to par_open() */
 	const void *shared;
 	uint64_t shared_size;
+
+	/* soft hint where nobody names a backend: "threads" or "processes", which the next
+	 * best serves if nothing else is installed; hard constraint: "sharedmem", tasks need
+	 * this address space, which overrules a context's backend (threading serves instead)
+	 * and refuses one that the call names.  NULL: unset.  Unlike joblib, neither loses
+	 * the context's n_jobs. */
+	const char *prefer;
+	const char *require;
+
+	/* threads that OpenMP, BLAS and the like may use inside each worker; only for a
+	 * backend that says limits_threads */
+	par_int inner_max_num_threads;
 } par_settings;
 
 /* In C; C++ sets the fields of a par_settings{} one by one, size first. */
 #define PAR_SETTINGS(...) (&(const par_settings){.size = sizeof(par_settings), __VA_ARGS__})
+
+/* --- contexts ------------------------------------------------------------------------------ */
+
+/* Settings for calls that somebody else makes: joblib's parallel_config.  A library that
+ * calls par_map() and names no backend runs on the one that its caller has pushed:
+ *
+ *	PAR_CONTEXT(context, &error, .backend = "threading", .n_jobs = PAR_SET(4));
+ *	if (context == NULL)
+ *		return error.code;
+ *	solve(matrix);
+ *
+ * to the end of the block.  A context is of the thread that pushed it, and nobody else's:
+ * tasks on other threads get backend and n_jobs from the call around them, and nothing
+ * else.  It inherits what it leaves unset from the one around it; options and
+ * inner_max_num_threads only if that is about the same backend.  A call's own settings win
+ * over it.  A par_parallel takes what it needs when it is opened. */
+typedef struct par_context par_context;
+
+/* Begin one; the settings are copied.  The backend is loaded and its options are checked; prefer,
+ * require and n_jobs are not before a call.  Refused are options or inner_max_num_threads
+ * without a backend, and what is for single calls: order, on_error, shared.
+ * context may be NULL, as when it is to hold for the rest of the thread. */
+PAR_API int32_t par_context_push(const par_settings *settings, par_context **context,
+                                 par_error *error);
+
+/* End it: the innermost of this thread, else PAR_EINVAL, and it stays.  NULL: whichever is
+ * the innermost.  A task pops what it pushed. */
+PAR_API int32_t par_context_pop(par_context *context, par_error *error);
+
+/* Push, and pop at the end of the block; name is NULL if it could not be pushed. */
+#define PAR_CONTEXT(name, error, ...)                                                           \
+	__attribute__((cleanup(par_context_end))) par_context *name =                           \
+		par_context_begin(PAR_SETTINGS(__VA_ARGS__), error)
+PAR_API par_context *par_context_begin(const par_settings *settings, par_error *error);
+PAR_API void par_context_end(par_context **context);
+
+/* What outermost calls of all threads take where their thread has pushed nothing, instead
+ * of plugins.conf; replaces what was set before, and what par_register_backend() made
+ * the default.  Settings as above, NULL: none.  [any] */
+PAR_API int32_t par_set_default(const par_settings *settings, par_error *error);
 
 /* --- the life of a pool -------------------------------------------------------------------- */
 
@@ -256,18 +312,20 @@ PAR_API int32_t par_configure(const char *plugins_conf, par_error *error);
 PAR_API const char *par_config_file(void);
 PAR_API const char *const *par_plugin_dirs(void);
 
-/* The backend that a call uses if nobody names one. [any] */
+/* The backend that a call uses if it names none, and no context does. [any] */
 PAR_API const char *par_default_backend(void);
 
-/* n_jobs as this backend would have it (NULL: the default backend); 0 and an error
- * if it cannot be had. [any] */
+/* n_jobs as this backend would have it (NULL: the one that a call of this thread would get);
+ * PAR_UNSET: of a call that does not say.  0 and an error if it cannot be had. [any] */
 PAR_API int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_error *error);
 
 enum {
 	PAR_STATE_AVAILABLE = 0, /* its note was read; nothing of it has run  */
 	PAR_STATE_LOADED = 1,    /* its code is in this process               */
-	PAR_STATE_LAZY = 2,      /* in [lazy]: not looked at before it is asked for */
-	PAR_STATE_BROKEN = 3     /* cannot be loaded; reason and remedy say why */
+	PAR_STATE_LAZY = 2,      /* in [lazy], or with a loader: not looked at before */
+	                         /* it is asked for                              */
+	PAR_STATE_BROKEN = 3,    /* cannot be loaded; reason and remedy say why */
+	PAR_STATE_LINKED = 4     /* linked in: registered by the program        */
 };
 
 typedef struct par_option_info {
@@ -309,6 +367,47 @@ PAR_API int32_t par_each_backend(int32_t (*fn)(void *user, const par_backend_inf
 PAR_API int32_t par_show_backend(const char *name,
                                  int32_t (*fn)(void *user, const par_backend_info *info),
                                  void *user, par_error *error);
+
+/* --- backends of the program's own --------------------------------------------------------- */
+
+/* One lookup serves every entry point, the command and plugins.conf alike: what the program
+ * registered, by a factory and then by a loader; [backend NAME] with a path; [lazy]; the
+ * plugins in the folders.  A [backend NAME] section gives a registered backend its options
+ * too; it is checked when the name is asked for. */
+
+struct par_host;
+struct par_backend_ops;
+
+/* As a plugin's parloop_backend_v1 (backend.h), but linked into the program: the table of
+ * that backend, which outlives the process.  Called at the first use of the name, never two
+ * at once. */
+typedef const struct par_backend_ops *(*par_factory_fn)(const struct par_host *host,
+                                                        const char *name);
+
+/* Let calls name a backend of the program's.  note says what a plugin's note would, in the
+ * same words, which are copied; what is left out of its head is added:
+ *
+ *	par_register_backend("custom", factory,
+ *	                     PAR_CAPABILITIES("shares_memory uses_threads")
+ *	                     PAR_OPTION_TEXT("required endpoint", "", "where it listens"),
+ *	                     0, &error);
+ *
+ * NULL: no options, and of the capabilities shares_memory alone, which host->run() needs.
+ * A name that was taken is replaced, for those who ask from now on; one that begins
+ * with nested- is refused.  make_default: calls that name none use it, until
+ * par_set_default().  [any] */
+PAR_API int32_t par_register_backend(const char *name, par_factory_fn factory, const char *note,
+                                     int32_t make_default, par_error *error);
+
+/* Registers the backend of that name with par_register_backend(), or says why it cannot. */
+typedef int32_t (*par_loader_fn)(const char *name, par_error *error);
+
+/* Let calls name a backend that nobody has registered yet: the loader is called at the first
+ * use of the name, wherever that is, and must register it; joblib's EXTERNAL_BACKENDS.  Others
+ * who ask meanwhile wait; if it fails, it is called again the next time.  hint (copied; may be
+ * NULL) is the remedy of an error that has none, such as what to install.  [any] */
+PAR_API int32_t par_register_external(const char *name, par_loader_fn loader, const char *hint,
+                                      par_error *error);
 
 /* --- task modules -------------------------------------------------------------------------- */
 
