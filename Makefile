@@ -108,9 +108,12 @@ $(O)/tests/libs/%.so: tests/libs/%.c $(O)/flags
 	  $(LDFLAGS) $(call link_flags,$<) -o $@
 
 # Unit tests see the core's insides, and are linked with its objects.
-$(O)/tests/%: tests/%.c $(O)/libparloop.a $(O)/flags
+$(O)/tests/sanitizers.o: tests/sanitizers.c $(O)/flags
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL) -c $< -o $@
+
+$(O)/tests/%: tests/%.c $(O)/tests/sanitizers.o $(O)/libparloop.a $(O)/flags
 	$(call say,TEST,$@)mkdir -p $(@D) && $(CC) $(ALL) -Icore -Itests $(HERE) -MMD -MP -MF $@.d $< \
-	  $(O)/libparloop.a $(LDFLAGS) $(call link_flags,$<) \
+	  $(O)/tests/sanitizers.o $(O)/libparloop.a $(LDFLAGS) $(call link_flags,$<) \
 	  $(shell pkg-config --libs check) $(CORE_LIBS) -o $@
 
 # --- to go -----------------------------------------------------------------------------------

@@ -144,16 +144,6 @@ OWN_UNUSED static const par_backend_ops *own_factory(const par_host *host, const
 	return &ops;
 }
 
-#ifdef __SANITIZE_THREAD__
-/* libuv closes descriptors by syscall(), which TSan does not see: the next one of that number,
- * opened by another thread, would seem to race with it. */
-PAR_API const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "called_from_lib:libuv.so";
-}
-#endif
-
 /* --- a loop to run on it ------------------------------------------------------------------- */
 
 static int own_square(const int64_t *in, int64_t *out)

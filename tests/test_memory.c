@@ -21,21 +21,6 @@
 #include <sys/wait.h>
 #include <uv.h>
 
-/* TSan does not see libuv close a descriptor, so the next loop that gets its number, on
- * another thread, looks like a race. */
-__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "race:libuv.so\n";
-}
-
-/* It would wait a second at the end of each of hundreds of processes. */
-__attribute__((visibility("default"))) const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-	return "atexit_sleep_ms=0";
-}
-
 /* --- allocations that fail -------------------------------------------------------------------- */
 
 static _Atomic int armed, forever;
