@@ -329,8 +329,9 @@ START_TEST(on_the_callers_loop_it_is_called_when_notified)
 	ck_assert_int_eq(loop_rest(&guest, 0, is_idle), 1);
 	atomic_store(&flag, 0);
 	ck_assert_int_eq(loop_rest(&guest, loop_now() + 1000000, is_idle), 0);
-	(void)uv_run(&uv, UV_RUN_ONCE);
-	ck_assert_int_eq(n_events, 2);
+	/* Not UV_RUN_ONCE: where the time has come before it polls, it would wait for more. */
+	while (n_events < 2)
+		(void)uv_run(&uv, UV_RUN_NOWAIT);
 	loop_finish(&guest, on_closed);
 	ck_assert_int_eq(n_closed, 0);
 	(void)uv_run(&uv, UV_RUN_DEFAULT);
@@ -345,6 +346,10 @@ START_TEST(without_descriptors_it_says_so)
 	const struct rlimit few = {64, 64};
 	int taken[64], n = 0;
 
+	if (getenv("UNDER_VALGRIND") != NULL) {
+		printf("SKIP without_descriptors_it_says_so: valgrind keeps descriptors of its own\n");
+		return;
+	}
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
 	while (n < 64 && (taken[n] = dup(0)) >= 0)
 		n++;
