@@ -128,7 +128,7 @@ tests-build: all $(TESTS) $(BAD) $(LIBS)
 
 export ASAN_OPTIONS  ?= detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
-export TSAN_OPTIONS  ?= halt_on_error=1:second_deadlock_stack=1:allocator_may_return_null=1:allocator_may_return_null=1
+export TSAN_OPTIONS  ?= halt_on_error=1:second_deadlock_stack=1:allocator_may_return_null=1
 export CK_DEFAULT_TIMEOUT ?= $(if $(SAN),120,30)
 run-tests = O=$(O) PLUGINS=$(PLUGINS) SAN='$(SAN)' CC='$(CC)' SANFLAGS='$(SANFLAGS)' LIMIT=$(LIMIT) \
             sh tests/run.sh
@@ -138,8 +138,9 @@ test:
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)$(run-tests) $(TESTS) $(wildcard tests/test_*.sh)
 
-# All but the test of the command, whose work is done in other processes.
-MEMCHECK := valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
+# All but the test of the command, whose work is done in other processes.  Valgrind runs one thread
+# at a time; one that looks out for another is to hand over to it.
+MEMCHECK := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
 valgrind: LIMIT := 900
 valgrind:
 	$(Q).ci/deps test valgrind

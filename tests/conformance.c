@@ -23,16 +23,6 @@
 #include <sys/wait.h>
 #include <uv.h>
 
-#ifdef __SANITIZE_THREAD__
-/* libuv closes a loop's descriptors by bare system calls, which the sanitizer does not
- * see: the next file of that number, on another thread, looks like a race with them. */
-__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "race:epoll_create1\nrace:eventfd\n";
-}
-#endif
-
 enum { MOST_BACKENDS = 64, MOST_TASKS = 1000, TIMEOUT_S = 60 };
 
 static struct backend {
