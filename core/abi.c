@@ -13,7 +13,7 @@
 #define AT(type, field, offset) \
 	_Static_assert(offsetof(type, field) == (offset), #type "." #field " is in its place")
 
-SIZE(par_error, 1040);
+SIZE(par_error, 2048);
 AT(par_error, size, 0);
 AT(par_error, code, 4);
 AT(par_error, task, 8);
@@ -21,8 +21,19 @@ AT(par_error, what, 16);
 AT(par_error, file, 256);
 AT(par_error, reason, 576);
 AT(par_error, remedy, 880);
+AT(par_error, worker, 1040);
+AT(par_error, attempts, 1044);
+AT(par_error, task_code, 1048);
+AT(par_error, pid, 1052);
+AT(par_error, signal, 1056);
+AT(par_error, exit_code, 1060);
+AT(par_error, peak_memory, 1064);
+AT(par_error, type, 1072);
+AT(par_error, host, 1120);
+AT(par_error, input, 1184);
+AT(par_error, trace, 1312);
 
-SIZE(par_env, 64);
+SIZE(par_env, 80);
 AT(par_env, size, 0);
 AT(par_env, worker, 4);
 AT(par_env, index, 8);
@@ -33,6 +44,9 @@ AT(par_env, level, 40);
 AT(par_env, reserved, 44);
 AT(par_env, reply, 48);
 AT(par_env, explain, 56);
+AT(par_env, call_seed, 64);
+AT(par_env, attempt, 72);
+AT(par_env, reserved2, 76);
 
 SIZE(par_task, 48);
 AT(par_task, size, 0);
@@ -45,7 +59,7 @@ AT(par_task, reserved, 28);
 AT(par_task, range, 32);
 AT(par_task, bytes, 40);
 
-SIZE(par_settings, 152);
+SIZE(par_settings, 312);
 AT(par_settings, size, 0);
 AT(par_settings, order, 4);
 AT(par_settings, on_error, 8);
@@ -62,6 +76,45 @@ AT(par_settings, shared_size, 112);
 AT(par_settings, prefer, 120);
 AT(par_settings, require, 128);
 AT(par_settings, inner_max_num_threads, 136);
+AT(par_settings, statuses, 152);
+AT(par_settings, task_timeout, 160);
+AT(par_settings, call_timeout, 176);
+AT(par_settings, close_timeout, 192);
+AT(par_settings, retries, 208);
+AT(par_settings, retry_delay, 224);
+AT(par_settings, retry_on, 240);
+AT(par_settings, seed, 256);
+AT(par_settings, n_tasks, 272);
+AT(par_settings, on_progress, 288);
+AT(par_settings, on_event, 296);
+AT(par_settings, watcher, 304);
+
+SIZE(par_progress, 56);
+AT(par_progress, size, 0);
+AT(par_progress, reserved, 4);
+AT(par_progress, done, 8);
+AT(par_progress, failed, 16);
+AT(par_progress, running, 24);
+AT(par_progress, total, 32);
+AT(par_progress, elapsed_s, 40);
+AT(par_progress, remaining_s, 48);
+
+SIZE(par_event, 48);
+AT(par_event, size, 0);
+AT(par_event, kind, 4);
+AT(par_event, index, 8);
+AT(par_event, at_ns, 16);
+AT(par_event, worker, 24);
+AT(par_event, attempt, 28);
+AT(par_event, status, 32);
+AT(par_event, code, 36);
+AT(par_event, message, 40);
+
+SIZE(par_thrown, 24);
+AT(par_thrown, size, 0);
+AT(par_thrown, reserved, 4);
+AT(par_thrown, unused, 8);
+AT(par_thrown, cancelled, 16);
 
 SIZE(par_item, 32);
 AT(par_item, size, 0);
@@ -70,17 +123,25 @@ AT(par_item, payload, 8);
 AT(par_item, n_bytes, 16);
 AT(par_item, task, 24);
 
-SIZE(par_outcome, 64);
+SIZE(par_outcome, 112);
 AT(par_outcome, size, 0);
 AT(par_outcome, status, 4);
 AT(par_outcome, index, 8);
 AT(par_outcome, bytes, 16);
 AT(par_outcome, n_bytes, 24);
 AT(par_outcome, code, 32);
-AT(par_outcome, reserved, 36);
+AT(par_outcome, attempts, 36);
 AT(par_outcome, message, 40);
 AT(par_outcome, payload, 48);
 AT(par_outcome, payload_bytes, 56);
+AT(par_outcome, type, 64);
+AT(par_outcome, trace, 72);
+AT(par_outcome, host, 80);
+AT(par_outcome, worker, 88);
+AT(par_outcome, pid, 92);
+AT(par_outcome, signal, 96);
+AT(par_outcome, exit_code, 100);
+AT(par_outcome, peak_memory, 104);
 
 SIZE(par_call, 48);
 AT(par_call, size, 0);

@@ -548,7 +548,7 @@ static int32_t finish(struct reader *reader, par_error *error)
 		return status;
 	if (error == NULL)
 		return PAR_ECONFIG;
-	*error = reader->first;
+	error_copy(error, &reader->first);
 	if (reader->n_problems > 1) {
 		size_t used = strlen(error->what);
 

@@ -3,11 +3,35 @@
 #include <parloop/parloop.h>
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <string.h>
 
 static void fill(char *slot, size_t size, const char *format, va_list args)
 {
 	(void)vsnprintf(slot, size, format, args);
+}
+
+/* What the caller has room for: he may have been compiled with another version. */
+static uint32_t room_in(const par_error *error)
+{
+	const uint32_t least = offsetof(par_error, worker), most = sizeof(*error);
+
+	return error->size < least ? least : error->size > most ? most : error->size;
+}
+
+void error_copy(par_error *error, const par_error *from)
+{
+	const uint32_t room = room_in(error), has = room_in(from), size = error->size;
+
+	memcpy(error, from, room < has ? room : has);
+	error->size = size;
+}
+
+void error_clear(par_error *error)
+{
+	static const par_error none = PAR_ERROR_INIT;
+
+	error_copy(error, &none);
 }
 
 int32_t error_set(par_error *error, int32_t code, const char *what, ...)
@@ -16,7 +40,8 @@ int32_t error_set(par_error *error, int32_t code, const char *what, ...)
 
 	if (error == NULL)
 		return code;
-	*error = (par_error){.size = sizeof(*error), .code = code, .task = -1};
+	error_clear(error);
+	error->code = code;
 	va_start(args, what);
 	fill(error->what, sizeof(error->what), what, args);
 	va_end(args);

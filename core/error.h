@@ -7,6 +7,11 @@
 
 #include <parloop/error.h>
 
+/* Start over, with nothing in it; and as another, of this version.  Both leave its size, and
+ * what is beyond. [any] */
+void error_clear(par_error *error);
+void error_copy(par_error *error, const par_error *from);
+
 /* Start over: code, and what failed.  Returns the code.  error may be NULL, here
  * and below. [any] */
 __attribute__((format(printf, 3, 4))) int32_t error_set(par_error *error, int32_t code,

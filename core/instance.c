@@ -75,8 +75,7 @@ static void host_ready(const par_host *host, int32_t status, const par_error *er
 	instance->ready_status = status;
 	instance->ready_error = (par_error)PAR_ERROR_INIT;
 	if (error != NULL)
-		memcpy(&instance->ready_error, error,
-		       error->size < sizeof(*error) ? error->size : sizeof(*error));
+		error_copy(&instance->ready_error, error);
 	atomic_store_explicit(&instance->ready, 1, memory_order_release);
 	loop_notify(instance->loop);
 }
@@ -478,7 +477,7 @@ int32_t instance_step(struct instance *instance, enum instance_goal goal, par_er
 	if (status == PAR_PENDING || goal == INSTANCE_GONE)
 		return status;
 	if (error != NULL)
-		*error = instance->error;
+		error_copy(error, &instance->error);
 	return instance->status;
 }
 

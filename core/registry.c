@@ -172,7 +172,7 @@ static int32_t load(struct entry *entry, par_error *error)
 	end_loading(entry, status < 0 ? FAILED : LOADED);
 	pthread_mutex_unlock(&table.lock);
 	if (status < 0 && error != NULL)
-		*error = why;
+		error_copy(error, &why);
 	return status;
 }
 
@@ -187,7 +187,7 @@ static int32_t asked_by_loader(const char *name, par_error *error)
 static int32_t tell_again(const struct entry *failed, par_error *error)
 {
 	if (error != NULL)
-		*error = failed->why;
+		error_copy(error, &failed->why);
 	return failed->why.code;
 }
 
@@ -273,7 +273,7 @@ static int32_t run_loader(struct entry *entry, par_error *error)
 	if (why.remedy[0] == '\0' && entry->hint != NULL)
 		error_remedy(&why, "%s", entry->hint);
 	if (error != NULL)
-		*error = why;
+		error_copy(error, &why);
 	return why.code;
 }
 

@@ -52,10 +52,11 @@ static void drop_reply(struct call *call, struct slot *slot)
 	slot->out_size = 0;
 }
 
-static void explain(par_env *env, const char *text)
+static void explain(par_env *env, const char *type, const char *where, const char *text)
 {
 	struct sitter *sitter = sitter_of(env);
 
+	(void)type, (void)where;
 	sitter->explained = 1;
 	(void)snprintf(sitter->text, sizeof(sitter->text), "%s", text);
 }
@@ -69,13 +70,13 @@ static void *reply_in_slot(struct sitter *sitter, uint64_t size)
 	if (slot->flags & SLOT_OUT_ARENA)
 		drop_reply(sitter->call, slot);
 	if (size > UINT32_MAX) {
-		explain(&sitter->env, "its reply is larger than 4 GiB");
+		explain(&sitter->env, NULL, NULL, "its reply is larger than 4 GiB");
 		return NULL;
 	}
 	if (size > SLOT_INLINE) {
 		piece = arena_alloc(arena, (size_t)size);
 		if (piece == NULL) {
-			explain(&sitter->env, "no memory for its reply");
+			explain(&sitter->env, NULL, NULL, "no memory for its reply");
 			return NULL;
 		}
 		slot->out.pointer = piece;

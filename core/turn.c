@@ -380,8 +380,7 @@ static void describe_end(const par_parallel *parallel, par_error *error)
 		error_set(error, PAR_ECANCELED, parallel->results.stopped ? "the sink ended the call"
 		                                                          : "the call was cancelled");
 	} else if (error != NULL) {
-		*error = parallel->error;
-		error->size = sizeof(*error);
+		error_copy(error, &parallel->error);
 		error->code = parallel->status;
 	}
 }

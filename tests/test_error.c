@@ -19,6 +19,26 @@ START_TEST(setting_starts_over)
 }
 END_TEST
 
+START_TEST(one_of_an_older_version_is_not_overrun)
+{
+	struct {
+		par_error error;
+		char after[8];
+	} older;
+	const uint32_t size = offsetof(par_error, worker);
+
+	memset(&older, 0x55, sizeof(older));
+	older.error.size = size;
+	error_set(&older.error, PAR_EINVAL, "x");
+	error_set(&error, PAR_EBUSY, "y");
+	error_copy(&older.error, &error);
+	ck_assert_int_eq(older.error.code, PAR_EBUSY);
+	ck_assert_uint_eq(older.error.size, size);
+	ck_assert_int_eq(older.error.worker, 0x55555555);
+	ck_assert_int_eq(older.error.trace[sizeof(older.error.trace) - 1], 0x55);
+}
+END_TEST
+
 START_TEST(nobody_has_to_want_the_words)
 {
 	ck_assert_int_eq(error_set(NULL, PAR_EBUSY, "x"), PAR_EBUSY);
@@ -142,6 +162,7 @@ int main(void)
 	tcase_add_test(tests, as_text_it_is_one_line_or_four);
 	tcase_add_test(tests, as_text_it_is_cut_to_what_there_is_room_for);
 	tcase_add_test(tests, every_code_has_its_name);
+	tcase_add_test(tests, one_of_an_older_version_is_not_overrun);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -49,9 +49,26 @@ typedef struct par_error {
 	char file[320];   /* the file it is about; empty if there is none            */
 	char reason[304]; /* why, with both values where two do not agree            */
 	char remedy[160]; /* one thing to do about it; may be empty                  */
+
+	/* of a task that failed, as far as known */
+	int32_t worker;      /* that ran it: 0 .. n_jobs-1, or -1                    */
+	int32_t attempts;    /* how often it was tried; 0: no task failed            */
+	int32_t task_code;   /* what it returned                                     */
+	int32_t pid;         /* of the worker that died                              */
+	int32_t signal;      /* that killed it, or 0                                 */
+	int32_t exit_code;   /* of one that ended by itself, or -1                   */
+	int64_t peak_memory; /* of that worker, bytes; 0: unknown                    */
+	char type[48];       /* the kind of failure as the task named it, else the   */
+	                     /* name of the code, "PAR_EFAILED"                      */
+	char host[64];       /* the machine it ran on; empty: this one               */
+	char input[128];     /* the beginning of its input, made readable            */
+	char trace[736];     /* where it failed, a line each, innermost first: its   */
+	                     /* source line, a backtrace, the call inside it that    */
+	                     /* failed ("caused by: ...")                            */
 } par_error;
 
-#define PAR_ERROR_INIT {sizeof(par_error), 0, -1, {0}, {0}, {0}, {0}}
+#define PAR_ERROR_INIT                                                                          \
+	{sizeof(par_error), 0, -1, {0}, {0}, {0}, {0}, -1, 0, 0, 0, 0, -1, 0, {0}, {0}, {0}, {0}}
 
 /* Fill the code and the reason, printf-like, and return the code, so that a
  * function can end in "return par_fail(error, PAR_EUNAVAIL, ...)".  The core

@@ -52,8 +52,50 @@ typedef struct par_real {
 #define PAR_AUTO  (-1000000)   /* for batch_size: measure and choose (the default) */
 #define PAR_UNSET INT32_MIN    /* for n_jobs: the backend's default, whatever is around */
 
-enum { PAR_ORDERED = 1, PAR_UNORDERED = 2 }; /* for order; 0: unset    */
-enum { PAR_FAIL_FAST = 1, PAR_COLLECT = 2 }; /* for on_error; 0: unset */
+enum { PAR_ORDERED = 1, PAR_UNORDERED = 2 };                 /* for order; 0: unset    */
+enum { PAR_FAIL_FAST = 1, PAR_COLLECT = 2, PAR_IGNORE = 3 }; /* for on_error; 0: unset */
+
+/* for retry_on, or-ed: the task failed, its worker died, it took too long */
+enum { PAR_ON_ERROR = 1, PAR_ON_CRASH = 2, PAR_ON_TIMEOUT = 4 };
+
+/* How far a call is, for on_progress. */
+typedef struct par_progress {
+	uint32_t size;
+	int32_t reserved;
+	uint64_t done;      /* tasks that are over, failed ones too                     */
+	uint64_t failed;    /* those of them that failed                                */
+	uint64_t running;   /* tasks that run now, or are about to on some worker       */
+	uint64_t total;     /* UINT64_MAX while nobody knows                            */
+	double elapsed_s;   /* since the call began                                     */
+	double remaining_s; /* at the pace so far; -1 while nobody knows                */
+} par_progress;
+
+/* May not call the same par_parallel, but for par_cancel().  [loop] */
+typedef void (*par_progress_fn)(void *watcher, const par_progress *progress);
+
+/* What becomes of a task, for on_event. */
+enum {
+	PAR_EVENT_STARTED = 1, /* a worker begins it                                    */
+	PAR_EVENT_DONE = 2,    /* it succeeded                                          */
+	PAR_EVENT_FAILED = 3,  /* it failed for good; status says how                   */
+	PAR_EVENT_RETRY = 4,   /* it failed, and will be tried again                    */
+	PAR_EVENT_TIMEOUT = 5  /* it is over its task_timeout, or running when the call */
+	                       /* ran out of time; the worker may go on a while         */
+};
+
+typedef struct par_event {
+	uint32_t size;
+	int32_t kind;
+	uint64_t index;      /* of the task                                             */
+	int64_t at_ns;       /* monotonic clock                                         */
+	int32_t worker;      /* 0 .. n_jobs-1, or -1                                    */
+	int32_t attempt;     /* 0, or how often it was tried before                     */
+	int32_t status;      /* PAR_OK, PAR_EFAILED, PAR_ELOST, PAR_ETIMEOUT             */
+	int32_t code;        /* what a task that failed returned                        */
+	const char *message; /* why it failed; NULL: nothing was said.  Until it returns */
+} par_event;
+
+typedef void (*par_event_fn)(void *watcher, const par_event *event); /* as par_progress_fn */
 
 /* How a call is to be run; zero is unset everywhere, so PAR_SETTINGS() is a good
  * start:
@@ -76,7 +118,10 @@ typedef struct par_settings {
 	/* PAR_FAIL_FAST (default): the first task that fails ends the call, and of
 	 * those that failed until then the first in order is reported.  par_run's sink
 	 * still gets what was over by then, in its order, failures too.
-	 * PAR_COLLECT: every task runs; par_run's sink sees each failure. */
+	 * PAR_COLLECT: every task runs, par_run's sink sees each failure, and the call returns
+	 * PAR_EFAILED if there was one.
+	 * PAR_IGNORE: every task runs, failed ones are left out of par_run's results, and the
+	 * call returns PAR_OK. */
 	int32_t on_error;
 	int32_t reserved;
 
@@ -103,8 +148,7 @@ typedef struct par_settings {
 	par_int batch_size;
 
 	/* seconds to wait for the next result (joblib's timeout) before the call ends
-	 * with PAR_ETIMEOUT; unset: for ever.  Threads cannot be killed: the call
-	 * returns when its running tasks have left the caller's arrays. */
+	 * with PAR_ETIMEOUT; unset: for ever.  See also task_timeout and call_timeout. */
 	par_real timeout;
 
 	/* lines on stderr about the call, joblib's thinning: 0 (default) none, 1 few,
@@ -127,6 +171,46 @@ typedef struct par_settings {
 	/* threads that OpenMP, BLAS and the like may use inside each worker; only for a
 	 * backend that says limits_threads */
 	par_int inner_max_num_threads;
+
+	/* par_map: room for n values, which become the status of each task: PAR_OK, PAR_EFAILED,
+	 * PAR_ETIMEOUT, PAR_ELOST, or PAR_EABORTED where none ran to its end.  NULL: not wanted. */
+	int32_t *statuses;
+
+	/* seconds, unset: for ever.  task_timeout counts from the start of each task's run and
+	 * charges that task alone, as if it had failed with PAR_ETIMEOUT: on_error and retries
+	 * decide what follows.  A backend that can kill ends its worker, and starts another.
+	 * Elsewhere the task sees par_cancelled() if the call ends, and runs on: its worker and
+	 * its payload are its own as long as it does, and a retry waits for it.
+	 * call_timeout counts from the beginning of the call, and ends it.
+	 * A call that ran out of time says so at once (on_event, a warning), and returns at once
+	 * if all memory that its tasks see is parloop's: payloads that were copied, no .shared.
+	 * par_map, and calls with the caller's memory, return when their tasks have left it.
+	 * close_timeout (30 s if unset) is how long par_close() waits for tasks that were left
+	 * running; then the backend is given up, with its workers, and a warning says so. */
+	par_real task_timeout;
+	par_real call_timeout;
+	par_real close_timeout;
+
+	/* how often a task that failed is tried again (default 0), after how many seconds
+	 * (retry_delay, default 0; doubled for each further try), and for what (retry_on, default
+	 * all three).  Only the last try counts for on_error. */
+	par_int retries;
+	par_real retry_delay;
+	par_int retry_on;
+
+	/* of the tasks' random numbers: see par_seed() in task.h.  Unset: another one each call */
+	par_int seed;
+
+	/* par_run: how many tasks the source will give, where that is known beforehand, for
+	 * progress alone (joblib's len()) */
+	par_int n_tasks;
+
+	/* called on the thread of source and sink, NULL: not.  on_progress when a call begins,
+	 * ends, and in between at most ten times a second, if something changed; on_event for
+	 * each event, in the order in which a task's own events were. */
+	par_progress_fn on_progress;
+	par_event_fn on_event;
+	void *watcher;
 } par_settings;
 
 /* In C; C++ sets the fields of a par_settings{} one by one, size first. */
@@ -219,15 +303,25 @@ typedef struct par_item {
 /* One task's result, as the sink gets it. */
 typedef struct par_outcome {
 	uint32_t size;
-	int32_t status;     /* PAR_OK, PAR_EFAILED, PAR_ELOST, ...                   */
+	int32_t status;     /* PAR_OK, PAR_EFAILED, PAR_ETIMEOUT, PAR_ELOST           */
 	uint64_t index;     /* of the task, from 0, as the source gave it             */
 	const void *bytes;  /* the reply; valid until the sink returns, or is kept    */
 	uint64_t n_bytes;
 	int32_t code;       /* what a failed task returned                            */
-	int32_t reserved;
+	int32_t attempts;   /* how often a failed task was tried; else 0              */
 	const char *message; /* why it failed; NULL if it did not say                 */
 	const void *payload; /* its input; valid until the sink returns               */
 	uint64_t payload_bytes;
+
+	/* of a failed task, as in par_error; the texts are valid as long as message  */
+	const char *type;   /* never NULL if it failed                                */
+	const char *trace;  /* NULL: unknown                                          */
+	const char *host;   /* NULL: this machine                                     */
+	int32_t worker;     /* -1: unknown                                            */
+	int32_t pid;
+	int32_t signal;
+	int32_t exit_code;  /* -1: unknown                                            */
+	int64_t peak_memory;
 } par_outcome;
 
 /* What a source returns that has no task at the moment. */
@@ -250,6 +344,43 @@ typedef int32_t (*par_sink_fn)(void *user, const par_outcome *outcome);
 PAR_API int32_t par_run(par_parallel *parallel, const par_task *task, par_source_fn source,
                         par_sink_fn sink, void *user, const par_settings *settings,
                         par_error *error);
+
+/* joblib's return_as="list": every outcome, kept, in the order of the source (or as they came,
+ * if order says so).  The array has *n of them and ends in NULL; it and they are the caller's
+ * until par_list_free().  If the call fails, *outcomes is what was delivered until then: nothing
+ * is lost, and it is to be freed too. */
+PAR_API int32_t par_list(par_parallel *parallel, const par_task *task, par_source_fn source,
+                         void *user, const par_settings *settings, par_outcome ***outcomes,
+                         uint64_t *n, par_error *error);
+PAR_API void par_list_free(par_outcome **outcomes); /* [any]; NULL is allowed */
+
+/* joblib's return_as="generator", or "generator_unordered" if order says so: results when the
+ * caller asks for them.  The call begins here: workers have their first tasks when this returns.
+ * From then on the source is called by par_iter_next() alone, and results that nobody has asked
+ * for are bounded as they are for a slow sink.  The par_parallel (NULL: one for this alone) is
+ * busy until par_iter_close(), so several open iterators need one each; iterators belong to the
+ * thread that opened them. */
+typedef struct par_iter par_iter;
+PAR_API int32_t par_iter_open(par_iter **iter, par_parallel *parallel, const par_task *task,
+                              par_source_fn source, void *user, const par_settings *settings,
+                              par_error *error);
+
+/* 1: the next result, valid until the next call of this, or par_iter_close(); 0: there are no
+ * more; else why the call ended, and it says so again if asked again.  Waits. */
+PAR_API int32_t par_iter_next(par_iter *iter, const par_outcome **outcome, par_error *error);
+
+/* What closing an iterator early threw away. */
+typedef struct par_thrown {
+	uint32_t size;
+	int32_t reserved;
+	uint64_t unused;    /* tasks that ran to their end, whose results nobody took */
+	uint64_t cancelled; /* tasks that were taken from the source and did not      */
+} par_thrown;
+
+/* End it, and the call if there is more: what runs is not waited for if all its memory is
+ * parloop's, as after a time-out.  thrown (sized; may be NULL) tells what was thrown away;
+ * without it a warning does, if anything was.  NULL is allowed. */
+PAR_API void par_iter_close(par_iter *iter, par_thrown *thrown);
 
 /* Keep an outcome beyond its sink, with its bytes but not its payload; NULL: no
  * memory.  Valid until par_release(), which may be called from any thread and

@@ -57,7 +57,11 @@ struct par_env {
 	int32_t level;           /* of nesting: 1 in the tasks of an outermost call    */
 	int32_t reserved;
 	void *(*reply)(par_env *env, uint64_t size); /* room for the reply, or NULL    */
-	void (*explain)(par_env *env, const char *text);
+	/* why the task fails; type and where may be NULL                              */
+	void (*explain)(par_env *env, const char *type, const char *where, const char *text);
+	uint64_t call_seed;      /* the call's .seed: use par_seed()                   */
+	int32_t attempt;         /* 0, or how often this task was tried before         */
+	int32_t reserved2;
 };
 
 /* Was the call cancelled, timed out or aborted?  A long task asks now and then
@@ -91,13 +95,26 @@ par_reply(par_env *env, const void *bytes, uint64_t size)
 	return 0;
 }
 
-/* Say why the task fails, printf-like, and return the code:
- *	return par_fail_task(env, 2, "no such file: %s", path); */
+/* A number to begin this task's random numbers with: it depends on the call's seed and the
+ * task's index alone, so a call repeats itself whatever the backend, the number of
+ * workers, the size of batches and the retries.  Unlike joblib, which leaves seeds to the
+ * caller. */
+static inline uint64_t
+par_seed(const par_env *env)
+{
+	/* splitmix64: neighbours have nothing in common */
+	uint64_t z = env->call_seed + (env->index + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
 #if defined(__GNUC__)
-__attribute__((format(printf, 3, 4), unused))
+__attribute__((format(printf, 5, 6), unused))
 #endif
 static inline int
-par_fail_task(par_env *env, int code, const char *format, ...)
+par__fail(par_env *env, int code, const char *type, const char *where, const char *format, ...)
 {
 	char text[512];
 	va_list args;
@@ -105,9 +122,19 @@ par_fail_task(par_env *env, int code, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	env->explain(env, text);
+	env->explain(env, type, where, text);
 	return code;
 }
+
+/* Say why the task fails, printf-like, and return the code; the error tells this source
+ * line too.  The second also names the kind of failure, for programs to look at:
+ *	return par_fail_task(env, 2, "no such file: %s", path);
+ *	return par_fail_task_as(env, 2, "FileNotFound", "no such file: %s", path); */
+#define par_fail_task(env, code, ...) par_fail_task_as(env, code, NULL, __VA_ARGS__)
+#define par_fail_task_as(env, code, type, ...)                                                  \
+	par__fail(env, code, type, __FILE__ ":" PAR__TEXT(__LINE__), __VA_ARGS__)
+#define PAR__TEXT(x)  PAR__TEXT_(x)
+#define PAR__TEXT_(x) #x
 
 /* The description of a task.  Static; never written. */
 typedef struct par_task {
