@@ -875,6 +875,7 @@ static void tell(struct call *call, uint64_t tasks, int64_t ns)
 		each = before + (each - before) / 4;
 	}
 	atomic_store_explicit(&call->task_ns, each > 0 ? each : 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&call->busy_ns, ns, memory_order_relaxed);
 	atomic_fetch_add_explicit(&call->finished, tasks, memory_order_relaxed);
 }
 

@@ -223,6 +223,7 @@ static void reset_call(par_parallel *parallel)
 	atomic_store(&call->yield, 0);
 	atomic_store(&call->helping, 0);
 	atomic_store(&call->finished, 0);
+	atomic_store(&call->busy_ns, 0);
 	atomic_store(&call->redone, 0);
 	atomic_store(&call->failed, 0);
 	atomic_store(&call->reply_bytes, 0);
@@ -1002,11 +1003,23 @@ static void stop_helping(struct call *call)
 	}
 }
 
+/* What a task takes, to decide whether to take part.  In a stream the last ones count, since
+ * source and sink wait meanwhile.  In arrays nobody waits: there it is the mean, so that a
+ * few long ones do not make us come and go, which each time leaves a core to nobody. */
+static int64_t usual_task_ns(const struct call *call)
+{
+	uint64_t finished = atomic_load_explicit(&call->finished, memory_order_relaxed);
+
+	if (call->is_stream || finished == 0)
+		return atomic_load_explicit(&call->task_ns, memory_order_relaxed);
+	return atomic_load_explicit(&call->busy_ns, memory_order_relaxed) / (int64_t)finished + 1;
+}
+
 /* Take part for a while, if tasks are short; 1: did. */
 static int help(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
-	int64_t task_ns = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
+	int64_t task_ns = usual_task_ns(call);
 	struct ticket_report report;
 
 	if (!parallel->may_help || task_ns == 0 || call_is_stopping(call))
