@@ -1625,7 +1625,8 @@ int main(void)
 	fflush(stdout);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
+	/* A backend that is named and not there passed nothing. */
+	failed = srunner_ntests_failed(runner) > 0 || srunner_ntests_run(runner) == 0;
 	srunner_free(runner);
-	return failed != 0;
+	return failed;
 }
