@@ -381,6 +381,23 @@ START_TEST(a_long_input_is_shortened_where_it_is_shown)
 }
 END_TEST
 
+START_TEST(what_a_task_says_is_shown_whole)
+{
+	char input[260] = "say", expected[300];
+	struct result result;
+
+	memset(input + 3, 'y', 240);
+	(void)snprintf(expected, sizeof(expected), "\"): %s\n", input + 3);
+	result = run(input, "map", DEMO ":picky");
+	assert_status(result, 1);
+	assert_has(result.err, expected);
+	forget(&result);
+	result = run(input, "map", "--fail-fast", DEMO ":picky");
+	assert_has(result.err, expected);
+	forget(&result);
+}
+END_TEST
+
 START_TEST(fail_fast_ends_with_the_first_failure)
 {
 	struct result result = run("ok\nbad egg\nwait\n", "map", "--fail-fast", "-j", "1",
@@ -1131,6 +1148,7 @@ int main(void)
 		refuses_a_typed_task,
 		a_failed_task_costs_only_itself,
 		a_long_input_is_shortened_where_it_is_shown,
+		what_a_task_says_is_shown_whole,
 		fail_fast_ends_with_the_first_failure,
 		a_task_that_returns_nothing_has_an_empty_line,
 		a_reply_of_100_megabytes_arrives,
