@@ -107,13 +107,15 @@ $(O)/tests/libs/%.so: tests/libs/%.c $(O)/flags
 	$(call say,LIB,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
 	  $(LDFLAGS) $(call link_flags,$<) -o $@
 
-# Unit tests see the core's insides, and are linked with its objects.
-$(O)/tests/sanitizers.o: tests/sanitizers.c $(O)/flags
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL) -c $< -o $@
+# Unit tests see the core's insides, and are linked with its objects; and every test with what
+# stands around it.
+AROUND := $(O)/tests/around.o $(O)/tests/sanitizers.o
+$(AROUND): $(O)/tests/%.o: tests/%.c $(O)/flags
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL) -MMD -MP -c $< -o $@
 
-$(O)/tests/%: tests/%.c $(O)/tests/sanitizers.o $(O)/libparloop.a $(O)/flags
+$(O)/tests/%: tests/%.c $(AROUND) $(O)/libparloop.a $(O)/flags
 	$(call say,TEST,$@)mkdir -p $(@D) && $(CC) $(ALL) -Icore -Itests $(HERE) -MMD -MP -MF $@.d $< \
-	  $(O)/tests/sanitizers.o $(O)/libparloop.a $(LDFLAGS) $(call link_flags,$<) \
+	  -Wl,--wrap=tcase_create $(AROUND) $(O)/libparloop.a $(LDFLAGS) $(call link_flags,$<) \
 	  $(shell pkg-config --libs check) $(CORE_LIBS) -o $@
 
 # --- to go -----------------------------------------------------------------------------------

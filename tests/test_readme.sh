@@ -109,5 +109,12 @@ for page in README.md plugins/README.md CONTRIBUTING.md; do
 		esac
 		n=$((n + 1))
 	done
+	# What was dropped there is a backend like any other.
+	for plugin in "$work"/plugins/*.so; do
+		[ -f "$plugin" ] || continue
+		name=${plugin##*/} name=${name%.so}
+		expect "$page: $name does what every backend must" \
+			env CK_RUN_CASE="$name" "$O/tests/conformance"
+	done
 done
 summary
