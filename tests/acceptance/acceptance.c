@@ -23,8 +23,8 @@
 
 enum { MOST_BACKENDS = 64, MOST_BEHAVIOURS = 256, TIME_LIMIT_S = 60 };
 
-/* How one process ended. */
-enum verdict { MET, NOT_MET, LEFT_OUT };
+/* How one process ended; no status that anybody else would end with. */
+enum verdict { MET = 0, NOT_MET = 81, LEFT_OUT = 82 };
 
 const char *backend;
 par_error error = PAR_ERROR_INIT;
@@ -63,7 +63,7 @@ PRINTF(1, 2) static void say_it(const char *format, ...)
 	va_end(args);
 }
 
-void fail(const char *file, int line, const char *format, ...)
+void not_met(const char *file, int line, const char *format, ...)
 {
 	const char *name = strrchr(file, '/');
 	va_list args;
@@ -154,7 +154,7 @@ static void begin_child(int report, int output)
 	(void)snprintf(own, sizeof(own), "%s/XXXXXX", folder);
 	if (mkdtemp(own) == NULL || setenv("TMPDIR", own, 1) != 0 ||
 	    setenv("XDG_CONFIG_HOME", own, 1) != 0)
-		fail(__FILE__, __LINE__, "%s: %s", own, strerror(errno));
+		not_met(__FILE__, __LINE__, "%s: %s", own, strerror(errno));
 }
 
 static int limit_s(void)
@@ -429,7 +429,7 @@ static int run_list(int only)
 {
 	const struct behaviour *list[MOST_BEHAVIOURS];
 	size_t n = (size_t)(__stop_behaviours - __start_behaviours);
-	int count[3] = {0};
+	int met = 0, not_ok = 0, left_out = 0;
 
 	for (size_t i = 0; i < n && i < MOST_BEHAVIOURS; i++)
 		list[i] = __start_behaviours[i];
@@ -437,11 +437,18 @@ static int run_list(int only)
 	for (int i = 0; i < n_backends; i++)
 		if (backends[i].reason[0] != '\0')
 			printf("without %s: %s\n", backends[i].name, backends[i].reason);
-	for (size_t i = 0; i < n; i++)
-		if (only == 0 || list[i]->number == only)
-			count[run_behaviour(list[i])]++;
-	printf("%d passed, %d failed, %d skipped\n", count[MET], count[NOT_MET], count[LEFT_OUT]);
-	return count[NOT_MET] == 0 && count[MET] + count[LEFT_OUT] > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	for (size_t i = 0; i < n; i++) {
+		enum verdict verdict;
+
+		if (only != 0 && list[i]->number != only)
+			continue;
+		verdict = run_behaviour(list[i]);
+		met += verdict == MET;
+		not_ok += verdict == NOT_MET;
+		left_out += verdict == LEFT_OUT;
+	}
+	printf("%d passed, %d failed, %d skipped\n", met, not_ok, left_out);
+	return not_ok == 0 && met + left_out > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 /* --- main ------------------------------------------------------------------------------------------ */

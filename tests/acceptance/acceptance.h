@@ -55,7 +55,7 @@ extern par_error error;     /* for whoever needs one */
 #define PRINTF(words, first) __attribute__((format(printf, words, first)))
 
 /* End the behaviour: not met, or left out for a reason. [any] */
-_Noreturn void fail(const char *file, int line, const char *format, ...) PRINTF(3, 4);
+_Noreturn void not_met(const char *file, int line, const char *format, ...) PRINTF(3, 4);
 _Noreturn void leave_out(const char *format, ...) PRINTF(1, 2);
 
 /* Of what is met: a part that could not be seen here, and why. */
@@ -76,7 +76,7 @@ int64_t now_ms(void);
 #define EXPECT(condition, ...)                                                                  \
 	do {                                                                                    \
 		if (!(condition))                                                               \
-			fail(__FILE__, __LINE__, __VA_ARGS__);                                  \
+			not_met(__FILE__, __LINE__, __VA_ARGS__);                                  \
 	} while (0)
 
 #define EXPECT_INT(expected, actual)                                                            \
@@ -120,12 +120,23 @@ int64_t now_ms(void);
 		       par_code_name(want_), par_code_name(got_), error.what, error.reason);    \
 	} while (0)
 
+/* Declared, but not in every libparloop yet. */
+#pragma weak par_iter_open
+#pragma weak par_iter_next
+#pragma weak par_iter_close
+#define AWAIT(function)                                                                         \
+	do {                                                                                    \
+		if (function == NULL)                                                           \
+			leave_out("this libparloop has no %s yet", #function);                  \
+	} while (0)
+
 /* --- what many of them need (common.c) ------------------------------------------------------- */
 
 /* A task of tests/tasks/acceptance.c or conformance.c. */
 const par_task *task(const char *name);
 
-/* A pool of the backend under test. */
+/* Settings for the backend under test, and a pool of it. */
+#define ON(...) PAR_SETTINGS(.backend = backend, __VA_ARGS__)
 par_parallel *open_n(int64_t n_jobs);
 
 /* A source that gives the values first, first + 1, ..., n of them, and counts. */

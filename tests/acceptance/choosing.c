@@ -99,7 +99,7 @@ static void *visit(void *arg)
 	int32_t seen;
 
 	if (par_context_push(PAR_SETTINGS(.n_jobs = {1, visitor->n_jobs}), &context, NULL) != PAR_OK)
-		fail(__FILE__, __LINE__, "cannot push");
+		not_met(__FILE__, __LINE__, "cannot push");
 	pthread_barrier_wait(visitor->step);
 	seen = par_effective_n_jobs("custom", PAR_UNSET, NULL);
 	EXPECT_INT(visitor->n_jobs, seen);

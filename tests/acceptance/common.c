@@ -15,7 +15,7 @@ const par_task *task(const char *name)
 		if (par_module_task(module, name, &found, &error) == PAR_OK)
 			return found;
 	}
-	fail(__FILE__, __LINE__, "%s", error.what);
+	not_met(__FILE__, __LINE__, "%s", error.what);
 }
 
 par_parallel *open_n(int64_t n_jobs)
