@@ -42,7 +42,7 @@ static int printed_fd = -1;
 
 extern const struct behaviour *const __start_behaviours[], *const __stop_behaviours[];
 
-/* --- in the process of a behaviour ----------------------------------------------------------- */
+/* --- in the process of a behaviour ------------------------------------------------------------ */
 
 static void say(const char *format, va_list args)
 {
@@ -133,7 +133,7 @@ int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* --- a process for each ------------------------------------------------------------------------ */
+/* --- a process for each ----------------------------------------------------------------------- */
 
 struct outcome {
 	enum verdict verdict;
@@ -202,7 +202,8 @@ static void judge(struct outcome *outcome, int in_time, int status)
 
 	outcome->verdict = NOT_MET;
 	if (!in_time)
-		(void)snprintf(end, sizeof(outcome->words) - used, "not done after %d s", limit_s());
+		(void)snprintf(end, sizeof(outcome->words) - used, "not done after %d s",
+		               limit_s());
 	else if (WIFSIGNALED(status))
 		(void)snprintf(end, sizeof(outcome->words) - used, "crashed: %s",
 		               strsignal(WTERMSIG(status)));
@@ -241,7 +242,7 @@ static void run_apart(void (*run)(void), struct outcome *outcome)
 	judge(outcome, in_time, status);
 }
 
-/* --- which backends there are ------------------------------------------------------------------- */
+/* --- which backends there are ----------------------------------------------------------------- */
 
 static const char *const kinds[N_CONCERNS] = {
 	[NO_BACKEND] = "",
@@ -253,12 +254,12 @@ static const char *const kinds[N_CONCERNS] = {
 	[SURVIVING_CRASHES] = "no backend with worker processes (survives_crash) is installed",
 };
 
-const char *nobody(enum concern concern)
+int is_backend(enum concern concern)
 {
 	for (int i = 0; i < n_backends; i++)
-		if (backends[i].is[concern] && backends[i].reason[0] == '\0')
-			return NULL;
-	return kinds[concern];
+		if (backend != NULL && strcmp(backends[i].name, backend) == 0)
+			return backends[i].is[concern];
+	return 0;
 }
 
 static int has_word(const char *words, const char *word)
@@ -315,7 +316,8 @@ static void find_backends(const char *only)
 		struct backend *candidate = &backends[i];
 
 		if (only != NULL && strcmp(candidate->name, only) != 0)
-			(void)snprintf(candidate->reason, sizeof(candidate->reason), "not asked for");
+			(void)snprintf(candidate->reason, sizeof(candidate->reason),
+			               "not asked for");
 		if (candidate->reason[0] != '\0')
 			continue;
 		backend = candidate->name;
@@ -329,13 +331,14 @@ static void find_backends(const char *only)
 	backend = NULL;
 }
 
-/* --- the list ------------------------------------------------------------------------------------ */
+/* --- the list --------------------------------------------------------------------------------- */
 
 /* Several backends, one line. */
 struct line {
 	enum verdict verdict;
 	int n; /* backends that were asked */
 	char names[1024], words[8192];
+	char last[2048]; /* what was said last, and is not said twice */
 };
 
 PRINTF(3, 4) static void append(char *text, size_t size, const char *format, ...)
@@ -348,10 +351,12 @@ PRINTF(3, 4) static void append(char *text, size_t size, const char *format, ...
 	va_end(args);
 }
 
-static void add_words(struct line *line, const char *name, const char *words)
+static void add_words(struct line *line, const char *words)
 {
-	append(line->words, sizeof(line->words), "%s%s%s%s", line->words[0] != '\0' ? "; " : "",
-	       name != NULL ? name : "", name != NULL ? ": " : "", words);
+	if (words[0] == '\0' || strcmp(line->last, words) == 0)
+		return;
+	append(line->words, sizeof(line->words), "%s%s", line->words[0] != '\0' ? "; " : "", words);
+	(void)snprintf(line->last, sizeof(line->last), "%s", words);
 }
 
 /* The worst counts; where one was left out, the others still hold. */
@@ -362,8 +367,11 @@ static void add_outcome(struct line *line, const char *name, const struct outcom
 		line->verdict = outcome->verdict;
 	append(line->names, sizeof(line->names), "%s%s", line->n > 1 ? ", " : "",
 	       name != NULL ? name : "core");
-	if (outcome->words[0] != '\0')
-		add_words(line, name, outcome->words);
+	if (outcome->verdict == NOT_MET && name != NULL)
+		append(line->words, sizeof(line->words), "%s%s: %s", line->words[0] != '\0' ? "; " : "",
+		       name, outcome->words);
+	else
+		add_words(line, outcome->words);
 }
 
 static void ask(struct line *line, const struct behaviour *behaviour, const char *name,
@@ -381,7 +389,8 @@ static void ask(struct line *line, const struct behaviour *behaviour, const char
 
 static void print_line(const struct behaviour *behaviour, const struct line *line)
 {
-	printf("B%02d %s [%s]: ", behaviour->number, behaviour->sentence, line->names);
+	printf("B%02d %s [%s]: ", behaviour->number, behaviour->sentence,
+	       line->n > 0 ? line->names : "none");
 	if (line->verdict == NOT_MET)
 		printf("not ok: %s\n", line->words);
 	else if (line->verdict == LEFT_OUT)
@@ -411,7 +420,7 @@ static enum verdict run_behaviour(const struct behaviour *behaviour)
 		if (backends[i].is[behaviour->concern] && backends[i].reason[0] == '\0')
 			ask(&line, behaviour, backends[i].name, &shown);
 	if (line.n == 0)
-		add_words(&line, NULL, kinds[behaviour->concern]);
+		add_words(&line, kinds[behaviour->concern]);
 	print_line(behaviour, &line);
 	print_shown(shown);
 	fflush(stdout);
@@ -451,7 +460,7 @@ static int run_list(int only)
 	return not_ok == 0 && met + left_out > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* --- main ------------------------------------------------------------------------------------------ */
+/* --- main ------------------------------------------------------------------------------------- */
 
 static int remove_one(const char *path, const struct stat *file, int type, struct FTW *walk)
 {
@@ -487,7 +496,8 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i += 2) {
 		if (i + 1 == argc)
 			return usage();
-		if (strcmp(argv[i], "--only") == 0 && (only = atoi(argv[i + 1] + (argv[i + 1][0] == 'B'))) > 0)
+		if (strcmp(argv[i], "--only") == 0 &&
+		    (only = atoi(argv[i + 1] + (argv[i + 1][0] == 'B'))) > 0)
 			continue;
 		if (strcmp(argv[i], "--backend") != 0)
 			return usage();

@@ -47,7 +47,7 @@ struct behaviour {
 			&(const struct behaviour){number, concern, sentence, B##number};        \
 	static void B##number(void)
 
-/* --- for the bodies ------------------------------------------------------------------------- */
+/* --- for the bodies --------------------------------------------------------------------------- */
 
 extern const char *backend; /* the one under test; NULL: no backend */
 extern par_error error;     /* for whoever needs one */
@@ -61,8 +61,8 @@ _Noreturn void leave_out(const char *format, ...) PRINTF(1, 2);
 /* Of what is met: a part that could not be seen here, and why. */
 void but(const char *format, ...) PRINTF(1, 2);
 
-/* Why no backend here is of that kind; NULL: one is. */
-const char *nobody(enum concern concern);
+/* Is the backend under test of that kind? */
+int is_backend(enum concern concern);
 
 /* What was printed so far, on both streams; valid until the next call of this. */
 const char *printed(void);
@@ -130,7 +130,7 @@ int64_t now_ms(void);
 			leave_out("this libparloop has no %s yet", #function);                  \
 	} while (0)
 
-/* --- what many of them need (common.c) ------------------------------------------------------- */
+/* --- what many of them need (common.c) -------------------------------------------------------- */
 
 /* A task of tests/tasks/acceptance.c or conformance.c. */
 const par_task *task(const char *name);

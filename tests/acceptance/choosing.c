@@ -14,7 +14,8 @@ static void begin(void)
 		MUST(par_configure(NULL, &error));
 	MUST(par_register_backend("custom", own_factory, OWN_NOTE, 0, &error));
 	MUST(par_register_backend("plain", own_factory, NULL, 0, &error));
-	MUST(par_register_backend("remote", own_factory, PAR_CAPABILITIES("survives_crash"), 0, &error));
+	MUST(par_register_backend("remote", own_factory, PAR_CAPABILITIES("survives_crash"), 0,
+	                          &error));
 }
 
 static void push(const par_settings *settings)
@@ -55,7 +56,8 @@ static void expect_refused(int32_t code, const char *words, const par_settings *
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-BEHAVIOUR(6, NO_BACKEND, "an unknown backend is refused by the call and by the context, with a list of those there are")
+BEHAVIOUR(6, NO_BACKEND, "an unknown backend is refused by the call and by the context, with a "
+                         "list of those there are")
 {
 	expect_refused(PAR_ENOTFOUND, "Invalid backend: nobody, expected one of [",
 	               PAR_SETTINGS(.backend = "nobody"));
@@ -71,7 +73,8 @@ static int32_t is_custom(void *user, const par_backend_info *info)
 	return 0;
 }
 
-BEHAVIOUR(7, NO_BACKEND, "a backend that is registered is there, and the default if it was made so, until another is")
+BEHAVIOUR(7, NO_BACKEND, "a backend that is registered is there, and the default if it was made "
+                         "so, until another is")
 {
 	int listed = 0;
 
@@ -98,7 +101,8 @@ static void *visit(void *arg)
 	par_context *context;
 	int32_t seen;
 
-	if (par_context_push(PAR_SETTINGS(.n_jobs = {1, visitor->n_jobs}), &context, NULL) != PAR_OK)
+	if (par_context_push(PAR_SETTINGS(.n_jobs = {1, visitor->n_jobs}), &context,
+	                     NULL) != PAR_OK)
 		not_met(__FILE__, __LINE__, "cannot push");
 	pthread_barrier_wait(visitor->step);
 	seen = par_effective_n_jobs("custom", PAR_UNSET, NULL);
@@ -125,7 +129,8 @@ static void run_visitors(void)
 	pthread_barrier_destroy(&step);
 }
 
-BEHAVIOUR(8, EVERY_BACKEND, "a context switches backend and n_jobs for its own thread, and leaving it restores them")
+BEHAVIOUR(8, EVERY_BACKEND,
+          "a context switches backend and n_jobs for its own thread, and leaving it restores them")
 {
 	int32_t n_jobs = par_effective_n_jobs(backend, 3, &error);
 
@@ -139,7 +144,8 @@ BEHAVIOUR(8, EVERY_BACKEND, "a context switches backend and n_jobs for its own t
 	expect_call("custom", 1, NULL);
 }
 
-BEHAVIOUR(9, NO_BACKEND, "constructor options given to the context reach the factory's create, and those of the call win")
+BEHAVIOUR(9, NO_BACKEND, "constructor options given to the context reach the factory's create, and "
+                         "those of the call win")
 {
 	const char *const outer[] = {"endpoint=here", "api_key=secret", NULL};
 	const char *const inner[] = {"endpoint=there", NULL};
@@ -157,7 +163,8 @@ BEHAVIOUR(9, NO_BACKEND, "constructor options given to the context reach the fac
 	EXPECT_TEXT("nowhere", own.endpoint);
 }
 
-BEHAVIOUR(10, NO_BACKEND, "a backend of the program's own needs no plugin and no plugins.conf (ours: a name, never an instance)")
+BEHAVIOUR(10, NO_BACKEND, "a backend of the program's own needs no plugin and no plugins.conf "
+                          "(ours: a name, never an instance)")
 {
 	MUST(par_configure(NULL, &error));
 	MUST(par_register_backend("mine", own_factory, OWN_NOTE, 0, &error));
@@ -187,7 +194,8 @@ static int32_t load(const char *name, par_error *why)
 	return par_register_backend(name, own_factory, OWN_NOTE, 0, why);
 }
 
-BEHAVIOUR(12, NO_BACKEND, "a lazy backend is loaded at the first use of its name, from code and from [lazy] alike")
+BEHAVIOUR(12, NO_BACKEND,
+          "a lazy backend is loaded at the first use of its name, from code and from [lazy] alike")
 {
 	char text[512];
 
@@ -203,9 +211,10 @@ BEHAVIOUR(12, NO_BACKEND, "a lazy backend is loaded at the first use of its name
 	expect_call("sequential", 1, PAR_SETTINGS(.backend = "sequential"));
 }
 
-/* --- settings that meet -------------------------------------------------------------------------- */
+/* --- settings that meet ----------------------------------------------------------------------- */
 
-BEHAVIOUR(13, EVERY_BACKEND, "a context that names no backend sets the rest: n_jobs, batch_size, pre_dispatch")
+BEHAVIOUR(13, EVERY_BACKEND,
+          "a context that names no backend sets the rest: n_jobs, batch_size, pre_dispatch")
 {
 	begin();
 	make_default(backend);
@@ -246,8 +255,8 @@ BEHAVIOUR(16, NO_BACKEND, "constructor options need a backend beside them")
 	push(CUSTOM(.n_jobs = {0}));
 	MUST_BE(PAR_EINVAL, par_context_push(PAR_SETTINGS(.options = options), NULL, &error));
 	EXPECT_CONTAINS("only supported when backend is set", error.what);
-	MUST_BE(PAR_EINVAL, par_context_push(PAR_SETTINGS(.inner_max_num_threads = PAR_SET(2)), NULL,
-	                                     &error));
+	MUST_BE(PAR_EINVAL, par_context_push(PAR_SETTINGS(.inner_max_num_threads = PAR_SET(2)),
+	                                     NULL, &error));
 	MUST_BE(PAR_EINVAL, par_set_default(PAR_SETTINGS(.options = options), &error));
 	expect_call("custom", 1, NULL);
 }
@@ -267,7 +276,8 @@ BEHAVIOUR(17, NO_BACKEND, "an inner context inherits what it leaves unset")
 	EXPECT_INT(2, own.call.verbose);
 }
 
-BEHAVIOUR(18, EVERY_BACKEND, "inner_max_num_threads reaches a backend that limits_threads, and is refused by name elsewhere")
+BEHAVIOUR(18, EVERY_BACKEND, "inner_max_num_threads reaches a backend that limits_threads, and is "
+                             "refused by name elsewhere")
 {
 	const par_settings *limited = PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2),
 	                                           .inner_max_num_threads = PAR_SET(2));
@@ -280,13 +290,15 @@ BEHAVIOUR(18, EVERY_BACKEND, "inner_max_num_threads reaches a backend that limit
 		expect_call(backend, par_effective_n_jobs(backend, 2, &error), NULL);
 		return;
 	}
-	(void)snprintf(words, sizeof(words), "\"%s\" does not accept setting inner_max_num_threads", backend);
+	(void)snprintf(words, sizeof(words), "\"%s\" does not accept setting inner_max_num_threads",
+	               backend);
 	EXPECT_INT(PAR_EINVAL, error.code);
 	EXPECT_CONTAINS(words, error.what);
 	expect_refused(PAR_EINVAL, words, limited);
 }
 
-BEHAVIOUR(19, NO_BACKEND, "n_jobs unset at the call inherits; unset in an inner context it is the backend's default")
+BEHAVIOUR(19, NO_BACKEND, "n_jobs unset at the call inherits; unset in an inner context it is the "
+                          "backend's default")
 {
 	begin();
 	own.default_n_jobs = 5;
@@ -299,12 +311,13 @@ BEHAVIOUR(19, NO_BACKEND, "n_jobs unset at the call inherits; unset in an inner 
 	expect_call("custom", 3, NULL);
 }
 
-/* --- hints ------------------------------------------------------------------------------------------ */
+/* --- hints ------------------------------------------------------------------------------------ */
 
 static void expect_soft_hints(void)
 {
 	expect_call("threading", 2, PAR_SETTINGS(.n_jobs = PAR_SET(2)));
-	expect_call("plain", 2, PAR_SETTINGS(.backend = "plain", .n_jobs = PAR_SET(2), .prefer = "threads"));
+	expect_call("plain", 2, PAR_SETTINGS(.backend = "plain", .n_jobs = PAR_SET(2),
+	                                     .prefer = "threads"));
 	make_default("remote");
 	expect_call("threading", 2, PAR_SETTINGS(.n_jobs = PAR_SET(2), .prefer = "threads"));
 	expect_call("threading", 2, PAR_SETTINGS(.n_jobs = PAR_SET(2), .require = "sharedmem"));
@@ -314,7 +327,8 @@ static void expect_soft_hints(void)
 	MUST(par_set_default(NULL, &error));
 }
 
-BEHAVIOUR(20, NO_BACKEND, "hints choose where nobody names a backend (ours: neither loses the context's n_jobs)")
+BEHAVIOUR(20, NO_BACKEND,
+          "hints choose where nobody names a backend (ours: neither loses the context's n_jobs)")
 {
 	begin();
 	expect_soft_hints();
@@ -330,7 +344,8 @@ BEHAVIOUR(20, NO_BACKEND, "hints choose where nobody names a backend (ours: neit
 	expect_call("threading", 3, NULL);
 }
 
-BEHAVIOUR(21, EVERY_BACKEND, "hints never keep a call from running, whatever the default and n_jobs")
+BEHAVIOUR(21, EVERY_BACKEND,
+          "hints never keep a call from running, whatever the default and n_jobs")
 {
 	static const char *const prefer[] = {NULL, "threads", "processes"};
 	static const int n_jobs[] = {1, 2, -1};
@@ -349,7 +364,8 @@ BEHAVIOUR(21, EVERY_BACKEND, "hints never keep a call from running, whatever the
 	}
 }
 
-BEHAVIOUR(22, NO_BACKEND, "sharedmem overrules a context's backend that has none, and says so from verbose 10 on")
+BEHAVIOUR(22, NO_BACKEND,
+          "sharedmem overrules a context's backend that has none, and says so from verbose 10 on")
 {
 	static const char notice[] = "Using threading as parloop backend instead of remote as the "
 	                             "latter does not provide shared memory semantics.\n";
@@ -364,12 +380,14 @@ BEHAVIOUR(22, NO_BACKEND, "sharedmem overrules a context's backend that has none
 	EXPECT_TEXT(notice, printed());
 }
 
-BEHAVIOUR(23, NO_BACKEND, "hints that mean nothing or contradict are refused, and so is a named backend without sharedmem")
+BEHAVIOUR(23, NO_BACKEND, "hints that mean nothing or contradict are refused, and so is a named "
+                          "backend without sharedmem")
 {
 	begin();
 	expect_refused(PAR_EINVAL, "prefer=fibers is not a valid backend hint, expected one of "
 	                           "'processes', 'threads'", PAR_SETTINGS(.prefer = "fibers"));
-	expect_refused(PAR_EINVAL, "require=ram is not a valid backend constraint, expected 'sharedmem'",
+	expect_refused(PAR_EINVAL,
+	               "require=ram is not a valid backend constraint, expected 'sharedmem'",
 	               PAR_SETTINGS(.require = "ram"));
 	expect_refused(PAR_EINVAL, "are inconsistent settings",
 	               PAR_SETTINGS(.prefer = "processes", .require = "sharedmem"));

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* --- one job ----------------------------------------------------------------------------------- */
+/* --- one job ---------------------------------------------------------------------------------- */
 
 /* P: produced, C: consumed, in the order in which that was. */
 struct rhythm {
@@ -51,7 +51,7 @@ BEHAVIOUR(26, EVERY_BACKEND, "with n_jobs 1 as many are produced as make a batch
 	expect_rhythm("PPPPCCCCPPCC", 4);
 }
 
-/* --- what is taken before anything is over ------------------------------------------------------- */
+/* --- what is taken before anything is over ---------------------------------------------------- */
 
 static int marks(void)
 {
@@ -88,7 +88,7 @@ BEHAVIOUR(27, EVERY_BACKEND, "with pre_dispatch 3 the fourth task is taken after
 	EXPECT_INT(6, marks());
 }
 
-/* --- batches ---------------------------------------------------------------------------------------- */
+/* --- batches ---------------------------------------------------------------------------------- */
 
 enum { TINY = 5000 };
 
@@ -107,7 +107,8 @@ static void run_tiny(par_parallel *pool, uint64_t *first, uint64_t *most)
 		*most = out[i] > *most ? out[i] : *most;
 }
 
-BEHAVIOUR(28, WITH_THREADS, "threads bundle 5000 tiny tasks as well (ours: joblib's batches stay at 1 there)")
+BEHAVIOUR(28, WITH_THREADS,
+          "threads bundle 5000 tiny tasks as well (ours: joblib's batches stay at 1 there)")
 {
 	uint64_t first, most;
 
@@ -134,18 +135,22 @@ BEHAVIOUR(30, EVERY_BACKEND, "a call without a pool begins its batches anew, at 
 	}
 }
 
-BEHAVIOUR(31, EVERY_BACKEND, "a batch_size of 0, -1 or 1.42 is refused, and so it is in plugins.conf")
+BEHAVIOUR(31, EVERY_BACKEND,
+          "a batch_size of 0, -1 or 1.42 is refused, and so it is in plugins.conf")
 {
 	uint64_t in = 0, out;
 
-	MUST_BE(PAR_ECONFIG, par_configure(write_file("plugins.conf", "[parloop]\nbatch_size = 1.42\n"),
+	MUST_BE(PAR_ECONFIG, par_configure(write_file("plugins.conf",
+	                                              "[parloop]\nbatch_size = 1.42\n"),
 	                                   &error));
 	EXPECT_CONTAINS("1.42", error.reason);
 	for (int i = 0; i > -2; i--) {
 		MUST_BE(PAR_EINVAL, par_map(NULL, task("mix"), &in, &out, 1,
-		                            PAR_SETTINGS(.backend = backend, .batch_size = PAR_SET(i)),
+		                            PAR_SETTINGS(.backend = backend,
+		                                         .batch_size = PAR_SET(i)),
 		                            &error));
-		EXPECT_CONTAINS("batch_size must be 'auto' or a positive integer, got: ", error.what);
+		EXPECT_CONTAINS("batch_size must be 'auto' or a positive integer, got: ",
+		                error.what);
 	}
 }
 
@@ -182,7 +187,8 @@ static int32_t take_from_square(void *user, const par_outcome *outcome)
 	return take_square(&((struct squares *)user)->next, outcome);
 }
 
-BEHAVIOUR(32, EVERY_BACKEND, "any number of tasks, n_jobs, pre_dispatch and batch_size gives the exact results in order")
+BEHAVIOUR(32, EVERY_BACKEND, "any number of tasks, n_jobs, pre_dispatch and batch_size gives the "
+                             "exact results in order")
 {
 	static const struct dispatch_case cases[] = {
 		{2, 2, "all", PAR_AUTO},          {2, 2, "n_jobs", PAR_AUTO},
@@ -215,8 +221,8 @@ static int32_t run_pre_dispatch(par_parallel *pool, const char *expression)
 BEHAVIOUR(33, WITH_WORKERS, "pre_dispatch is arithmetic in n_jobs, within limits, and nothing else")
 {
 	static const char *const good[] = {
-		"2*6", "2**6", "1 + 2 * 3 ** (4 % 7) - 6 // 2", "(1 + 2) * 3", "n_jobs", "1.5*n_jobs",
-		"-(-n_jobs)", "all", "7"};
+		"2*6", "2**6", "1 + 2 * 3 ** (4 % 7) - 6 // 2", "(1 + 2) * 3",
+		"n_jobs", "1.5*n_jobs", "-(-n_jobs)", "all", "7"};
 	static const char *const bad[] = {
 		"exec('import os')", "print(1)", "max(1, 2)", "2 ^ 6", "'2'", "1/0", "1//0", "1%0",
 		"10000000", "10 ** 7", "9**9**9", "2 *", "n_job", "",
@@ -226,7 +232,8 @@ BEHAVIOUR(33, WITH_WORKERS, "pre_dispatch is arithmetic in n_jobs, within limits
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		int32_t code = run_pre_dispatch(pool, good[i]);
 
-		EXPECT(code == PAR_OK, "\"%s\" is refused: %s: %s", good[i], error.what, error.reason);
+		EXPECT(code == PAR_OK, "\"%s\" is refused: %s: %s", good[i], error.what,
+		       error.reason);
 	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		int32_t code = run_pre_dispatch(pool, bad[i]);
@@ -250,7 +257,7 @@ BEHAVIOUR(34, EVERY_BACKEND, "an input without tasks gives a result without any"
 	             PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2)), &error));
 }
 
-/* --- what fails on the way ---------------------------------------------------------------------------- */
+/* --- what fails on the way -------------------------------------------------------------------- */
 
 /* Fails where others end. */
 static int32_t give_and_fail(void *user, par_item *item)
@@ -260,7 +267,8 @@ static int32_t give_and_fail(void *user, par_item *item)
 	return got == 0 ? -3 : got;
 }
 
-BEHAVIOUR(35, EVERY_BACKEND, "an input that fails at item 0, 5 or 19 fails the call, and the pool goes on")
+BEHAVIOUR(35, EVERY_BACKEND,
+          "an input that fails at item 0, 5 or 19 fails the call, and the pool goes on")
 {
 	static const uint64_t places[] = {0, 5, 19};
 	par_parallel *pool = open_n(2);
@@ -268,7 +276,8 @@ BEHAVIOUR(35, EVERY_BACKEND, "an input that fails at item 0, 5 or 19 fails the c
 	for (int i = 0; i < 3; i++) {
 		struct count count = {.n = places[i]};
 
-		MUST_BE(PAR_ESOURCE, par_run(pool, task("mix"), give_and_fail, NULL, &count, NULL, &error));
+		MUST_BE(PAR_ESOURCE, par_run(pool, task("mix"), give_and_fail, NULL, &count, NULL,
+		                             &error));
 		EXPECT_INT(places[i], count.given);
 		EXPECT_CONTAINS("the source failed", error.what);
 		EXPECT_CONTAINS("-3", error.reason);
@@ -303,7 +312,8 @@ BEHAVIOUR(43, WITH_THREADS, "tasks on threads see what the others change")
 
 	pthread_barrier_init(&barrier, NULL, 2);
 	MUST(par_map(NULL, &par_task_meet, in, out, 2,
-	             PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2), .batch_size = PAR_SET(1),
+	             PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2),
+	                          .batch_size = PAR_SET(1),
 	                          .shared = &shared, .shared_size = sizeof(shared)), &error));
 	EXPECT_INT(2, out[0]);
 	EXPECT_INT(2, out[1]);
@@ -311,7 +321,8 @@ BEHAVIOUR(43, WITH_THREADS, "tasks on threads see what the others change")
 	pthread_barrier_destroy(&barrier);
 }
 
-BEHAVIOUR(50, EVERY_BACKEND, "a failure while more tasks are being sent ends the call with its words")
+BEHAVIOUR(50, EVERY_BACKEND,
+          "a failure while more tasks are being sent ends the call with its words")
 {
 	struct count count = {.n = 30};
 

@@ -17,7 +17,7 @@
 #define ck_assert_int_eq(actual, expected) EXPECT_INT(expected, actual)
 #include "leaks.h"
 
-/* --- too long ------------------------------------------------------------------------------------ */
+/* --- too long --------------------------------------------------------------------------------- */
 
 static const uint64_t ten_seconds[4] = {10000, 10000, 10000, 10000};
 
@@ -37,18 +37,21 @@ static void expect_iterator_out_of_time(int32_t order)
 	par_iter *iter;
 
 	MUST(par_iter_open(&iter, NULL, task("wait_for"), give_ten_seconds, &count,
-	                   ON(.n_jobs = PAR_SET(2), .timeout = PAR_SET(0.01), .order = order), &error));
+	                   ON(.n_jobs = PAR_SET(2), .timeout = PAR_SET(0.01),
+	                      .order = order), &error));
 	MUST_BE(PAR_ETIMEOUT, par_iter_next(iter, &outcome, &error));
 	MUST_BE(PAR_ETIMEOUT, par_iter_next(iter, &outcome, &error));
 	par_iter_close(iter, NULL);
 }
 
-BEHAVIOUR(44, EVERY_BACKEND, "a time-out lets fast tasks pass, and ends what takes ten seconds, iterators too")
+BEHAVIOUR(44, EVERY_BACKEND,
+          "a time-out lets fast tasks pass, and ends what takes ten seconds, iterators too")
 {
 	uint64_t in[10] = {0}, out[10];
 	int64_t began_ms = now_ms();
 
-	MUST(par_map(NULL, task("mix"), in, out, 10, ON(.n_jobs = PAR_SET(2), .timeout = PAR_SET(10)), &error));
+	MUST(par_map(NULL, task("mix"), in, out, 10, ON(.n_jobs = PAR_SET(2),
+	                                                .timeout = PAR_SET(10)), &error));
 	expect_mixed(in, out, 10);
 	MUST_BE(PAR_ETIMEOUT, par_map(NULL, task("wait_for"), ten_seconds, out, 4,
 	                              ON(.n_jobs = PAR_SET(2), .timeout = PAR_SET(0.01)), &error));
@@ -68,7 +71,7 @@ BEHAVIOUR(45, EVERY_BACKEND, "n_jobs 1 has time-outs too (ours: joblib warns and
 	EXPECT_BETWEEN(10, 9999, now_ms() - began_ms);
 }
 
-/* --- failures ---------------------------------------------------------------------------------------- */
+/* --- failures --------------------------------------------------------------------------------- */
 
 static const uint64_t zero_to_nine[10] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
 
@@ -93,19 +96,22 @@ static int32_t give_ten(void *user, par_item *item)
 	return give_count(&ten, item);
 }
 
-BEHAVIOUR(46, EVERY_BACKEND, "a failure keeps its code, its type and its words, wherever it happened")
+BEHAVIOUR(46, EVERY_BACKEND,
+          "a failure keeps its code, its type and its words, wherever it happened")
 {
 	uint64_t out[10];
 	int failures = 0;
 
 	AWAIT(par_iter_open);
-	MUST_BE(PAR_EFAILED, par_map(NULL, task("fail_at_seven"), zero_to_nine, out, 10, ON(.n_jobs = PAR_SET(2)), &error));
+	MUST_BE(PAR_EFAILED, par_map(NULL, task("fail_at_seven"), zero_to_nine, out, 10,
+	                             ON(.n_jobs = PAR_SET(2)), &error));
 	EXPECT_INT(ACCEPTANCE_BAD, error.task);
 	EXPECT_INT(ACCEPTANCE_CODE, error.task_code);
 	EXPECT_TEXT("SevenError", error.type);
 	EXPECT_CONTAINS("7 is not liked", error.reason);
 	ten = (struct count){.n = 10};
-	MUST_BE(PAR_EFAILED, par_run(NULL, task("fail_at_seven"), give_ten, look_at_failure, &failures,
+	MUST_BE(PAR_EFAILED, par_run(NULL, task("fail_at_seven"), give_ten, look_at_failure,
+	                             &failures,
 	                             ON(.n_jobs = PAR_SET(2), .on_error = PAR_COLLECT), &error));
 	EXPECT_INT(1, failures);
 }
@@ -119,7 +125,8 @@ static void expect_nothing_left(struct leaks *leaks)
 	EXPECT(report[0] == '\0', "%s", report);
 }
 
-BEHAVIOUR(47, EVERY_BACKEND, "after a failure the pool goes on, and after the pool nothing of it is left (ours: same workers)")
+BEHAVIOUR(47, EVERY_BACKEND, "after a failure the pool goes on, and after the pool nothing of it "
+                             "is left (ours: same workers)")
 {
 	uint64_t out[10];
 	par_parallel *pool;
@@ -130,7 +137,8 @@ BEHAVIOUR(47, EVERY_BACKEND, "after a failure the pool goes on, and after the po
 	leaks_begin(&leaks);
 	pool = open_n(2);
 	for (int i = 0; i < 3; i++) {
-		MUST_BE(PAR_EFAILED, par_map(pool, task("fail_at_seven"), zero_to_nine, out, 10, NULL, &error));
+		MUST_BE(PAR_EFAILED, par_map(pool, task("fail_at_seven"), zero_to_nine, out, 10,
+		                             NULL, &error));
 		expect_usable(pool);
 	}
 	par_close(pool);
@@ -160,7 +168,8 @@ BEHAVIOUR(48, EVERY_BACKEND, "an interrupt during a task is reported as one, and
 	par_close(interrupted);
 }
 
-BEHAVIOUR(49, EVERY_BACKEND, "a first task that fails does not wait for a hundred others of ten seconds")
+BEHAVIOUR(49, EVERY_BACKEND,
+          "a first task that fails does not wait for a hundred others of ten seconds")
 {
 	uint64_t in[101], out[101];
 	int64_t began_ms = now_ms();
@@ -212,7 +221,8 @@ BEHAVIOUR(53, EVERY_BACKEND, "a payload that cannot be sent fails that call only
 	par_parallel *pool = open_n(2);
 	struct count count = {.n = 10};
 
-	MUST_BE(PAR_EINVAL, par_run(pool, task("mix"), give_wrong_at_five, NULL, &count, NULL, &error));
+	MUST_BE(PAR_EINVAL, par_run(pool, task("mix"), give_wrong_at_five, NULL, &count, NULL,
+	                            &error));
 	EXPECT_CONTAINS("payload 4", error.what);
 	EXPECT_CONTAINS("7", error.reason);
 	EXPECT_CONTAINS("8", error.reason);
@@ -240,11 +250,12 @@ BEHAVIOUR(54, EVERY_BACKEND, "a failure names the line of the source where the t
 	uint64_t out[10];
 
 	AWAIT(par_iter_open);
-	MUST_BE(PAR_EFAILED, par_map(NULL, task("fail_at_seven"), zero_to_nine, out, 10, ON(.n_jobs = PAR_SET(2)), &error));
+	MUST_BE(PAR_EFAILED, par_map(NULL, task("fail_at_seven"), zero_to_nine, out, 10,
+	                             ON(.n_jobs = PAR_SET(2)), &error));
 	EXPECT_CONTAINS("SevenError", line_named(error.trace, line, sizeof(line)));
 }
 
-/* --- calls out of callbacks ------------------------------------------------------------------------ */
+/* --- calls out of callbacks ------------------------------------------------------------------- */
 
 struct chain {
 	par_parallel *pool;
@@ -260,11 +271,36 @@ static void next_link(void *user, int32_t status, const par_error *why)
 	if (chain->left-- == 0)
 		par_close_on(chain->pool, NULL, NULL);
 	else
-		MUST(par_start_map(chain->pool, task("mix"), chain->in, chain->out, 10, NULL, next_link,
-		                   chain, &error));
+		MUST(par_start_map(chain->pool, task("mix"), chain->in, chain->out, 10, NULL,
+		                   next_link, chain, &error));
 }
 
-BEHAVIOUR(58, EVERY_BACKEND, "the end of a call may start the next: chains of 100, 50 and 60 on one loop")
+static void after_crash(void *user, int32_t status, const par_error *why)
+{
+	struct chain *chain = user;
+
+	EXPECT(status == PAR_ELOST, "expected PAR_ELOST, got %s (%s)", par_code_name(status), why->what);
+	chain->in[0] = 0;
+	next_link(user, PAR_OK, NULL);
+}
+
+static void go_on_after_a_crash(void)
+{
+	struct chain chain = {.left = 10, .in = {SIGKILL}};
+	uv_loop_t loop;
+
+	EXPECT_INT(0, uv_loop_init(&loop));
+	MUST(par_open_on(&chain.pool, &loop, ON(.n_jobs = PAR_SET(2)), NULL, NULL, &error));
+	MUST(par_start_map(chain.pool, task("end"), chain.in, chain.out, 10, NULL, after_crash, &chain,
+	                   &error));
+	uv_run(&loop, UV_RUN_DEFAULT);
+	EXPECT_INT(0, uv_loop_close(&loop));
+	EXPECT_INT(-1, chain.left);
+	expect_mixed(chain.in, chain.out, 10);
+}
+
+BEHAVIOUR(58, EVERY_BACKEND,
+          "the end of a call may start the next: chains of 100, 50 and 60 on one loop")
 {
 	static struct chain chains[3] = {{.left = 100}, {.left = 50}, {.left = 60}};
 	uv_loop_t loop;
@@ -272,7 +308,8 @@ BEHAVIOUR(58, EVERY_BACKEND, "the end of a call may start the next: chains of 10
 	EXPECT_INT(0, uv_loop_init(&loop));
 	for (int i = 0; i < 3; i++) {
 		memcpy(chains[i].in, zero_to_nine, sizeof(zero_to_nine));
-		MUST(par_open_on(&chains[i].pool, &loop, ON(.n_jobs = PAR_SET(2)), NULL, NULL, &error));
+		MUST(par_open_on(&chains[i].pool, &loop, ON(.n_jobs = PAR_SET(2)), NULL, NULL,
+		                 &error));
 		next_link(&chains[i], PAR_OK, NULL);
 	}
 	uv_run(&loop, UV_RUN_DEFAULT);
@@ -281,6 +318,10 @@ BEHAVIOUR(58, EVERY_BACKEND, "the end of a call may start the next: chains of 10
 		EXPECT_INT(-1, chains[i].left);
 		expect_mixed(chains[i].in, chains[i].out, 10);
 	}
+	if (is_backend(SURVIVING_CRASHES))
+		go_on_after_a_crash();
+	else
+		but("not after a crash, which nobody there survives");
 }
 
 static int32_t stop_at_once(void *user, const par_outcome *outcome)
@@ -296,13 +337,14 @@ BEHAVIOUR(59, EVERY_BACKEND, "a sink that fails ends its call, and the pool goes
 	int calls = 0;
 
 	ten = (struct count){.n = 10};
-	MUST_BE(PAR_ECANCELED, par_run(pool, task("mix"), give_ten, stop_at_once, &calls, NULL, &error));
+	MUST_BE(PAR_ECANCELED, par_run(pool, task("mix"), give_ten, stop_at_once, &calls, NULL,
+	                               &error));
 	EXPECT_INT(1, calls);
 	expect_usable(pool);
 	par_close(pool);
 }
 
-/* --- many failures -------------------------------------------------------------------------------------- */
+/* --- many failures ---------------------------------------------------------------------------- */
 
 struct tally {
 	uint64_t given, good, bad, value;
@@ -350,7 +392,8 @@ BEHAVIOUR(63, EVERY_BACKEND, "a failure leaves no file behind, and prints nothin
 	(void)task("mix");
 	par_close(open_n(2));
 	leaks_begin(&leaks);
-	MUST_BE(PAR_EFAILED, par_map(NULL, task("fail_at_seven"), zero_to_nine, out, 10, ON(.n_jobs = PAR_SET(2)), &error));
+	MUST_BE(PAR_EFAILED, par_map(NULL, task("fail_at_seven"), zero_to_nine, out, 10,
+	                             ON(.n_jobs = PAR_SET(2)), &error));
 	expect_nothing_left(&leaks);
 	EXPECT_TEXT("", printed());
 }

@@ -9,7 +9,8 @@ BEHAVIOUR(1, EVERY_BACKEND, "there are cores and workers, whatever is asked for"
 {
 	EXPECT_BETWEEN(1, INT32_MAX, par_effective_n_jobs(backend, PAR_UNSET, &error));
 	EXPECT_BETWEEN(1, INT32_MAX, par_effective_n_jobs(backend, -1, &error));
-	EXPECT_BETWEEN(1, sysconf(_SC_NPROCESSORS_CONF), par_effective_n_jobs("threading", -1, &error));
+	EXPECT_BETWEEN(1, sysconf(_SC_NPROCESSORS_CONF), par_effective_n_jobs("threading", -1,
+	                                                                      &error));
 	EXPECT_INT(1, par_effective_n_jobs("threading", -1000, &error));
 }
 
@@ -64,7 +65,8 @@ BEHAVIOUR(4, EVERY_BACKEND, "n_jobs 0, and what truncates to 0, has no meaning")
 	expect_no_meaning(PAR_SETTINGS(.backend = backend, .n_jobs = {1, (int64_t)-0.5}));
 	EXPECT_INT(0, par_effective_n_jobs(backend, 0, &error));
 	EXPECT_TEXT("n_jobs == 0 in Parallel has no meaning", error.what);
-	MUST(par_context_push(PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(0)), NULL, &error));
+	MUST(par_context_push(PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(0)), NULL,
+	                      &error));
 	expect_no_meaning(NULL);
 }
 

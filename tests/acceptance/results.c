@@ -57,7 +57,8 @@ BEHAVIOUR(36, EVERY_BACKEND, "an ordered iterator keeps the order, for n_jobs 1,
 
 	for (int i = 0; i < 3; i++) {
 		struct count count = {.n = 100};
-		par_iter *iter = open_iter(NULL, "square", give_count, &count, ON(.n_jobs = PAR_SET(n_jobs[i])));
+		par_iter *iter = open_iter(NULL, "square", give_count, &count,
+		                           ON(.n_jobs = PAR_SET(n_jobs[i])));
 
 		expect_squares(iter, 0, 100);
 		expect_end(iter);
@@ -82,7 +83,8 @@ BEHAVIOUR(37, WITH_WORKERS, "unordered, nine fast results come before one that t
 	par_thrown thrown = {.size = sizeof(thrown)};
 	int64_t began_ms = now_ms();
 	par_iter *iter = open_iter(NULL, "wait_for", give_slow_first, &count,
-	                           ON(.n_jobs = PAR_SET(2), .order = PAR_UNORDERED, .batch_size = PAR_SET(1)));
+	                           ON(.n_jobs = PAR_SET(2), .order = PAR_UNORDERED,
+	                              .batch_size = PAR_SET(1)));
 
 	for (int i = 0; i < 9; i++)
 		EXPECT_BETWEEN(1, 9, next_of(iter)->index);
@@ -102,12 +104,14 @@ static int32_t give_large(void *user, par_item *item)
 	return got;
 }
 
-BEHAVIOUR(38, EVERY_BACKEND, "closing an iterator early, with large results under way, ends at once and says what is lost")
+BEHAVIOUR(38, EVERY_BACKEND, "closing an iterator early, with large results under way, ends at "
+                             "once and says what is lost")
 {
 	for (int i = 0; i < 5; i++) {
 		struct count count = {.n = 200};
 		par_thrown thrown = {.size = sizeof(thrown)};
-		par_iter *iter = open_iter(NULL, "fill", give_large, &count, ON(.n_jobs = PAR_SET(2)));
+		par_iter *iter = open_iter(NULL, "fill", give_large, &count,
+		                           ON(.n_jobs = PAR_SET(2)));
 
 		for (int k = 0; k < i; k++)
 			EXPECT_INT(1 << 20, next_of(iter)->n_bytes);
@@ -117,7 +121,7 @@ BEHAVIOUR(38, EVERY_BACKEND, "closing an iterator early, with large results unde
 	}
 }
 
-/* --- one call at a time, and several pools --------------------------------------------------------- */
+/* --- one call at a time, and several pools ---------------------------------------------------- */
 
 static par_parallel *busy;
 
@@ -143,7 +147,8 @@ static int32_t give_and_call(void *user, par_item *item)
 	return give_count(count, item);
 }
 
-BEHAVIOUR(39, EVERY_BACKEND, "a second call on a busy pool is refused at once: it is already running")
+BEHAVIOUR(39, EVERY_BACKEND,
+          "a second call on a busy pool is refused at once: it is already running")
 {
 	struct count count = {.n = 3}, open = {.n = 3};
 	par_iter *iter;
@@ -159,13 +164,15 @@ BEHAVIOUR(39, EVERY_BACKEND, "a second call on a busy pool is refused at once: i
 	par_close(busy);
 }
 
-BEHAVIOUR(40, EVERY_BACKEND, "two open iterators have pools of their own, and both give what they should")
+BEHAVIOUR(40, EVERY_BACKEND,
+          "two open iterators have pools of their own, and both give what they should")
 {
 	struct count counts[2] = {{.n = 50}, {.n = 50}};
 	par_iter *iters[2];
 
 	for (int i = 0; i < 2; i++)
-		iters[i] = open_iter(NULL, "square", give_count, &counts[i], ON(.n_jobs = PAR_SET(2)));
+		iters[i] = open_iter(NULL, "square", give_count, &counts[i],
+		                     ON(.n_jobs = PAR_SET(2)));
 	for (uint64_t k = 0; k < 50; k++)
 		for (int i = 0; i < 2; i++)
 			expect_squares(iters[i], k, k + 1);
@@ -175,7 +182,8 @@ BEHAVIOUR(40, EVERY_BACKEND, "two open iterators have pools of their own, and bo
 	}
 }
 
-BEHAVIOUR(41, EVERY_BACKEND, "dropping one iterator leaves another of the same backend alone (ours: joblib's loky fails it)")
+BEHAVIOUR(41, EVERY_BACKEND, "dropping one iterator leaves another of the same backend alone "
+                             "(ours: joblib's loky fails it)")
 {
 	struct count counts[2] = {{.n = 100}, {.n = 100}};
 	par_thrown thrown = {.size = sizeof(thrown)};
@@ -183,7 +191,8 @@ BEHAVIOUR(41, EVERY_BACKEND, "dropping one iterator leaves another of the same b
 	int64_t began_ms = now_ms();
 
 	for (int i = 0; i < 2; i++)
-		iters[i] = open_iter(NULL, "square", give_count, &counts[i], ON(.n_jobs = PAR_SET(2)));
+		iters[i] = open_iter(NULL, "square", give_count, &counts[i],
+		                     ON(.n_jobs = PAR_SET(2)));
 	expect_squares(iters[0], 0, 1);
 	expect_squares(iters[1], 0, 1);
 	par_iter_close(iters[0], &thrown);
@@ -193,14 +202,15 @@ BEHAVIOUR(41, EVERY_BACKEND, "dropping one iterator leaves another of the same b
 	EXPECT_BETWEEN(0, 4999, now_ms() - began_ms);
 }
 
-BEHAVIOUR(42, WITH_WORKERS, "the call begins when the iterator is opened, not when its first result is asked for")
+BEHAVIOUR(42, WITH_WORKERS,
+          "the call begins when the iterator is opened, not when its first result is asked for")
 {
 	const char *folder = getenv("TMPDIR");
 	struct count count = {.n = 2};
 	struct timespec moment = {.tv_nsec = 1000000};
 	par_iter *iter = open_iter(NULL, "leave_mark", give_count, &count,
-	                           ON(.n_jobs = PAR_SET(2), .batch_size = PAR_SET(1), .shared = folder,
-	                              .shared_size = strlen(folder) + 1));
+	                           ON(.n_jobs = PAR_SET(2), .batch_size = PAR_SET(1),
+	                              .shared = folder, .shared_size = strlen(folder) + 1));
 
 	/* Nothing but time passes; the limit of this process ends it. */
 	while (access(path_of("mark-0"), F_OK) != 0 || access(path_of("mark-1"), F_OK) != 0)

@@ -47,7 +47,8 @@ BEHAVIOUR(55, SURVIVING_CRASHES, "a worker that dies is reported with its signal
 	par_close(pool);
 }
 
-BEHAVIOUR(56, SURVIVING_CRASHES, "what dies while a task runs costs that task only (ours: joblib's pool breaks)")
+BEHAVIOUR(56, SURVIVING_CRASHES,
+          "what dies while a task runs costs that task only (ours: joblib's pool breaks)")
 {
 	par_parallel *pool = open_n(2);
 
@@ -57,7 +58,8 @@ BEHAVIOUR(56, SURVIVING_CRASHES, "what dies while a task runs costs that task on
 	par_close(pool);
 }
 
-BEHAVIOUR(57, SURVIVING_CRASHES, "after any crash the backend works, in the same pool and in a new one (ours: nothing breaks)")
+BEHAVIOUR(57, SURVIVING_CRASHES, "after any crash the backend works, in the same pool and in a new "
+                                 "one (ours: nothing breaks)")
 {
 	static const int signals[] = {SIGSEGV, SIGKILL, SIGABRT};
 
@@ -77,6 +79,7 @@ BEHAVIOUR(60, SURVIVING_CRASHES, "a worker that another kills is noticed, among 
 {
 	static const int n_jobs[] = {2, 5, 13};
 	const char *folder = getenv("TMPDIR");
+	const uint64_t size = strlen(folder) + 1;
 	uint64_t in[13], out[13];
 
 	for (uint64_t i = 0; i < 13; i++)
@@ -85,9 +88,9 @@ BEHAVIOUR(60, SURVIVING_CRASHES, "a worker that another kills is noticed, among 
 		par_parallel *pool = open_n(n_jobs[i]);
 
 		MUST_BE(PAR_ELOST, par_map(pool, task("end_another"), in, out, (uint64_t)n_jobs[i],
-		                           PAR_SETTINGS(.on_error = PAR_COLLECT, .batch_size = PAR_SET(1),
-		                                        .shared = folder,
-		                                        .shared_size = strlen(folder) + 1), &error));
+		                           PAR_SETTINGS(.on_error = PAR_COLLECT,
+		                                        .batch_size = PAR_SET(1), .shared = folder,
+		                                        .shared_size = size), &error));
 		EXPECT_INT(0, error.task);
 		EXPECT_INT(SIGKILL, error.signal);
 		(void)remove(path_of("victim"));

@@ -82,7 +82,7 @@ static const par_backend_ops *factory(const par_host *host, const char *name)
 	return &ops;
 }
 
-/* --- and a loop on it, which does not know ------------------------------------------------ */
+/* --- and a loop on it, which does not know ---------------------------------------------------- */
 
 static int square(const int *in, int *out)
 {
@@ -103,8 +103,8 @@ int main(void)
 
 	for (int i = 0; i < 10; i++)
 		in[i] = i;
-	if (par_register_backend("custom", factory, PAR_CAPABILITIES("shares_memory uses_threads"), 0,
-	                         &error) < 0)
+	if (par_register_backend("custom", factory, PAR_CAPABILITIES("shares_memory uses_threads"),
+	                         0, &error) < 0)
 		return fprintf(stderr, "%s: %s\n", error.what, error.reason), 1;
 	{
 		PAR_CONTEXT(context, &error, .backend = "custom", .n_jobs = PAR_SET(2));

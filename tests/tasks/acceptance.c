@@ -27,14 +27,16 @@ static int32_t range_together(par_env *env, const void *in, void *out, uint64_t 
 		((uint64_t *)out)[i] = n;
 	return 0;
 }
-PAR__TASK_DEFINE(together, PAR_TASK_TYPED, sizeof(uint64_t), sizeof(uint64_t), 0, range_together, NULL)
+PAR__TASK_DEFINE(together, PAR_TASK_TYPED, sizeof(uint64_t), sizeof(uint64_t), 0, range_together,
+                 NULL)
 
 /* The value ACCEPTANCE_BAD fails, with a type and words. */
 static int fail_at_seven(par_env *env, const uint64_t *in, uint64_t *out)
 {
 	*out = *in;
 	if (*in == ACCEPTANCE_BAD)
-		return par_fail_task_as(env, ACCEPTANCE_CODE, "SevenError", "%d is not liked", ACCEPTANCE_BAD);
+		return par_fail_task_as(env, ACCEPTANCE_CODE, "SevenError", "%d is not liked",
+		                        ACCEPTANCE_BAD);
 	return 0;
 }
 PAR_TASK_ENV(fail_at_seven, uint64_t, uint64_t)
