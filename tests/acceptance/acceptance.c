@@ -304,6 +304,21 @@ static void probe(void)
 	but("%d", par_effective_n_jobs(backend, 2, &error));
 }
 
+/* As if the others were not there. */
+static void keep_only(const char *name)
+{
+	int n = 0;
+
+	for (int i = 0; i < n_backends; i++)
+		if (strcmp(backends[i].name, name) == 0)
+			backends[n++] = backends[i];
+	n_backends = n;
+	if (n == 0) {
+		printf("no backend \"%s\"\n", name);
+		exit(EXIT_FAILURE);
+	}
+}
+
 static void find_backends(const char *only)
 {
 	static struct outcome outcome;
@@ -312,19 +327,18 @@ static void find_backends(const char *only)
 		printf("no backend: %s: %s\n", error.what, error.reason);
 		exit(EXIT_FAILURE);
 	}
+	if (only != NULL)
+		keep_only(only);
 	for (int i = 0; i < n_backends; i++) {
 		struct backend *candidate = &backends[i];
 
-		if (only != NULL && strcmp(candidate->name, only) != 0)
-			(void)snprintf(candidate->reason, sizeof(candidate->reason),
-			               "not asked for");
 		if (candidate->reason[0] != '\0')
 			continue;
 		backend = candidate->name;
 		run_apart(probe, &outcome);
-		if (outcome.verdict == MET)
-			candidate->is[WITH_WORKERS] = atoi(outcome.words) > 1;
-		else
+		/* One that crashes here is asked nevertheless. */
+		candidate->is[WITH_WORKERS] = atoi(outcome.words) > 1;
+		if (outcome.verdict == LEFT_OUT)
 			(void)snprintf(candidate->reason, sizeof(candidate->reason), "%.1000s",
 			               outcome.words);
 	}
@@ -468,6 +482,14 @@ static int remove_one(const char *path, const struct stat *file, int type, struc
 	return remove(path);
 }
 
+static pid_t owner;
+
+static void remove_folder(void)
+{
+	if (owner == getpid())
+		(void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static void make_folder(void)
 {
 	const char *where = getenv("TMPDIR");
@@ -478,6 +500,8 @@ static void make_folder(void)
 		perror(folder);
 		exit(EXIT_FAILURE);
 	}
+	owner = getpid();
+	atexit(remove_folder);
 	/* Nobody's own settings, unless they say so with PARLOOP_CONF. */
 	setenv("XDG_CONFIG_HOME", folder, 1);
 }
@@ -491,7 +515,7 @@ static int usage(void)
 int main(int argc, char **argv)
 {
 	const char *only_backend = NULL;
-	int only = 0, result;
+	int only = 0;
 
 	for (int i = 1; i < argc; i += 2) {
 		if (i + 1 == argc)
@@ -505,7 +529,5 @@ int main(int argc, char **argv)
 	}
 	make_folder();
 	find_backends(only_backend);
-	result = run_list(only);
-	(void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	return result;
+	return run_list(only);
 }
