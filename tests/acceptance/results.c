@@ -117,7 +117,6 @@ BEHAVIOUR(38, EVERY_BACKEND, "closing an iterator early, with large results unde
 			EXPECT_INT(1 << 20, next_of(iter)->n_bytes);
 		par_iter_close(iter, &thrown);
 		EXPECT_INT(count.given, (uint64_t)i + thrown.unused + thrown.cancelled);
-		EXPECT_BETWEEN(0, 199, count.given);
 	}
 }
 
