@@ -124,6 +124,8 @@ int64_t now_ms(void);
 #pragma weak par_iter_open
 #pragma weak par_iter_next
 #pragma weak par_iter_close
+#pragma weak par_list
+#pragma weak par_list_free
 #define AWAIT(function)                                                                         \
 	do {                                                                                    \
 		if (function == NULL)                                                           \

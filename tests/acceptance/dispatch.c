@@ -40,8 +40,7 @@ static void expect_rhythm(const char *expected, int64_t batch_size)
 	struct rhythm rhythm = {.count = {.n = 6}};
 
 	MUST(par_run(NULL, task("mix"), give_and_note, note, &rhythm,
-	             PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(1),
-	                          .batch_size = {1, batch_size}), &error));
+	             ON(.n_jobs = PAR_SET(1), .batch_size = {1, batch_size}), &error));
 	EXPECT_TEXT(expected, rhythm.text);
 }
 
@@ -82,9 +81,8 @@ BEHAVIOUR(27, EVERY_BACKEND, "with pre_dispatch 3 the fourth task is taken after
 	const char *folder = getenv("TMPDIR");
 
 	MUST(par_run(NULL, task("leave_mark"), give_and_look, NULL, &count,
-	             PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2), .pre_dispatch = "3",
-	                          .batch_size = PAR_SET(1), .shared = folder,
-	                          .shared_size = strlen(folder) + 1), &error));
+	             ON(.n_jobs = PAR_SET(2), .pre_dispatch = "3", .batch_size = PAR_SET(1),
+	                .shared = folder, .shared_size = strlen(folder) + 1), &error));
 	EXPECT_INT(6, marks());
 }
 
@@ -98,9 +96,7 @@ static void run_tiny(par_parallel *pool, uint64_t *first, uint64_t *most)
 	static uint64_t in[TINY], out[TINY];
 
 	MUST(par_map(pool, task("together"), in, out, TINY,
-	             pool != NULL ? NULL
-	                          : PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2)),
-	             &error));
+	             pool != NULL ? NULL : ON(.n_jobs = PAR_SET(2)), &error));
 	*first = out[0];
 	*most = 0;
 	for (int i = 0; i < TINY; i++)
@@ -146,9 +142,7 @@ BEHAVIOUR(31, EVERY_BACKEND,
 	EXPECT_CONTAINS("1.42", error.reason);
 	for (int i = 0; i > -2; i--) {
 		MUST_BE(PAR_EINVAL, par_map(NULL, task("mix"), &in, &out, 1,
-		                            PAR_SETTINGS(.backend = backend,
-		                                         .batch_size = PAR_SET(i)),
-		                            &error));
+		                            ON(.batch_size = PAR_SET(i)), &error));
 		EXPECT_CONTAINS("batch_size must be 'auto' or a positive integer, got: ",
 		                error.what);
 	}
@@ -202,9 +196,9 @@ BEHAVIOUR(32, EVERY_BACKEND, "any number of tasks, n_jobs, pre_dispatch and batc
 		struct squares squares = {.count = {.n = cases[i].n_tasks}};
 
 		MUST(par_run(NULL, task("square"), give_to_square, take_from_square, &squares,
-		             PAR_SETTINGS(.backend = backend, .n_jobs = {1, cases[i].n_jobs},
-		                          .pre_dispatch = cases[i].pre_dispatch,
-		                          .batch_size = {1, cases[i].batch_size}), &error));
+		             ON(.n_jobs = {1, cases[i].n_jobs},
+		                .pre_dispatch = cases[i].pre_dispatch,
+		                .batch_size = {1, cases[i].batch_size}), &error));
 		EXPECT_INT(cases[i].n_tasks, squares.next);
 	}
 }
@@ -246,15 +240,29 @@ BEHAVIOUR(33, WITH_WORKERS, "pre_dispatch is arithmetic in n_jobs, within limits
 	par_close(pool);
 }
 
+static void expect_empty_list(void)
+{
+	struct count none = {0};
+	par_outcome **outcomes;
+	uint64_t n = 1;
+
+	MUST(par_list(NULL, task("square"), give_count, &none, ON(.n_jobs = PAR_SET(2)), &outcomes, &n,
+	              &error));
+	EXPECT_INT(0, n);
+	EXPECT(outcomes != NULL && outcomes[0] == NULL, "the list does not end in NULL");
+	par_list_free(outcomes);
+}
+
 BEHAVIOUR(34, EVERY_BACKEND, "an input without tasks gives a result without any")
 {
 	struct squares squares = {.next = 0};
 
 	MUST(par_run(NULL, task("square"), give_to_square, take_from_square, &squares,
-	             PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2)), &error));
+	             ON(.n_jobs = PAR_SET(2)), &error));
 	EXPECT_INT(0, squares.next);
-	MUST(par_map(NULL, task("square"), NULL, NULL, 0,
-	             PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2)), &error));
+	MUST(par_map(NULL, task("square"), NULL, NULL, 0, ON(.n_jobs = PAR_SET(2)), &error));
+	AWAIT(par_list);
+	expect_empty_list();
 }
 
 /* --- what fails on the way -------------------------------------------------------------------- */
@@ -312,9 +320,8 @@ BEHAVIOUR(43, WITH_THREADS, "tasks on threads see what the others change")
 
 	pthread_barrier_init(&barrier, NULL, 2);
 	MUST(par_map(NULL, &par_task_meet, in, out, 2,
-	             PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2),
-	                          .batch_size = PAR_SET(1),
-	                          .shared = &shared, .shared_size = sizeof(shared)), &error));
+	             ON(.n_jobs = PAR_SET(2), .batch_size = PAR_SET(1), .shared = &shared,
+	                .shared_size = sizeof(shared)), &error));
 	EXPECT_INT(2, out[0]);
 	EXPECT_INT(2, out[1]);
 	EXPECT_INT(2, common.seen[0] + common.seen[1]);
@@ -327,8 +334,7 @@ BEHAVIOUR(50, EVERY_BACKEND,
 	struct count count = {.n = 30};
 
 	MUST_BE(PAR_EFAILED, par_run(NULL, task("fail_at_seven"), give_count, NULL, &count,
-	                             PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2),
-	                                          .pre_dispatch = "16"), &error));
+	                             ON(.n_jobs = PAR_SET(2), .pre_dispatch = "16"), &error));
 	EXPECT_INT(ACCEPTANCE_BAD, error.task);
 	EXPECT_CONTAINS("7 is not liked", error.reason);
 }
