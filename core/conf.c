@@ -19,7 +19,7 @@
 
 enum section { NO_SECTION, IN_PARLOOP, IN_BACKEND, IN_LAZY, IN_UNKNOWN };
 
-enum { N_KEYS = 10 };
+enum { N_KEYS = 16 };
 
 struct reader {
 	struct conf *conf;
@@ -168,9 +168,8 @@ static int set_batch_size(struct reader *reader, const char *value)
 }
 
 /* Seconds, as in the settings of a call, or a time with its unit. */
-static int set_timeout(struct reader *reader, const char *value)
+static int set_seconds(par_real *timeout, const char *value)
 {
-	par_real *timeout = &reader->conf->timeout;
 	int64_t ns;
 	char *end;
 
@@ -183,6 +182,31 @@ static int set_timeout(struct reader *reader, const char *value)
 	if (end == value || *end != '\0' || errno != 0)
 		return -1;
 	return isfinite(timeout->value) && timeout->value > 0 && timeout->value < 1e9 ? 0 : -1;
+}
+
+static int set_timeout(struct reader *reader, const char *value)
+{
+	return set_seconds(&reader->conf->timeout, value);
+}
+
+static int set_task_timeout(struct reader *reader, const char *value)
+{
+	return set_seconds(&reader->conf->task_timeout, value);
+}
+
+static int set_call_timeout(struct reader *reader, const char *value)
+{
+	return set_seconds(&reader->conf->call_timeout, value);
+}
+
+static int set_close_timeout(struct reader *reader, const char *value)
+{
+	return set_seconds(&reader->conf->close_timeout, value);
+}
+
+static int set_retries(struct reader *reader, const char *value)
+{
+	return set_number(&reader->conf->retries, value, 0, 1000);
 }
 
 static int set_verbose(struct reader *reader, const char *value)
@@ -215,6 +239,10 @@ static const struct {
 	{"pre_dispatch", set_pre_dispatch, "all, a number, or arithmetic in n_jobs"},
 	{"batch_size", set_batch_size, "auto or a whole number from 1"},
 	{"timeout", set_timeout, "a number of seconds above 0"},
+	{"task_timeout", set_task_timeout, "a number of seconds above 0"},
+	{"call_timeout", set_call_timeout, "a number of seconds above 0"},
+	{"close_timeout", set_close_timeout, "a number of seconds above 0"},
+	{"retries", set_retries, "a whole number from 0 to 1000"},
 	{"verbose", set_verbose, "a whole number from 0"},
 	{"batch_shortest", set_batch_shortest, "a time with its unit, such as 200us"},
 	{"batch_longest", set_batch_longest, "a time with its unit, such as 2ms"},

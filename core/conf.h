@@ -40,8 +40,8 @@ struct conf {
 
 	/* [parloop]: settings where a call leaves them unset */
 	char *default_backend; /* never NULL */
-	par_int n_jobs, batch_size, verbose;
-	par_real timeout;
+	par_int n_jobs, batch_size, verbose, retries;
+	par_real timeout, task_timeout, call_timeout, close_timeout;
 	char *pre_dispatch; /* NULL: unset */
 	int64_t batch_shortest_ns, batch_longest_ns; /* auto-batching; 0: unset */
 

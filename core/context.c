@@ -4,11 +4,17 @@
 
 #include <pthread.h>
 #include <stddef.h>
+#include <string.h>
 
 static _Thread_local struct {
 	struct context context;
 	struct par_context *pushed;
 	struct par_context *floor; /* the outermost tasks may not pop: their caller's */
+
+	/* how a call inside a task failed */
+	const uint64_t *noted_by; /* the task's own pointer to its index; NULL: none did */
+	uint64_t noted_in;
+	char note[600];
 } thread;
 
 static struct {
@@ -38,6 +44,28 @@ struct context_outside context_enter(const struct context *context)
 	return outside;
 }
 
+void context_note(const char *text)
+{
+	const uint64_t *task = thread.context.task;
+	size_t length = strlen(text);
+
+	if (task == NULL)
+		return;
+	length = length < sizeof(thread.note) ? length : sizeof(thread.note) - 1;
+	memcpy(thread.note, text, length);
+	thread.note[length] = '\0';
+	thread.noted_by = task;
+	thread.noted_in = *task;
+}
+
+const char *context_noted(uint64_t first, uint64_t last)
+{
+	return thread.noted_by != NULL && thread.noted_by == thread.context.task &&
+	                       thread.noted_in >= first && thread.noted_in <= last
+	               ? thread.note
+	               : NULL;
+}
+
 static int end_pushed(void)
 {
 	struct par_context *context;
@@ -55,6 +83,8 @@ void context_leave(const struct context_outside *outside)
 	if (n > 0)
 		log_line(LOG_WARNING, "contexts that tasks have pushed and not popped (%d) end "
 		                      "with their batch", n);
+	if (thread.noted_by == thread.context.task)
+		thread.noted_by = NULL;
 	thread.context = outside->context;
 	thread.pushed = outside->pushed;
 	thread.floor = outside->floor;

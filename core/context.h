@@ -23,6 +23,7 @@ struct context {
 	const char *const *options; /* "key=value" of that backend; NULL: none           */
 	int32_t depth; /* of nesting, as it is: see level                               */
 	int is_transparent;  /* tasks see what their own thread has pushed              */
+	const uint64_t *task; /* the index of the task that runs, while one does         */
 };
 
 /* This thread's; and what it has pushed, innermost first, NULL: nothing. */
@@ -39,6 +40,11 @@ struct context_outside {
  * there is ended. */
 struct context_outside context_enter(const struct context *context);
 void context_leave(const struct context_outside *outside);
+
+/* A call inside a task failed: remember how, in case that the task fails because of it.  What
+ * was noted in the tasks from first to last, NULL: nothing; until the next note. */
+void context_note(const char *text);
+const char *context_noted(uint64_t first, uint64_t last);
 
 /* Push one, which is this thread's from now on and ends with it at the latest.  -1: no
  * memory. */

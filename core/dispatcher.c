@@ -89,6 +89,7 @@ static int32_t keep_payload(struct dispatcher *dispatcher, struct slot *slot, co
 		/* Never written: tasks get it as const. */
 		slot->in.pointer = (void *)(uintptr_t)item->payload;
 		slot->flags = SLOT_IN_STAYS;
+		dispatcher->has_callers_memory = 1;
 	} else {
 		slot->in.pointer = arena_alloc(&dispatcher->payloads, (size_t)item->n_bytes);
 		if (slot->in.pointer == NULL)
@@ -152,6 +153,14 @@ static int32_t take_one(struct dispatcher *dispatcher, struct call *call, par_er
 	return 1;
 }
 
+/* A task that was delivered before it was over has its place a while longer. */
+static int is_place_free(const struct dispatcher *dispatcher, const struct call *call)
+{
+	return call->slots.mask == UINT64_MAX ||
+	       atomic_load_explicit(&slots_at(&call->slots, dispatcher->taken)->state,
+	                            memory_order_acquire) == SLOT_FREE;
+}
+
 int dispatcher_may_take(const struct dispatcher *dispatcher, const struct call *call,
                         uint64_t delivered, uint64_t oldest, int completed)
 {
@@ -160,7 +169,7 @@ int dispatcher_may_take(const struct dispatcher *dispatcher, const struct call *
 	                atomic_load_explicit(&call->reply_bytes, memory_order_relaxed);
 
 	if (dispatcher->exhausted || dispatcher->waits ||
-	    dispatcher->taken - oldest >= dispatcher->room)
+	    dispatcher->taken - oldest >= dispatcher->room || !is_place_free(dispatcher, call))
 		return 0;
 	if (dispatcher->taken < dispatcher->pre_dispatch)
 		return 1;
@@ -188,14 +197,14 @@ int32_t dispatcher_take(struct dispatcher *dispatcher, struct call *call, uint64
 	return PAR_OK;
 }
 
-uint32_t dispatcher_batches(const struct call *call, uint32_t out, uint32_t allowed)
+uint32_t dispatcher_batches(const struct call *call, uint32_t out, uint32_t allowed, uint32_t due)
 {
-	uint64_t work = cursor_unclaimed(&call->cursor);
+	uint64_t work = cursor_unclaimed(&call->cursor) + due;
 	uint32_t free = allowed > out ? allowed - out : 0;
 
 	if (free == 0 || call_is_stopping(call))
 		return 0;
 	if (work < free)
-		work = cursor_waiting(&call->cursor);
+		work = cursor_waiting(&call->cursor) + due;
 	return work < free ? (uint32_t)work : free;
 }

@@ -23,6 +23,7 @@ struct dispatcher {
 	int exhausted;
 	int waits; /* the source had none yet; whoever hears of one sets this back */
 	int64_t payload_bytes; /* of large payloads under way */
+	int has_callers_memory; /* a payload was not copied */
 	struct arena payloads;
 };
 
@@ -39,8 +40,9 @@ void dispatcher_delivered(struct dispatcher *dispatcher, const struct slot *slot
 int dispatcher_may_take(const struct dispatcher *dispatcher, const struct call *call,
                         uint64_t delivered, uint64_t oldest, int completed);
 
-/* How many batches to send now, of those that may be out at once. */
-uint32_t dispatcher_batches(const struct call *call, uint32_t out, uint32_t allowed);
+/* How many batches to send now, of those that may be out at once, due being the tasks that
+ * are to be tried again now. */
+uint32_t dispatcher_batches(const struct call *call, uint32_t out, uint32_t allowed, uint32_t due);
 
 /* Is the description of a task sound?  PAR_EINVAL says what is not. */
 int32_t dispatcher_check_task(const par_task *task, par_error *error);

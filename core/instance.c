@@ -6,6 +6,7 @@
 #include "options.h"
 #include "worker_env.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,26 @@ enum { MOST_WORKERS = 1 << 20 };
 static struct instance *instance_of(const par_host *host)
 {
 	return (struct instance *)(uintptr_t)host;
+}
+
+static struct loop *loop_of(struct instance *instance)
+{
+	return atomic_load_explicit(&instance->loop, memory_order_relaxed);
+}
+
+void instance_notify(struct instance *instance)
+{
+	(void)atomic_fetch_add(&instance->notifying, 1);
+	loop_notify(atomic_load(&instance->loop));
+	(void)atomic_fetch_sub(&instance->notifying, 1);
+}
+
+void instance_move(struct instance *instance, struct loop *loop)
+{
+	atomic_store(&instance->loop, loop);
+	/* Whoever read the old one said so before; what is left of it is a system call. */
+	while (atomic_load(&instance->notifying) > 0)
+		sched_yield();
 }
 
 /* --- the host table ----------------------------------------------------------------------- */
@@ -41,7 +62,7 @@ static int32_t host_run(const par_host *host, par_batch handle)
 	batch->ran = report.ran;
 	batch->ran_ns = report.ns;
 	if (batch_end(&instance->batches, batch))
-		loop_notify(instance->loop);
+		instance_notify(instance);
 	return PAR_OK;
 }
 
@@ -51,7 +72,7 @@ static void host_done(const par_host *host, par_batch handle, int32_t status, co
 	int done = batch_complete(&instance->batches, handle, status, how);
 
 	if (done > 0)
-		loop_notify(instance->loop);
+		instance_notify(instance);
 	else
 		log_line(done < 0 ? LOG_DEBUG : LOG_WARNING, "%s: done() of a batch that %s",
 		         instance->provider->name, done < 0 ? "is not out" : "still runs");
@@ -65,7 +86,13 @@ static int32_t host_stopping(const par_host *host, par_batch handle)
 
 static int32_t host_post(const par_host *host, void (*fn)(void *arg), void *arg)
 {
-	return loop_post(instance_of(host)->loop, fn, arg);
+	struct instance *instance = instance_of(host);
+	int32_t status;
+
+	(void)atomic_fetch_add(&instance->notifying, 1);
+	status = loop_post(atomic_load(&instance->loop), fn, arg);
+	(void)atomic_fetch_sub(&instance->notifying, 1);
+	return status;
 }
 
 static void host_ready(const par_host *host, int32_t status, const par_error *error)
@@ -77,7 +104,7 @@ static void host_ready(const par_host *host, int32_t status, const par_error *er
 	if (error != NULL)
 		error_copy(&instance->ready_error, error);
 	atomic_store_explicit(&instance->ready, 1, memory_order_release);
-	loop_notify(instance->loop);
+	instance_notify(instance);
 }
 
 static void host_capacity(const par_host *host, int32_t workers, int32_t batches)
@@ -88,7 +115,7 @@ static void host_capacity(const par_host *host, int32_t workers, int32_t batches
 	atomic_store_explicit(&instance->holds, batches > 0 && workers > 0 ? batches : workers,
 	                      memory_order_relaxed);
 	atomic_store_explicit(&instance->workers, workers, memory_order_release);
-	loop_notify(instance->loop);
+	instance_notify(instance);
 }
 
 static int32_t host_cores(const par_host *host)
@@ -102,13 +129,13 @@ static int32_t fd_watch(const par_host *host, int32_t fd, int32_t events,
                         void (*on_ready)(void *arg, int32_t events, int32_t error), void *arg,
                         par_watch **watch)
 {
-	return loop_watch(instance_of(host)->loop, fd, events, on_ready, arg, watch);
+	return loop_watch(loop_of(instance_of(host)), fd, events, on_ready, arg, watch);
 }
 
 static int32_t timer_start(const par_host *host, int64_t after_ns, int64_t every_ns,
                            void (*on_time)(void *arg), void *arg, par_watch **watch)
 {
-	return loop_start_timer(instance_of(host)->loop, after_ns, every_ns, on_time, arg, watch);
+	return loop_start_timer(loop_of(instance_of(host)), after_ns, every_ns, on_time, arg, watch);
 }
 
 static char **env_make(const par_host *host, int32_t n_workers)
@@ -160,7 +187,7 @@ void instance_init(struct instance *instance, struct loop *loop, struct call *ca
 {
 	memset(instance, 0, sizeof(*instance));
 	instance->host = host_table;
-	instance->loop = loop;
+	atomic_init(&instance->loop, loop);
 	instance->call = call;
 	instance->provider = provider;
 	instance->settings = settings;
@@ -326,8 +353,8 @@ static int32_t terminate(struct instance *instance)
 
 static void destroy(struct instance *instance)
 {
-	while (loop_has_posts(instance->loop))
-		loop_run_posts(instance->loop);
+	while (loop_has_posts(loop_of(instance)))
+		loop_run_posts(loop_of(instance));
 	if (instance->backend != NULL)
 		instance->provider->ops.destroy(instance->backend);
 	instance->backend = NULL;

@@ -23,7 +23,8 @@ enum instance_state {
 
 struct instance {
 	par_host host; /* first: the plugin's pointer to it is our way back */
-	struct loop *loop;
+	_Atomic(struct loop *) loop;
+	_Atomic int32_t notifying; /* threads that are about to tell the loop something */
 	struct call *call;
 	const struct provider *provider;
 	par_backend *backend;
@@ -51,6 +52,13 @@ struct instance {
 void instance_init(struct instance *instance, struct loop *loop, struct call *call,
                    const struct provider *provider, const char *const *settings,
                    const struct par_call *wants);
+
+/* Tell its loop that something was queued.  [any] */
+void instance_notify(struct instance *instance);
+
+/* From now on it is driven by another loop; when this returns nobody is left who tells the
+ * old one.  Nothing of the plugin's may be watched on it. */
+void instance_move(struct instance *instance, struct loop *loop);
 
 enum instance_goal { INSTANCE_GONE, INSTANCE_UP, INSTANCE_MADE };
 

@@ -41,16 +41,12 @@ static int32_t choose_n_jobs(par_parallel *parallel, const struct wish *wish, pa
 }
 
 static int32_t choose_provider(par_parallel *parallel, struct wish *wish, int64_t verbose,
-                               const struct provider **provider, par_error *error)
+                               par_error *error)
 {
+	const struct provider **provider = &parallel->provider;
 	int32_t code = hints_choose(wish, &parallel->opened, verbose, provider, error);
 
-	/* On a caller's loop, or with a time-out, tasks may not run inside submit(). */
-	if (code == PAR_OK && !parallel->wants.may_block && ((*provider)->capabilities & PAR_RUNS_INLINE)) {
-		parallel->wants.n_jobs = 1;
-		hints_forget(wish);
-		code = registry_find("threading", provider, error);
-	}
+	parallel->options = wish->options;
 	return code == PAR_OK ? scope_check_inner(wish->inner_max_num_threads, *provider, error) : code;
 }
 
@@ -62,53 +58,68 @@ static void describe_wants(par_parallel *parallel, const struct plan *plan)
 	wants->size = sizeof(*wants);
 	wants->level = context_current()->level;
 	wants->verbose = plan->verbose > 50 ? (int32_t)(plan->verbose - 50) : 0;
-	wants->may_block = parallel->loop.uv == NULL && plan->timeout_ns == 0;
+	wants->may_block = parallel->loop.uv == NULL && !plan_has_deadline(plan);
 	wants->require_sharedmem = opened->require != NULL;
 	if (opened->prefer != NULL)
 		wants->prefer_threads = strcmp(opened->prefer, "threads") == 0 ? 1 : -1;
 }
 
-static int32_t plan_opening(par_parallel *parallel, struct wish *wish,
-                            const struct provider **provider, par_error *error)
+static int32_t plan_opening(par_parallel *parallel, struct wish *wish, par_error *error)
 {
 	struct plan plan;
 	int32_t code;
 
 	code = settings_plan(&parallel->opened, &parallel->opened, parallel->conf, &plan, error);
 	if (code == PAR_OK)
+		code = settings_close_timeout(&parallel->opened, parallel->conf,
+		                              &parallel->close_timeout_ns, error);
+	if (code == PAR_OK)
 		code = choose_n_jobs(parallel, wish, error);
 	if (code != PAR_OK)
 		return code;
 	parallel->cores = cpu_affinity();
 	describe_wants(parallel, &plan);
-	code = choose_provider(parallel, wish, plan.verbose, provider, error);
+	code = choose_provider(parallel, wish, plan.verbose, error);
 	parallel->wants.inner_max_num_threads = (int32_t)wish->inner_max_num_threads.value;
 	return code;
 }
 
-static void on_loop(void *parallel);
-
-static void par_free(par_parallel *parallel)
+int32_t parallel_new_engine(par_parallel *parallel, int may_block, par_error *error)
 {
-	turn_unequip(parallel);
-	pthread_mutex_destroy(&parallel->call.lock);
-	settings_finish(&parallel->opened);
-	free(parallel);
+	const struct provider *provider = parallel->provider;
+	const char *const *options = parallel->options;
+	struct par_call wants = parallel->wants;
+	struct engine *engine;
+	int32_t code = PAR_OK;
+	int stands_in = 0;
+
+	/* On a caller's loop, or with a deadline, tasks may not run inside submit(). */
+	if (!may_block && (provider->capabilities & PAR_RUNS_INLINE)) {
+		stands_in = 1;
+		wants.n_jobs = 1;
+		options = NULL;
+		code = registry_find("threading", &provider, error);
+	}
+	if (code != PAR_OK)
+		return code;
+	wants.may_block = may_block;
+	engine = engine_create(&parallel->loop, provider, options, &wants, parallel->n_jobs_is_set || stands_in);
+	if (engine == NULL)
+		return error_memory(error, "cannot make a par_parallel");
+	parallel->engine = engine;
+	return PAR_OK;
 }
 
 /* Everything up to the first step of the backend. */
-static int32_t create(par_parallel **out, uv_loop_t *uv, const par_settings *settings,
-                      par_error *error)
+int32_t parallel_create(par_parallel **out, uv_loop_t *uv, const par_settings *settings,
+                        par_error *error)
 {
-	par_parallel *parallel;
-	const struct provider *provider = NULL;
+	par_parallel *parallel = calloc(1, sizeof(*parallel));
 	struct wish wish;
 	int32_t code;
 
-	if (posix_memalign((void **)&parallel, CACHE_LINE, sizeof(*parallel)) != 0)
+	if (parallel == NULL)
 		return error_memory(error, "cannot make a par_parallel");
-	memset(parallel, 0, sizeof(*parallel));
-	pthread_mutex_init(&parallel->call.lock, NULL);
 	parallel->thread = pthread_self();
 	parallel->pid = getpid();
 	parallel->loop.uv = uv;
@@ -118,59 +129,85 @@ static int32_t create(par_parallel **out, uv_loop_t *uv, const par_settings *set
 	else
 		code = error == NULL ? PAR_ECONFIG : error->code;
 	if (code == PAR_OK)
-		code = plan_opening(parallel, &wish, &provider, error);
-	if (code != PAR_OK)
-		goto fail;
-	code = loop_init(&parallel->loop, uv, on_loop, parallel, error);
-	if (code != PAR_OK)
-		goto fail;
-	instance_init(&parallel->instance, &parallel->loop, &parallel->call, provider,
-	              wish.options, &parallel->wants);
-	parallel->instance.n_jobs_is_set = parallel->n_jobs_is_set;
-	*out = parallel;
-	return PAR_OK;
-fail:
-	par_free(parallel);
+		code = plan_opening(parallel, &wish, error);
+	if (code == PAR_OK)
+		code = parallel_new_engine(parallel, parallel->wants.may_block, error);
+	if (code == PAR_OK)
+		code = loop_init(&parallel->loop, uv, started_on_loop, parallel, error);
+	if (code == PAR_OK)
+		*out = parallel;
+	else
+		parallel_free(parallel);
 	return code;
+}
+
+void parallel_free(par_parallel *parallel)
+{
+	if (parallel->engine != NULL)
+		engine_free(parallel->engine);
+	settings_finish(&parallel->opened);
+	free(parallel);
 }
 
 static int rising_is_idle(void *parallel)
 {
-	return !instance_is_ready(&((par_parallel *)parallel)->instance);
+	return !instance_is_ready(&((par_parallel *)parallel)->engine->instance);
 }
 
-/* Drive the backend up, or down, on our own loop. */
-static int32_t drive_instance(par_parallel *parallel, enum instance_goal goal, par_error *error)
+/* Drive the backend up on our own loop. */
+static int32_t drive_up(par_parallel *parallel, enum instance_goal goal, par_error *error)
 {
+	struct engine *engine = parallel->engine;
 	int32_t code;
 
-	while ((code = instance_step(&parallel->instance, goal, error)) == PAR_PENDING) {
+	while ((code = engine_step(engine, goal, error)) == PAR_PENDING) {
 		loop_wait(&parallel->loop, 0, rising_is_idle);
 		loop_run_posts(&parallel->loop);
 	}
+	if (code == PAR_OK && goal == INSTANCE_UP)
+		code = engine_equip(engine, parallel->conf, error);
+	engine->is_up = code == PAR_OK;
 	return code;
 }
 
-int32_t par_open(par_parallel **out, const par_settings *settings, par_error *error)
+/* What belongs to a call would be forgotten by the second one. */
+static int32_t check_open(const par_settings *settings, par_error *error)
+{
+	if (settings == NULL || settings->size < sizeof(*settings) ||
+	    (settings->statuses == NULL && !settings->n_tasks.set))
+		return PAR_OK;
+	return parallel_refuse(error, PAR_EINVAL, "statuses and n_tasks are for single calls",
+	                       "give them to the call");
+}
+
+static int32_t open_own(par_parallel **out, const par_settings *settings, par_error *error)
 {
 	par_parallel *parallel = NULL;
 	int32_t code;
 
 	*out = NULL;
-	code = create(&parallel, NULL, settings, error);
+	code = parallel_create(&parallel, NULL, settings, error);
 	if (code != PAR_OK)
 		return code;
-	parallel->is_managed = 1;
-	code = drive_instance(parallel, INSTANCE_UP, error);
-	if (code == PAR_OK)
-		code = turn_equip(parallel, error);
+	code = drive_up(parallel, INSTANCE_UP, error);
 	if (code != PAR_OK) {
 		par_close(parallel);
 		return code;
 	}
-	parallel->is_up = 1;
 	*out = parallel;
 	return PAR_OK;
+}
+
+int32_t par_open(par_parallel **out, const par_settings *settings, par_error *error)
+{
+	int32_t code = check_open(settings, error);
+
+	*out = NULL;
+	if (code == PAR_OK)
+		code = open_own(out, settings, error);
+	if (code == PAR_OK)
+		(*out)->is_managed = 1;
+	return code;
 }
 
 void par_close(par_parallel *parallel)
@@ -178,54 +215,49 @@ void par_close(par_parallel *parallel)
 	/* In a forked child its threads and its loop are not there: the memory is all there is. */
 	if (parallel == NULL || parallel->pid != getpid())
 		return;
-	if (!parallel->loop.is_own) {
+	if (!parallel->loop.is_own)
 		par_close_on(parallel, NULL, NULL);
-		return;
-	}
-	if (atomic_load(&parallel->busy)) {
+	else if (atomic_load(&parallel->busy))
 		log_line(LOG_ERROR, "par_close() of a par_parallel that is running a call: ignored");
-		return;
-	}
-	(void)drive_instance(parallel, INSTANCE_GONE, NULL);
-	loop_finish(&parallel->loop, NULL);
-	par_free(parallel);
+	else
+		closing_own(parallel);
 }
 
 int32_t par_n_jobs(const par_parallel *parallel)
 {
-	return parallel->instance.answer.n_jobs;
+	return parallel->engine->instance.answer.n_jobs;
 }
 
 const char *par_backend_name(const par_parallel *parallel)
 {
-	return parallel->instance.provider->name;
+	return parallel->engine->instance.provider->name;
 }
 
 const char *par_backend_file(const par_parallel *parallel)
 {
-	return parallel->instance.provider->file;
+	return parallel->engine->instance.provider->file;
 }
 
 int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_error *error)
 {
 	par_settings settings = {.size = sizeof(settings), .backend = backend, .n_jobs = PAR_SET(n_jobs)};
 	par_parallel *parallel;
-	int32_t code = create(&parallel, NULL, &settings, error), n = 0;
+	int32_t code = parallel_create(&parallel, NULL, &settings, error), n = 0;
 
 	if (code != PAR_OK)
 		return 0;
-	code = drive_instance(parallel, INSTANCE_MADE, error);
+	code = drive_up(parallel, INSTANCE_MADE, error);
 	if (code == PAR_OK)
-		n = instance_effective_n_jobs(&parallel->instance);
+		n = instance_effective_n_jobs(&parallel->engine->instance);
 	if (code == PAR_OK && n <= 0)
-		error_set(error, PAR_EUNAVAIL, "%s has no active worker", parallel->instance.provider->name);
+		error_set(error, PAR_EUNAVAIL, "%s has no active worker", parallel->engine->instance.provider->name);
 	par_close(parallel);
 	return n > 0 ? n : 0;
 }
 
 /* --- calling --------------------------------------------------------------------------------- */
 
-static int32_t refuse(par_error *error, int32_t code, const char *what, const char *remedy)
+int32_t parallel_refuse(par_error *error, int32_t code, const char *what, const char *remedy)
 {
 	error_set(error, code, "%s", what);
 	error_remedy(error, "%s", remedy);
@@ -235,23 +267,23 @@ static int32_t refuse(par_error *error, int32_t code, const char *what, const ch
 static int32_t check_caller(const par_parallel *parallel, int blocking, par_error *error)
 {
 	if (parallel->pid != getpid())
-		return refuse(error, PAR_EINVAL, "this par_parallel belongs to the parent process",
+		return parallel_refuse(error, PAR_EINVAL, "this par_parallel belongs to the parent process",
 		              "open another one in the child");
 	if (!pthread_equal(parallel->thread, pthread_self()))
-		return refuse(error, PAR_EINVAL, "this par_parallel belongs to another thread",
+		return parallel_refuse(error, PAR_EINVAL, "this par_parallel belongs to another thread",
 		              "open one in each thread");
 	if (blocking && !parallel->loop.is_own)
-		return refuse(error, PAR_EINVAL, "this par_parallel lives on the caller's loop, "
+		return parallel_refuse(error, PAR_EINVAL, "this par_parallel lives on the caller's loop, "
 		                                 "which a blocking call would stop",
 		              "use par_start_map() or par_start_run()");
 	if (!blocking && parallel->loop.is_own)
-		return refuse(error, PAR_EINVAL, "this par_parallel has a loop of its own, "
+		return parallel_refuse(error, PAR_EINVAL, "this par_parallel has a loop of its own, "
 		                                 "which nobody would run meanwhile",
 		              "open it with par_open_on()");
 	if (parallel->is_closing)
-		return refuse(error, PAR_EINVAL, "this par_parallel is being closed", "open another one");
+		return parallel_refuse(error, PAR_EINVAL, "this par_parallel is being closed", "open another one");
 	if (atomic_load(&parallel->busy))
-		return refuse(error, PAR_EBUSY, "This Parallel instance is already running !",
+		return parallel_refuse(error, PAR_EBUSY, "This Parallel instance is already running !",
 		              "call it when the call under way has returned, or open another one");
 	return PAR_OK;
 }
@@ -260,17 +292,60 @@ static int32_t check_fixed(const par_settings *settings, par_error *error)
 {
 	if (settings->backend == NULL && settings->options == NULL && !settings->n_jobs.set &&
 	    settings->prefer == NULL && settings->require == NULL &&
-	    !settings->inner_max_num_threads.set)
+	    !settings->inner_max_num_threads.set && !settings->close_timeout.set)
 		return PAR_OK;
-	return refuse(error, PAR_EINVAL,
-	              "backend, options, n_jobs, prefer, require and inner_max_num_threads of an "
-	              "open par_parallel are fixed",
+	return parallel_refuse(error, PAR_EINVAL,
+	              "backend, options, n_jobs, prefer, require, inner_max_num_threads and "
+	              "close_timeout of an open par_parallel are fixed",
 	              "leave them out here, or call with NULL in place of the par_parallel");
 }
 
-/* Plan and begin; the par_parallel is busy from here to its end. */
-static int32_t begin(par_parallel *parallel, const struct job *job, const par_settings *settings,
-                     int blocking, par_error *error)
+/* Would tasks run inside submit(), where no deadline can be kept? */
+static int is_inline(const struct engine *engine)
+{
+	return engine->is_up && instance_can(&engine->instance, PAR_RUNS_INLINE);
+}
+
+static int engine_fits(const par_parallel *parallel, int may_block)
+{
+	const struct engine *engine = parallel->engine;
+
+	/* One that was told not to, and does so nevertheless, will not do better. */
+	if (engine->is_up)
+		return may_block ? !engine->stands_in
+		                 : !is_inline(engine) || !engine->instance.wants.may_block;
+	return engine->instance.status == PAR_OK &&
+	       (!parallel->loop.is_own || engine->instance.wants.may_block == may_block);
+}
+
+/* The engine that this call needs: the one that is there, unless it runs tasks inside
+ * submit() and a deadline is to be kept, or only stands in for one that does. */
+static int32_t choose_engine(par_parallel *parallel, par_error *error)
+{
+	struct engine *engine = parallel->engine;
+	int may_block = parallel->loop.is_own && !plan_has_deadline(&parallel->plan);
+
+	if (!engine_fits(parallel, may_block)) {
+		int32_t code = parallel_new_engine(parallel, may_block, error);
+
+		if (code != PAR_OK)
+			return code;
+		parallel->engine->stands_in = is_inline(engine);
+		if (parallel->loop.is_own)
+			closing_replace(parallel, engine);
+		else
+			closing_add(parallel, engine);
+	}
+	if (parallel->left != NULL)
+		closing_sweep(parallel);
+	/* On the caller's loop the call brings it up. */
+	if (!parallel->loop.is_own || parallel->engine->is_up)
+		return PAR_OK;
+	return drive_up(parallel, INSTANCE_UP, error);
+}
+
+int32_t parallel_begin(par_parallel *parallel, const struct job *job, const par_settings *settings,
+                       int blocking, par_error *error)
 {
 	par_settings call = {.size = sizeof(call)};
 	int32_t code = check_caller(parallel, blocking, error);
@@ -279,11 +354,17 @@ static int32_t begin(par_parallel *parallel, const struct job *job, const par_se
 		code = settings_check(&call, settings, error);
 	if (code == PAR_OK && parallel->is_managed)
 		code = check_fixed(&call, error);
+	/* A pool for this call alone was opened with its settings. */
+	if (code == PAR_OK && !parallel->is_managed)
+		call = parallel->opened;
 	if (code == PAR_OK)
 		code = settings_plan(&parallel->opened, &call, parallel->conf, &parallel->plan, error);
+	if (code == PAR_OK)
+		code = choose_engine(parallel, error);
 	if (code != PAR_OK)
 		return code;
-	atomic_store(&parallel->call.stopping, 0);
+	atomic_store(&parallel->engine->call.stopping, 0);
+	atomic_store(&parallel->running, &parallel->engine->call);
 	atomic_store(&parallel->cancelled, 0);
 	atomic_store(&parallel->woken, 0);
 	atomic_store(&parallel->busy, 1);
@@ -294,7 +375,7 @@ static int32_t begin(par_parallel *parallel, const struct job *job, const par_se
 static int32_t run_blocking(par_parallel *parallel, const struct job *job,
                             const par_settings *settings, par_error *error)
 {
-	int32_t code = begin(parallel, job, settings, 1, error);
+	int32_t code = parallel_begin(parallel, job, settings, 1, error);
 
 	if (code != PAR_OK)
 		return code;
@@ -304,28 +385,53 @@ static int32_t run_blocking(par_parallel *parallel, const struct job *job,
 	return code;
 }
 
-/* A call that brings its settings and no pool: one is opened for it alone. */
+int32_t parallel_open_for_call(par_parallel **parallel, const par_settings *settings,
+                               par_error *error)
+{
+	return open_own(parallel, settings, error);
+}
+
 static int32_t run_unmanaged(const struct job *job, const par_settings *settings, par_error *error)
 {
 	par_parallel *parallel;
-	int32_t code = par_open(&parallel, settings, error);
+	int32_t code = parallel_open_for_call(&parallel, settings, error);
 
 	if (code != PAR_OK)
 		return code;
-	parallel->is_managed = 0;
 	code = run_blocking(parallel, job, NULL, error);
 	par_close(parallel);
 	return code;
 }
 
+/* In a task: it may be why the task fails. */
+static void note_failure(const par_error *error)
+{
+	char text[sizeof(par_error)];
+	size_t used;
+
+	par_error_text(error, 0, text, sizeof(text));
+	used = strlen(text);
+	if (error->size >= sizeof(*error) && error->task >= 0 && error->trace[0] != '\0')
+		(void)snprintf(text + used, sizeof(text) - used, "\n%s", error->trace);
+	context_note(text);
+}
+
 static int32_t run(par_parallel *parallel, const struct job *job, const par_settings *settings,
                    par_error *error)
 {
-	return parallel != NULL ? run_blocking(parallel, job, settings, error)
+	par_error own = PAR_ERROR_INIT;
+	int32_t code;
+
+	if (error == NULL)
+		error = &own;
+	code = parallel != NULL ? run_blocking(parallel, job, settings, error)
 	                        : run_unmanaged(job, settings, error);
+	if (code < 0 && context_current()->task != NULL)
+		note_failure(error);
+	return code;
 }
 
-static int32_t check_arrays(const struct job *job, par_error *error)
+int32_t parallel_check_arrays(const struct job *job, par_error *error)
 {
 	const par_task *task = job->task;
 	int32_t code = dispatcher_check_task(task, error);
@@ -339,18 +445,18 @@ static int32_t check_arrays(const struct job *job, par_error *error)
 		return PAR_EINVAL;
 	}
 	if (job->n > 0 && (job->in == NULL || (job->out == NULL && task->out_size > 0)))
-		return refuse(error, PAR_EINVAL, "par_map has no array to read, or to write",
+		return parallel_refuse(error, PAR_EINVAL, "par_map has no array to read, or to write",
 		              "pass in[] and out[] of n values each");
 	if (job->n > SIZE_MAX / 2 / (task->in_size > task->out_size ? task->in_size : task->out_size))
-		return refuse(error, PAR_EINVAL, "par_map has more values than memory can hold",
+		return parallel_refuse(error, PAR_EINVAL, "par_map has more values than memory can hold",
 		              "check n");
 	return PAR_OK;
 }
 
-static int32_t check_stream(const struct job *job, par_error *error)
+int32_t parallel_check_stream(const struct job *job, par_error *error)
 {
 	if (job->source == NULL)
-		return refuse(error, PAR_EINVAL, "par_run has no source", "pass a par_source_fn");
+		return parallel_refuse(error, PAR_EINVAL, "par_run has no source", "pass a par_source_fn");
 	return job->task != NULL ? dispatcher_check_task(job->task, error) : PAR_OK;
 }
 
@@ -358,7 +464,7 @@ int32_t par_map(par_parallel *parallel, const par_task *task, const void *in, vo
                 uint64_t n, const par_settings *settings, par_error *error)
 {
 	struct job job = {.task = task, .in = in, .out = out, .n = n};
-	int32_t code = check_arrays(&job, error);
+	int32_t code = parallel_check_arrays(&job, error);
 
 	return code != PAR_OK ? code : run(parallel, &job, settings, error);
 }
@@ -367,18 +473,25 @@ int32_t par_run(par_parallel *parallel, const par_task *task, par_source_fn sour
                 par_sink_fn sink, void *user, const par_settings *settings, par_error *error)
 {
 	struct job job = {.task = task, .source = source, .sink = sink, .user = user};
-	int32_t code = check_stream(&job, error);
+	int32_t code = parallel_check_stream(&job, error);
 
 	return code != PAR_OK ? code : run(parallel, &job, settings, error);
 }
 
 void par_cancel(par_parallel *parallel)
 {
-	if (parallel == NULL || !atomic_load(&parallel->busy))
+	struct call *running;
+
+	if (parallel == NULL)
 		return;
-	atomic_store(&parallel->cancelled, 1);
-	call_stop(&parallel->call);
-	loop_notify(&parallel->loop);
+	(void)atomic_fetch_add(&parallel->cancelling, 1);
+	running = atomic_load(&parallel->running);
+	if (running != NULL && atomic_load(&parallel->busy)) {
+		atomic_store(&parallel->cancelled, 1);
+		call_stop(running);
+		loop_notify(&parallel->loop);
+	}
+	(void)atomic_fetch_sub(&parallel->cancelling, 1);
 }
 
 void par_wake(par_parallel *parallel)
@@ -387,248 +500,4 @@ void par_wake(par_parallel *parallel)
 		return;
 	atomic_store(&parallel->woken, 1);
 	loop_notify(&parallel->loop);
-}
-
-/* --- on the caller's loop ---------------------------------------------------------------------- */
-
-/* After so many turns in a row the caller's other handles have their turn. */
-enum { TURNS_IN_A_ROW = 16 };
-
-static void on_gone(void *arg)
-{
-	par_parallel *parallel = arg;
-	void (*closed)(void *user) = parallel->closed;
-	void *user = parallel->closed_user;
-
-	par_free(parallel);
-	if (closed != NULL)
-		closed(user);
-}
-
-/* The handles keep the caller's uv_run() going only while there is something to wait for. */
-static void hold_loop(par_parallel *parallel, int hold)
-{
-	uv_handle_t *async = (uv_handle_t *)&parallel->loop.async;
-	uv_handle_t *timer = (uv_handle_t *)&parallel->loop.timer;
-
-	if (hold) {
-		uv_ref(async);
-		uv_ref(timer);
-	} else {
-		uv_unref(async);
-		uv_unref(timer);
-	}
-}
-
-static int rests(par_parallel *parallel)
-{
-	(void)atomic_exchange_explicit(&parallel->call.hungry, 1, memory_order_acq_rel);
-	if (!loop_rest(&parallel->loop, turn_deadline(parallel), turn_is_idle))
-		return 1;
-	(void)atomic_exchange_explicit(&parallel->call.hungry, 0, memory_order_acq_rel);
-	return 0;
-}
-
-static void tell_ready(par_parallel *parallel, int32_t status, const par_error *error)
-{
-	par_done_fn ready = parallel->ready;
-
-	parallel->ready = NULL;
-	if (ready != NULL)
-		ready(parallel->ready_user, status, error);
-}
-
-/* Bring the backend up when no call does; 1: it waits. */
-static int rise_alone(par_parallel *parallel)
-{
-	par_error error = PAR_ERROR_INIT;
-	int32_t code = instance_step(&parallel->instance, INSTANCE_UP, &error);
-
-	if (code == PAR_PENDING)
-		return 1;
-	if (code == PAR_OK)
-		code = turn_equip(parallel, &error);
-	parallel->is_up = code == PAR_OK;
-	if (code == PAR_OK || parallel->ready != NULL)
-		tell_ready(parallel, code, &error);
-	return 0;
-}
-
-/* The call itself may have found that the backend is up, or failed to be. */
-static void tell_if_ready(par_parallel *parallel)
-{
-	if (parallel->is_closing || instance_is_pending(&parallel->instance))
-		return;
-	if (parallel->is_up || parallel->instance.status < 0)
-		tell_ready(parallel, parallel->instance.status, &parallel->instance.error);
-}
-
-/* Bring the backend down; 1: and all the rest, which on_gone() will free. */
-static int sink_alone(par_parallel *parallel)
-{
-	if (instance_step(&parallel->instance, INSTANCE_GONE, NULL) == PAR_PENDING)
-		return 0;
-	parallel->is_closing = 2;
-	loop_finish(&parallel->loop, on_gone);
-	return 1;
-}
-
-static void finish_started(par_parallel *parallel)
-{
-	par_error error = PAR_ERROR_INIT;
-	par_done_fn done = parallel->done;
-	void *user = parallel->done_user;
-	int32_t status = turn_conclude(parallel, &error);
-
-	atomic_store(&parallel->busy, 0);
-	/* The backend may still be rising: the call was cancelled before it was up. */
-	hold_loop(parallel, parallel->is_closing || instance_is_pending(&parallel->instance));
-	/* It may start another call, or close. */
-	if (done != NULL)
-		done(user, status, &error);
-}
-
-/* Whatever there is to do, once; 1: the par_parallel is gone. */
-static int serve(par_parallel *parallel)
-{
-	int is_over;
-
-	loop_run_posts(&parallel->loop);
-	if (!parallel->is_up && !parallel->is_closing && !rise_alone(parallel) &&
-	    !atomic_load(&parallel->busy))
-		hold_loop(parallel, 0);
-	if (parallel->phase == PHASE_IDLE)
-		return parallel->is_closing && sink_alone(parallel);
-	is_over = turn_advance(parallel);
-	tell_if_ready(parallel);
-	if (is_over)
-		finish_started(parallel);
-	return 0;
-}
-
-static void on_loop(void *arg)
-{
-	par_parallel *parallel = arg;
-	int turns = TURNS_IN_A_ROW;
-
-	/* Our own loop is driven by who waits on it. */
-	if (parallel->loop.is_own || parallel->is_closing == 2)
-		return;
-	do {
-		if (serve(parallel) || rests(parallel))
-			return;
-	} while (--turns > 0);
-	(void)uv_async_send(&parallel->loop.async);
-}
-
-int32_t par_open_on(par_parallel **out, struct uv_loop_s *loop, const par_settings *settings,
-                    par_done_fn ready, void *user, par_error *error)
-{
-	par_parallel *parallel;
-	int32_t code;
-
-	*out = NULL;
-	if (loop == NULL)
-		return refuse(error, PAR_EINVAL, "par_open_on has no loop", "use par_open()");
-	code = create(&parallel, loop, settings, error);
-	if (code != PAR_OK)
-		return code;
-	parallel->is_managed = 1;
-	parallel->ready = ready;
-	parallel->ready_user = user;
-	*out = parallel;
-	/* The backend rises from the loop, so that ready is never called before this returns. */
-	(void)uv_async_send(&parallel->loop.async);
-	return PAR_OK;
-}
-
-static int32_t start(par_parallel *parallel, const struct job *job, const par_settings *settings,
-                     par_done_fn done, void *user, par_error *error)
-{
-	int32_t code;
-
-	if (parallel == NULL)
-		return refuse(error, PAR_EINVAL, "there is no par_parallel to start the call on",
-		              "open one with par_open_on()");
-	code = begin(parallel, job, settings, 0, error);
-	if (code != PAR_OK)
-		return code;
-	parallel->done = done;
-	parallel->done_user = user;
-	hold_loop(parallel, 1);
-	(void)uv_async_send(&parallel->loop.async);
-	return PAR_OK;
-}
-
-int32_t par_start_map(par_parallel *parallel, const par_task *task, const void *in, void *out,
-                      uint64_t n, const par_settings *settings, par_done_fn done, void *user,
-                      par_error *error)
-{
-	struct job job = {.task = task, .in = in, .out = out, .n = n};
-	int32_t code = check_arrays(&job, error);
-
-	return code != PAR_OK ? code : start(parallel, &job, settings, done, user, error);
-}
-
-int32_t par_start_run(par_parallel *parallel, const par_task *task, par_source_fn source,
-                      par_sink_fn sink, const par_settings *settings, par_done_fn done, void *user,
-                      par_error *error)
-{
-	struct job job = {.task = task, .source = source, .sink = sink, .user = user};
-	int32_t code = check_stream(&job, error);
-
-	return code != PAR_OK ? code : start(parallel, &job, settings, done, user, error);
-}
-
-void par_close_on(par_parallel *parallel, void (*closed)(void *user), void *user)
-{
-	if (parallel == NULL || parallel->pid != getpid() || parallel->is_closing)
-		return;
-	if (parallel->loop.is_own) {
-		par_close(parallel);
-		if (closed != NULL)
-			closed(user);
-		return;
-	}
-	parallel->closed = closed;
-	parallel->closed_user = user;
-	parallel->is_closing = 1;
-	hold_loop(parallel, 1);
-	par_cancel(parallel);
-	(void)uv_async_send(&parallel->loop.async);
-}
-
-/* --- kept outcomes ------------------------------------------------------------------------------ */
-
-par_outcome *par_keep(const par_outcome *outcome)
-{
-	size_t message = outcome->message != NULL ? strlen(outcome->message) + 1 : 0;
-	size_t inside = outcome->n_bytes <= SLOT_INLINE ? (size_t)outcome->n_bytes : 0;
-	par_outcome *kept = malloc(sizeof(*kept) + inside + message);
-	char *room = (char *)(kept + 1);
-
-	if (kept == NULL)
-		return NULL;
-	*kept = *outcome;
-	kept->payload = NULL;
-	kept->payload_bytes = 0;
-	if (inside == outcome->n_bytes) {
-		if (inside > 0)
-			memcpy(room, outcome->bytes, inside);
-		kept->bytes = room;
-	} else {
-		arena_hold(outcome->bytes);
-	}
-	if (message > 0)
-		kept->message = memcpy(room + inside, outcome->message, message);
-	return kept;
-}
-
-void par_release(par_outcome *kept)
-{
-	if (kept == NULL)
-		return;
-	if (kept->n_bytes > SLOT_INLINE)
-		arena_release(kept->bytes);
-	free(kept);
 }

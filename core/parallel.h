@@ -9,38 +9,44 @@
 #ifndef CORE_PARALLEL_H
 #define CORE_PARALLEL_H
 
-#include "batcher.h"
 #include "dispatcher.h"
-#include "instance.h"
+#include "engine.h"
 #include "loop.h"
 #include "progress.h"
 #include "results.h"
 #include "settings.h"
-#include "ticket.h"
 
 #include <sys/types.h>
 
 enum phase { PHASE_IDLE, PHASE_RISING, PHASE_RUNNING };
 
 struct par_parallel {
-	struct instance instance;
 	struct loop loop;
-	struct call call;
+	struct engine *engine; /* of the call under way, and of the next */
+	struct engine *spare;  /* for the next call, if this one is to leave it */
+	struct engine *left;   /* behind: their calls ended before some of their tasks */
 	struct dispatcher dispatcher;
 	struct results results;
-	struct batcher batcher;
 
 	const struct conf *conf;
 	int32_t cores; /* that may be spun on */
+
+	/* what an engine is made of */
 	par_settings opened;
+	const struct provider *provider;
+	const char *const *options; /* among those of opened */
 	struct par_call wants;
+	int n_jobs_is_set;
+
+	int64_t close_timeout_ns;
+
 	pthread_t thread;
 	pid_t pid;
-	int n_jobs_is_set, is_managed, is_up, has_equipment, has_slots;
-	uint64_t slots_asked; /* what the ring was made for */
-	const par_task *timed; /* whose time a task is remembered */
+	int is_managed; /* opened by the caller; else for one call */
 
 	/* the call under way */
+	_Atomic(struct call *) running; /* for par_cancel(): once set, it stays readable */
+	_Atomic int32_t cancelling; /* threads in par_cancel() */
 	_Atomic int32_t busy, cancelled;
 	_Atomic int32_t woken; /* the source that had none yet may have one */
 	enum phase phase;
@@ -50,7 +56,15 @@ struct par_parallel {
 	int may_help, aborted;
 	unsigned unrun, lost;      /* batches in a row that came back without having run; */
 	                           /* those of them whose worker was lost, or the like    */
-	int64_t started_ns, no_worker_ns;
+	int64_t begun_ns, started_ns, no_worker_ns;
+	int64_t look_ns;      /* when to look again for tasks that are over their time     */
+	int64_t wait_ns;      /* since when nothing is left to do but wait for running tasks */
+	int leaves;           /* they are not waited for                                    */
+	int is_dropped;       /* its iterator is being closed, so they need not be          */
+	int late_call;        /* it is the whole call that ran out of time                  */
+	int told_late;
+	int64_t told_ns;      /* when progress was told last, and how much of it            */
+	uint64_t told_done;
 	struct progress progress;
 	struct progress_point shown;
 
@@ -58,6 +72,7 @@ struct par_parallel {
 	par_done_fn done, ready;
 	void *done_user, *ready_user;
 	int is_closing;
+	int64_t close_by_ns;
 	void (*closed)(void *user);
 	void *closed_user;
 };
@@ -71,11 +86,63 @@ struct job {
 	par_source_fn source; /* par_run */
 	par_sink_fn sink;
 	void *user;
+	int is_pulled; /* par_iter: results are asked for */
 };
 
-/* Once the backend is up: seats and arenas for its n_jobs. */
-int32_t turn_equip(par_parallel *parallel, par_error *error);
-void turn_unequip(par_parallel *parallel);
+/* --- parallel.c: opening, and what every call begins with ------------------------------------ */
+
+/* Everything up to the first step of the backend, and its end. */
+int32_t parallel_create(par_parallel **parallel, uv_loop_t *uv, const par_settings *settings,
+                        par_error *error);
+void parallel_free(par_parallel *parallel);
+
+/* A pool with a loop of its own, for one call that is to be given no settings. */
+int32_t parallel_open_for_call(par_parallel **parallel, const par_settings *settings,
+                               par_error *error);
+
+/* Another engine in place of the present one, which somebody else looks after. */
+int32_t parallel_new_engine(par_parallel *parallel, int may_block, par_error *error);
+
+/* Plan and begin; the par_parallel is busy from here to its end. */
+int32_t parallel_begin(par_parallel *parallel, const struct job *job, const par_settings *settings,
+                       int blocking, par_error *error);
+
+int32_t parallel_check_arrays(const struct job *job, par_error *error);
+int32_t parallel_check_stream(const struct job *job, par_error *error);
+int32_t parallel_refuse(par_error *error, int32_t code, const char *what, const char *remedy);
+
+/* --- started.c: on the caller's loop ----------------------------------------------------------- */
+
+void started_on_loop(void *parallel);
+
+/* --- closing.c: engines that were left behind, and the end ------------------------------------- */
+
+/* One more that is not the present one any more. */
+void closing_add(par_parallel *parallel, struct engine *engine);
+
+/* Let go of those whose tasks have come back, without waiting; is there nothing of the kind
+ * to do until somebody is heard of? */
+void closing_sweep(par_parallel *parallel);
+int closing_is_idle(const par_parallel *parallel);
+
+/* May the call end before its tasks, since all memory is ours, and is there another engine
+ * for the next?  Then leave the present one with its running tasks. */
+int closing_may_leave(par_parallel *parallel);
+void closing_leave(par_parallel *parallel);
+
+/* On its own loop: end an engine that is not the present one any more. */
+void closing_replace(par_parallel *parallel, struct engine *engine);
+
+/* The end of one on its own loop. */
+void closing_own(par_parallel *parallel);
+
+/* On the caller's: begin it; 1 once all engines are gone, or given up; take the handles off
+ * the loop, and free it when they are. */
+void closing_begin(par_parallel *parallel);
+int closing_is_done(par_parallel *parallel, int64_t now_ns);
+void closing_finish(par_parallel *parallel);
+
+/* --- turn.c: a call from turn to turn ------------------------------------------------------------ */
 
 /* Begin a call by its plan; the backend may still be rising. */
 void turn_begin(par_parallel *parallel, const struct job *job);
@@ -86,6 +153,11 @@ int turn_advance(par_parallel *parallel);
 /* Drive it to its end, on its own loop. */
 void turn_drive(par_parallel *parallel);
 
+/* The same up to the next result, which parallel->results then holds; 1: it is over, and there
+ * may be a last one.  Afterwards: hand out the next that is there. */
+int turn_pull(par_parallel *parallel);
+void turn_hand_out(par_parallel *parallel);
+
 /* After its end: clean up, and say how it ended. */
 int32_t turn_conclude(par_parallel *parallel, par_error *error);
 
@@ -93,6 +165,6 @@ int32_t turn_conclude(par_parallel *parallel, par_error *error);
 int turn_is_idle(void *parallel);
 
 /* When to look again in any case; 0: never. */
-int64_t turn_deadline(const par_parallel *parallel);
+int64_t turn_deadline(par_parallel *parallel);
 
 #endif

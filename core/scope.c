@@ -32,8 +32,11 @@ static int32_t refuse(par_error *error, const char *what, const char *remedy)
 
 static int32_t check_fields(const par_settings *settings, par_error *error)
 {
-	if (settings->order != 0 || settings->on_error != 0 || settings->shared != NULL)
-		return refuse(error, "order, on_error and shared are for single calls",
+	if (settings->order != 0 || settings->on_error != 0 || settings->shared != NULL ||
+	    settings->statuses != NULL || settings->seed.set || settings->n_tasks.set ||
+	    settings->on_progress != NULL || settings->on_event != NULL)
+		return refuse(error, "order, on_error, shared, statuses, seed, n_tasks, on_progress and "
+		                     "on_event are for single calls",
 		              "leave them out here: the callees would not expect them");
 	if (settings->backend == NULL &&
 	    (settings->options != NULL || settings->inner_max_num_threads.set))

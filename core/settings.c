@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_BATCH = 1 << 30 };
+enum { MOST_BATCH = 1 << 30, MOST_RETRIES = 1000, CLOSE_TIMEOUT_S = 30 };
 
 static int32_t wrong(par_error *error, const char *what, const char *remedy)
 {
@@ -140,6 +140,12 @@ int32_t settings_merge(par_settings *out, const par_settings *over, const par_se
 	inner.timeout = INHERIT(timeout);
 	inner.verbose = INHERIT(verbose);
 	inner.inner_max_num_threads = INHERIT(inner_max_num_threads);
+	inner.task_timeout = INHERIT(task_timeout);
+	inner.call_timeout = INHERIT(call_timeout);
+	inner.close_timeout = INHERIT(close_timeout);
+	inner.retries = INHERIT(retries);
+	inner.retry_delay = INHERIT(retry_delay);
+	inner.retry_on = INHERIT(retry_on);
 	inner.pre_dispatch = inner.pre_dispatch != NULL ? inner.pre_dispatch : outer.pre_dispatch;
 	inner.prefer = inner.prefer != NULL ? inner.prefer : outer.prefer;
 	inner.require = inner.require != NULL ? inner.require : outer.require;
@@ -198,25 +204,103 @@ static int32_t plan_batch_size(par_int size, struct plan *plan, par_error *error
 	return PAR_OK;
 }
 
-static int32_t plan_timeout(par_real timeout, struct plan *plan, par_error *error)
+/* Longer than 30 years is for ever. */
+static int64_t seconds_to_ns(double seconds)
 {
+	return seconds < 1e9 ? (int64_t)(seconds * 1e9) + 1 : 0;
+}
+
+static int32_t plan_timeout(par_real timeout, const char *name, int64_t *ns, par_error *error)
+{
+	*ns = 0;
 	if (!timeout.set)
 		return PAR_OK;
 	if (!(timeout.value > 0)) {
-		error_set(error, PAR_EINVAL, "timeout must be a positive number of seconds, got: %g",
+		error_set(error, PAR_EINVAL, "%s must be a positive number of seconds, got: %g", name,
 		          timeout.value);
 		error_remedy(error, "leave it unset to wait for ever");
 		return PAR_EINVAL;
 	}
-	/* Longer than 30 years is for ever. */
-	plan->timeout_ns = timeout.value < 1e9 ? (int64_t)(timeout.value * 1e9) + 1 : 0;
+	*ns = seconds_to_ns(timeout.value);
 	return PAR_OK;
+}
+
+int32_t settings_close_timeout(const par_settings *settings, const struct conf *conf, int64_t *ns,
+                               par_error *error)
+{
+	const par_real usual = {1, CLOSE_TIMEOUT_S};
+	par_real timeout = FIRST_SET(settings->close_timeout, conf->close_timeout, usual);
+
+	if (timeout.value == 0) {
+		*ns = 0;
+		return PAR_OK;
+	}
+	if (!(timeout.value > 0))
+		return plan_timeout(timeout, "close_timeout", ns, error);
+	/* For ever is long enough. */
+	*ns = timeout.value < 1e9 ? seconds_to_ns(timeout.value) : INT64_MAX / 2;
+	return PAR_OK;
+}
+
+static int32_t plan_retries(const par_settings *call, const par_settings *opened,
+                            const struct conf *conf, struct plan *plan, par_error *error)
+{
+	par_int retries = FIRST_SET(call->retries, opened->retries, conf->retries);
+	par_int on = call->retry_on.set ? call->retry_on : opened->retry_on;
+	par_real delay = call->retry_delay.set ? call->retry_delay : opened->retry_delay;
+	const int64_t all = PAR_ON_ERROR | PAR_ON_CRASH | PAR_ON_TIMEOUT;
+
+	if (retries.set && (retries.value < 0 || retries.value > MOST_RETRIES)) {
+		error_set(error, PAR_EINVAL, "retries must be 0 to %d, got: %lld", MOST_RETRIES,
+		          (long long)retries.value);
+		error_remedy(error, "leave it unset, or 0, for none");
+		return PAR_EINVAL;
+	}
+	if (delay.set && !(delay.value >= 0 && delay.value < 1e9)) {
+		error_set(error, PAR_EINVAL, "retry_delay must be a number of seconds, got: %g",
+		          delay.value);
+		error_remedy(error, "leave it unset, or 0, to try again at once");
+		return PAR_EINVAL;
+	}
+	if (on.set && (on.value & ~all) != 0)
+		return wrong(error, "retry_on has a value that means nothing",
+		             "see PAR_ON_ERROR in <parloop/parloop.h>");
+	plan->retries = retries.set ? (uint32_t)retries.value : 0;
+	plan->retry_delay_ns = delay.set ? (int64_t)(delay.value * 1e9) : 0;
+	plan->retry_on = (uint32_t)(on.set ? on.value : all);
+	return PAR_OK;
+}
+
+static int32_t plan_deadlines(const par_settings *call, const par_settings *opened,
+                              const struct conf *conf, struct plan *plan, par_error *error)
+{
+	int32_t code = plan_timeout(FIRST_SET(call->timeout, opened->timeout, conf->timeout), "timeout",
+	                            &plan->timeout_ns, error);
+
+	if (code == PAR_OK)
+		code = plan_timeout(FIRST_SET(call->task_timeout, opened->task_timeout, conf->task_timeout),
+		                    "task_timeout", &plan->task_timeout_ns, error);
+	if (code == PAR_OK)
+		code = plan_timeout(FIRST_SET(call->call_timeout, opened->call_timeout, conf->call_timeout),
+		                    "call_timeout", &plan->call_timeout_ns, error);
+	return code;
+}
+
+/* Who watches: the call's, both of them, or those of the open. */
+static void plan_watchers(const par_settings *call, const par_settings *opened, struct plan *plan)
+{
+	const par_settings *watches = call->on_progress != NULL || call->on_event != NULL ? call : opened;
+
+	plan->on_progress = watches->on_progress;
+	plan->on_event = watches->on_event;
+	plan->watcher = watches->watcher;
 }
 
 int32_t settings_plan(const par_settings *opened, const par_settings *call,
                       const struct conf *conf, struct plan *plan, par_error *error)
 {
 	par_int verbose = FIRST_SET(call->verbose, opened->verbose, conf->verbose);
+	par_int seed = call->seed.set ? call->seed : opened->seed;
 	int order = call->order ? call->order : opened->order;
 	int on_error = call->on_error ? call->on_error : opened->on_error;
 	const par_settings *shares = call->shared != NULL ? call : opened;
@@ -224,19 +308,25 @@ int32_t settings_plan(const par_settings *opened, const par_settings *call,
 
 	*plan = (struct plan){
 		.unordered = order == PAR_UNORDERED,
-		.collect = on_error == PAR_COLLECT,
+		.collect = on_error == PAR_COLLECT || on_error == PAR_IGNORE,
+		.ignore = on_error == PAR_IGNORE,
 		.pre_dispatch = call->pre_dispatch   ? call->pre_dispatch
 		                : opened->pre_dispatch ? opened->pre_dispatch
 		                                       : conf->pre_dispatch,
 		.verbose = verbose.set ? verbose.value : 0,
 		.shared = shares->shared,
 		.shared_size = shares->shared_size,
+		.statuses = call->statuses,
+		.has_seed = seed.set != 0,
+		.seed = (uint64_t)seed.value,
+		.n_tasks = call->n_tasks.set && call->n_tasks.value >= 0 ? call->n_tasks.value : -1,
 	};
-	if (order < 0 || order > PAR_UNORDERED || on_error < 0 || on_error > PAR_COLLECT)
+	if (order < 0 || order > PAR_UNORDERED || on_error < 0 || on_error > PAR_IGNORE)
 		return wrong(error, "order or on_error has a value that means nothing",
 		             "see PAR_ORDERED and PAR_FAIL_FAST in <parloop/parloop.h>");
+	plan_watchers(call, opened, plan);
 	code = plan_batch_size(FIRST_SET(call->batch_size, opened->batch_size, conf->batch_size), plan, error);
 	if (code == PAR_OK)
-		code = plan_timeout(FIRST_SET(call->timeout, opened->timeout, conf->timeout), plan, error);
-	return code;
+		code = plan_deadlines(call, opened, conf, plan, error);
+	return code == PAR_OK ? plan_retries(call, opened, conf, plan, error) : code;
 }

@@ -52,5 +52,5 @@ void slot_clear(struct slot *slot)
 	if (slot->flags & SLOT_OUT_ARENA)
 		arena_release(slot->out.pointer);
 	slot->flags = 0;
-	atomic_store_explicit(&slot->state, SLOT_FREE, memory_order_relaxed);
+	atomic_store_explicit(&slot->state, SLOT_FREE, memory_order_release);
 }

@@ -11,13 +11,27 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum slot_state { SLOT_FREE, SLOT_READY, SLOT_DONE };
+/* A task that is over its time is delivered before it is over, on a backend that cannot kill
+ * it: its slot is free again once both have happened.
+ *
+ *   FREE -> READY -> DONE -> FREE
+ *           READY -> OVERDUE -> HELD (in the sink) -> GONE -> FREE (by its worker, at last)
+ *                    OVERDUE, HELD -> LEFT (by its worker) -> FREE (by the loop) */
+enum slot_state {
+	SLOT_FREE,
+	SLOT_READY,
+	SLOT_DONE,
+	SLOT_OVERDUE,
+	SLOT_HELD,
+	SLOT_GONE,
+	SLOT_LEFT
+};
 
 enum {
 	SLOT_IN_ARENA = 1,  /* in.pointer is a piece of an arena       */
 	SLOT_IN_STAYS = 2,  /* in.pointer is the caller's              */
 	SLOT_OUT_ARENA = 4, /* out.pointer is a piece of an arena      */
-	SLOT_FAILED = 8,    /* out is a struct slot_failure, or the bare code */
+	SLOT_FAILED = 8,    /* out is a struct slot_failure, or slot_bare_failure() */
 	SLOT_CHAINED = 16,  /* link is the low half of another task's number  */
 };
 
@@ -29,11 +43,18 @@ union slot_bytes {
 	void *pointer;
 };
 
-/* Why a task failed, in the arena, if it said so. */
+/* Why a task failed, in the arena, if there is something to say. */
 struct slot_failure {
-	int32_t code;
+	int32_t status, code, attempts, worker;
+	uint16_t message, type, trace; /* where each begins in text, + 1; 0: there is none */
 	char text[];
 };
+
+/* The same in eight bytes, if there is not. */
+static inline uint64_t slot_bare_failure(int32_t code, uint32_t worker, int32_t attempts)
+{
+	return (uint64_t)attempts << 52 | (uint64_t)worker << 32 | (uint32_t)code;
+}
 
 struct slot {
 	union slot_bytes in, out;
@@ -88,7 +109,8 @@ static inline const void *slot_reply(const struct slot *slot)
 	return slot->flags & SLOT_OUT_ARENA ? slot->out.pointer : (const void *)&slot->out;
 }
 
-/* Give back what it holds of arenas, and free it. [loop] */
+/* Give back what it holds of arenas, and free it.  By the loop, or the worker of a task that
+ * is GONE. */
 void slot_clear(struct slot *slot);
 
 #endif

@@ -1,5 +1,9 @@
 #include "ticket.h"
 
+#include "error.h"
+
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A piece should be long enough to hide the cost of taking it and of reading the clock,
@@ -21,13 +25,66 @@ enum { TINY_PIECE = 8 };
 /* Replies from this size on are counted, so that a slow sink bounds their memory. */
 #define LARGE_REPLY 16384
 
+/* Why a task fails, in its own words. */
+struct story {
+	int is_told;
+	char type[48], where[160];
+	char text[sizeof(((par_error *)0)->reason)];
+};
+
+/* --- the call -------------------------------------------------------------------------- */
+
+void call_init(struct call *call)
+{
+	memset(call, 0, sizeof(*call));
+	pthread_mutex_init(&call->lock, NULL);
+	redo_init(&call->redo);
+	events_init(&call->events);
+}
+
+int call_seat(struct call *call, uint32_t n_jobs)
+{
+	void *duties = NULL;
+
+	call->arenas = calloc(n_jobs, sizeof(*call->arenas));
+	if (call->arenas == NULL ||
+	    posix_memalign(&duties, CACHE_LINE, n_jobs * sizeof(*call->duties)) != 0)
+		goto fail;
+	if (cursor_init(&call->cursor, n_jobs) < 0)
+		goto fail;
+	call->duties = memset(duties, 0, n_jobs * sizeof(*call->duties));
+	call->n_jobs = n_jobs;
+	return 0;
+fail:
+	free(call->arenas);
+	free(duties);
+	call->arenas = NULL;
+	return -1;
+}
+
+void call_finish(struct call *call)
+{
+	if (call->n_jobs > 0) {
+		for (uint32_t i = 0; i < call->n_jobs; i++)
+			arena_finish(&call->arenas[i]);
+		cursor_finish(&call->cursor);
+		free(call->arenas);
+		free(call->duties);
+	}
+	redo_finish(&call->redo);
+	events_finish(&call->events);
+	pthread_mutex_destroy(&call->lock);
+}
+
 /* One who sits: the env that tasks see, and what it needs behind it. */
 struct sitter {
 	par_env env;
 	struct call *call;
+	struct duty *duty;
 	struct slot *slot; /* stream: of the task that runs */
-	int explained;
-	char text[sizeof(((struct call *)0)->failure_text)];
+	void *reply;       /* a piece of the arena; NULL: it lies in the slot */
+	uint32_t reply_size;
+	struct story story;
 };
 
 static struct sitter *sitter_of(par_env *env)
@@ -37,56 +94,67 @@ static struct sitter *sitter_of(par_env *env)
 
 /* --- what a running task may call ---------------------------------------------------- */
 
-void ticket_forget(struct call *call, const struct slot *slot)
+static void forget_reply(struct call *call, uint32_t size)
 {
-	if ((slot->flags & SLOT_OUT_ARENA) && slot->out_size >= LARGE_REPLY)
-		atomic_fetch_sub_explicit(&call->reply_bytes, slot->out_size, memory_order_relaxed);
+	if (size >= LARGE_REPLY)
+		atomic_fetch_sub_explicit(&call->reply_bytes, size, memory_order_relaxed);
 }
 
-static void drop_reply(struct call *call, struct slot *slot)
+void ticket_forget(struct call *call, const struct slot *slot)
 {
-	ticket_forget(call, slot);
 	if (slot->flags & SLOT_OUT_ARENA)
-		arena_release(slot->out.pointer);
-	slot->flags &= (uint8_t)~SLOT_OUT_ARENA;
-	slot->out_size = 0;
+		forget_reply(call, slot->out_size);
+}
+
+static void drop_reply(struct sitter *sitter)
+{
+	if (sitter->reply != NULL) {
+		forget_reply(sitter->call, sitter->reply_size);
+		arena_release(sitter->reply);
+	}
+	sitter->reply = NULL;
+	sitter->reply_size = 0;
+}
+
+static void copy(char *to, size_t size, const char *text)
+{
+	(void)snprintf(to, size, "%s", text != NULL ? text : "");
 }
 
 static void explain(par_env *env, const char *type, const char *where, const char *text)
 {
-	struct sitter *sitter = sitter_of(env);
+	struct story *story = &sitter_of(env)->story;
 
-	(void)type, (void)where;
-	sitter->explained = 1;
-	(void)snprintf(sitter->text, sizeof(sitter->text), "%s", text);
+	story->is_told = 1;
+	copy(story->type, sizeof(story->type), type);
+	copy(story->where, sizeof(story->where), where);
+	copy(story->text, sizeof(story->text), text);
 }
 
-static void *reply_in_slot(struct sitter *sitter, uint64_t size)
+/* Small ones lie in the slot, which nobody else looks at before the task is over; all the
+ * rest is put there only then. */
+static void *make_reply(struct sitter *sitter, uint64_t size)
 {
-	struct slot *slot = sitter->slot;
-	struct arena *arena = &sitter->call->arenas[sitter->env.worker];
-	void *piece = &slot->out;
+	struct call *call = sitter->call;
 
-	if (slot->flags & SLOT_OUT_ARENA)
-		drop_reply(sitter->call, slot);
+	drop_reply(sitter);
 	if (size > UINT32_MAX) {
 		explain(&sitter->env, NULL, NULL, "its reply is larger than 4 GiB");
 		return NULL;
 	}
-	if (size > SLOT_INLINE) {
-		piece = arena_alloc(arena, (size_t)size);
-		if (piece == NULL) {
-			explain(&sitter->env, NULL, NULL, "no memory for its reply");
-			return NULL;
-		}
-		slot->out.pointer = piece;
-		slot->flags |= SLOT_OUT_ARENA;
-		if (size >= LARGE_REPLY)
-			atomic_fetch_add_explicit(&sitter->call->reply_bytes, (int64_t)size,
-			                          memory_order_relaxed);
+	if (size <= SLOT_INLINE) {
+		sitter->reply_size = (uint32_t)size;
+		return &sitter->slot->out;
 	}
-	slot->out_size = (uint32_t)size;
-	return piece;
+	sitter->reply = arena_alloc(&call->arenas[sitter->env.worker], (size_t)size);
+	if (sitter->reply == NULL) {
+		explain(&sitter->env, NULL, NULL, "no memory for its reply");
+		return NULL;
+	}
+	sitter->reply_size = (uint32_t)size;
+	if (size >= LARGE_REPLY)
+		atomic_fetch_add_explicit(&call->reply_bytes, (int64_t)size, memory_order_relaxed);
+	return sitter->reply;
 }
 
 static void *reply(par_env *env, uint64_t size)
@@ -96,21 +164,120 @@ static void *reply(par_env *env, uint64_t size)
 	/* A typed task has its out value to write to. */
 	if (sitter->slot == NULL || sitter->call->tasks[sitter->slot->task]->kind != PAR_TASK_BYTES)
 		return NULL;
-	return reply_in_slot(sitter, size);
+	return make_reply(sitter, size);
+}
+
+/* --- what becomes of it, for who watches -------------------------------------------------- */
+
+static void add_event(struct call *call, int32_t kind, uint64_t index, uint32_t worker,
+                      int32_t attempt, const struct call_failure *failure)
+{
+	par_event event = {
+		.size = sizeof(event),
+		.kind = kind,
+		.index = index,
+		.at_ns = call->clock(),
+		.worker = (int32_t)worker,
+		.attempt = attempt,
+	};
+
+	if (failure != NULL) {
+		event.status = failure->status;
+		event.code = failure->code;
+		event.message = failure->text[0] != '\0' ? failure->text : NULL;
+	}
+	events_add(&call->events, &event);
+	if (call->is_inline)
+		events_hand_out(&call->events);
+	else
+		call->wake(call->wake_arg);
+}
+
+static void tell_event(struct sitter *sitter, int32_t kind, uint64_t index,
+                       const struct call_failure *failure)
+{
+	if (__builtin_expect(sitter->call->events.on_event != NULL, 0))
+		add_event(sitter->call, kind, index, sitter->env.worker, sitter->env.attempt, failure);
 }
 
 /* --- failures ------------------------------------------------------------------------- */
 
-void call_failed(struct call *call, uint64_t index, int32_t code, const char *text)
+static int is_text(const unsigned char *bytes, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		if ((bytes[i] < 0x20 && bytes[i] != '\t' && bytes[i] != '\n') || bytes[i] == 0x7f)
+			return 0;
+	return 1;
+}
+
+void call_describe_input(const void *input, uint64_t size, char *text, size_t room)
+{
+	const unsigned char *bytes = input;
+	uint64_t shown = size < room / 4 ? size : room / 4;
+	size_t used = 0;
+
+	text[0] = '\0';
+	if (size == 0 || room < 16)
+		return;
+	if (is_text(bytes, shown)) {
+		(void)error_escape(input, (size_t)(size < room - 8 ? size : room - 8), text, room - 4);
+		if (strlen(text) < size)
+			strcat(text, "...");
+		return;
+	}
+	shown = size < (room - 8) / 3 ? size : (room - 8) / 3;
+	for (uint64_t i = 0; i < shown; i++)
+		used += (size_t)snprintf(text + used, room - used, i > 0 ? " %02x" : "%02x", bytes[i]);
+	if (shown < size)
+		strcat(text, " ...");
+}
+
+static void describe_input(const struct call *call, uint64_t index, struct call_failure *failure)
+{
+	const struct slot *slot;
+
+	if (call->is_stream) {
+		slot = slots_at(&call->slots, index);
+		call_describe_input(slot_payload(slot), slot->in_size, failure->input,
+		                    sizeof(failure->input));
+	} else {
+		const uint32_t size = call->tasks[0]->in_size;
+
+		call_describe_input((const char *)call->in + index * size, size, failure->input,
+		                    sizeof(failure->input));
+	}
+}
+
+static void tell_story(struct sitter *sitter, uint64_t first, uint64_t index, int32_t code,
+                       struct call_failure *failure)
+{
+	const struct story *story = &sitter->story;
+	const char *cause = context_noted(first, index);
+	size_t used;
+
+	failure->index = index;
+	failure->status = PAR_EFAILED;
+	failure->code = code;
+	failure->attempts = sitter->env.attempt + 1;
+	failure->worker = (int32_t)sitter->env.worker;
+	copy(failure->type, sizeof(failure->type), story->is_told ? story->type : NULL);
+	copy(failure->text, sizeof(failure->text), story->is_told ? story->text : NULL);
+	copy(failure->trace, sizeof(failure->trace), story->is_told ? story->where : NULL);
+	used = strlen(failure->trace);
+	if (cause != NULL)
+		(void)snprintf(failure->trace + used, sizeof(failure->trace) - used, "%scaused by: %s",
+		               used > 0 ? "\n" : "", cause);
+	failure->input[0] = '\0';
+}
+
+void call_charge(struct call *call, struct call_failure *failure)
 {
 	atomic_fetch_add_explicit(&call->failed, 1, memory_order_relaxed);
 	pthread_mutex_lock(&call->lock);
-	if (!call->have_failure || index < call->failure_index) {
+	if (!call->have_failure || failure->index < call->failure.index) {
+		describe_input(call, failure->index, failure);
 		call->have_failure = 1;
-		call->failure_index = index;
-		call->failure_code = code;
-		(void)snprintf(call->failure_text, sizeof(call->failure_text), "%s",
-		               text != NULL ? text : "");
+		call->failure = *failure;
 	}
 	pthread_mutex_unlock(&call->lock);
 	if (call->collect)
@@ -119,87 +286,85 @@ void call_failed(struct call *call, uint64_t index, int32_t code, const char *te
 	call->wake(call->wake_arg);
 }
 
-static void fail_task(struct sitter *sitter, uint64_t index, int32_t code)
+static int has_other_try(const struct call *call, int32_t attempt, uint32_t reason)
 {
-	call_failed(sitter->call, index, code, sitter->explained ? sitter->text : NULL);
+	return (uint32_t)attempt < call->retries && (call->retry_on & reason) && !call_is_stopping(call);
 }
 
-/* In place of its reply: the code, with the words if there are any. */
-static void fail_slot(struct sitter *sitter, int32_t code)
+/* After a while, which doubles each time; 0: no memory. */
+static int try_again(struct call *call, uint64_t index, int32_t attempt)
+{
+	int doublings = attempt < 30 ? attempt : 30;
+	int64_t wait = call->retry_delay_ns < INT64_MAX >> (doublings + 2)
+	                       ? call->retry_delay_ns << doublings
+	                       : INT64_MAX / 4;
+
+	if (redo_add(&call->redo, (struct redo_task){index, call->clock() + wait, attempt + 1}) < 0)
+		return 0;
+	atomic_fetch_add_explicit(&call->redone, 1, memory_order_relaxed);
+	return 1;
+}
+
+/* A task failed, the first of its range being first; 1: it will be tried again, else it is in
+ * *failure, to be charged. */
+static int is_tried_again(struct sitter *sitter, uint64_t first, uint64_t index, int32_t code,
+                          struct call_failure *failure)
+{
+	tell_story(sitter, first, index, code, failure);
+	/* Told before it is there to be taken. */
+	if (has_other_try(sitter->call, sitter->env.attempt, PAR_ON_ERROR)) {
+		tell_event(sitter, PAR_EVENT_RETRY, index, failure);
+		if (try_again(sitter->call, index, sitter->env.attempt))
+			return 1;
+	}
+	tell_event(sitter, PAR_EVENT_FAILED, index, failure);
+	return 0;
+}
+
+static size_t text_room(const char *text)
+{
+	return text[0] != '\0' ? strlen(text) + 1 : 0;
+}
+
+static uint16_t put_text(struct slot_failure *failure, size_t *used, const char *text)
+{
+	size_t at = *used, size = text_room(text);
+
+	if (size == 0)
+		return 0;
+	memcpy(failure->text + at, text, size);
+	*used += size;
+	return (uint16_t)(at + 1);
+}
+
+/* In place of its reply: why it failed. */
+static void fail_slot(struct sitter *sitter, const struct call_failure *from)
 {
 	struct slot *slot = sitter->slot;
-	size_t length = sitter->explained ? strlen(sitter->text) + 1 : 0;
+	size_t texts = text_room(from->text) + text_room(from->type) + text_room(from->trace);
 	struct slot_failure *failure = NULL;
+	size_t used = 0;
 
-	drop_reply(sitter->call, slot);
-	if (length > 0)
-		failure = arena_alloc(&sitter->call->arenas[sitter->env.worker], sizeof(*failure) + length);
+	drop_reply(sitter);
+	if (texts > 0)
+		failure = arena_alloc(&sitter->call->arenas[sitter->env.worker], sizeof(*failure) + texts);
 	slot->flags |= SLOT_FAILED;
-	slot->out.inside = (uint32_t)code;
-	if (failure != NULL) {
-		failure->code = code;
-		memcpy(failure->text, sitter->text, length);
-		slot->out.pointer = failure;
-		slot->flags |= SLOT_OUT_ARENA;
-	}
-}
-
-/* --- running -------------------------------------------------------------------------- */
-
-/* Units of the arrays; a range stops for nothing, so it is as short as is measured. */
-static void run_array(struct sitter *sitter, uint64_t first, uint64_t n, uint32_t measure)
-{
-	struct call *call = sitter->call;
-	const par_task *task = call->tasks[0];
-	uint64_t i = first * call->unit, last = (first + n) * call->unit;
-
-	last = last < call->n_tasks ? last : call->n_tasks;
-	while (i < last) {
-		uint64_t end = last - i > measure * call->unit ? i + measure * call->unit : last;
-		uint64_t at = 0;
-		int32_t code;
-
-		sitter->env.index = i;
-		sitter->explained = 0;
-		code = task->range(&sitter->env, (const char *)call->in + i * task->in_size,
-		                   (char *)call->out + i * task->out_size, end - i, &at);
-		if (code != 0)
-			fail_task(sitter, i + at, code);
-		i = code == 0 ? end : i + at + 1;
-		if (i < last && call_is_stopping(call))
-			return;
-	}
-}
-
-static int32_t run_typed(struct sitter *sitter, const par_task *task, const void *payload)
-{
-	void *out = reply_in_slot(sitter, task->out_size);
-	uint64_t at;
-
-	return out == NULL ? PAR_ENOMEM : task->range(&sitter->env, payload, out, 1, &at);
-}
-
-static void run_slot(struct sitter *sitter, uint64_t index)
-{
-	struct call *call = sitter->call;
-	struct slot *slot = slots_at(&call->slots, index);
-	const par_task *task = call->tasks[slot->task];
-	int32_t code;
-
-	sitter->slot = slot;
-	sitter->env.index = index;
-	sitter->explained = 0;
 	slot->out_size = 0;
-	if (task->kind == PAR_TASK_TYPED)
-		code = run_typed(sitter, task, slot_payload(slot));
-	else
-		code = task->bytes(&sitter->env, slot_payload(slot), slot->in_size);
-	if (__builtin_expect(code != 0, 0)) {
-		fail_slot(sitter, code);
-		fail_task(sitter, index, code);
-	}
-	atomic_store_explicit(&slot->state, SLOT_DONE, memory_order_release);
+	slot->out.inside = slot_bare_failure(from->code, (uint32_t)from->worker, from->attempts);
+	if (failure == NULL)
+		return;
+	failure->status = from->status;
+	failure->code = from->code;
+	failure->attempts = from->attempts;
+	failure->worker = from->worker;
+	failure->message = put_text(failure, &used, from->text);
+	failure->type = put_text(failure, &used, from->type);
+	failure->trace = put_text(failure, &used, from->trace);
+	slot->out.pointer = failure;
+	slot->flags |= SLOT_OUT_ARENA;
 }
+
+/* --- results that come as they are over -------------------------------------------------- */
 
 uint64_t call_take_done(struct call *call)
 {
@@ -227,15 +392,314 @@ static void list_done(struct call *call, uint64_t first, uint64_t n)
 	                                                memory_order_release, memory_order_relaxed));
 }
 
+/* --- tasks that are timed ------------------------------------------------------------------ */
+
+static void begin_duty(struct sitter *sitter, uint64_t index)
+{
+	struct duty *duty = sitter->duty;
+	uint64_t word = atomic_load_explicit(&duty->word, memory_order_relaxed) / DUTY_STATES + 1;
+
+	atomic_store_explicit(&duty->index, index, memory_order_relaxed);
+	atomic_store_explicit(&duty->attempt, sitter->env.attempt, memory_order_relaxed);
+	atomic_store_explicit(&duty->since_ns, sitter->call->clock(), memory_order_relaxed);
+	atomic_store_explicit(&duty->word, word * DUTY_STATES + DUTY_RUNS, memory_order_release);
+}
+
+/* DUTY_NOTHING: it was in time. */
+static enum duty_state end_duty(struct sitter *sitter)
+{
+	struct duty *duty = sitter->duty;
+	uint64_t word = atomic_load_explicit(&duty->word, memory_order_relaxed);
+	enum duty_state state;
+
+	word -= word % DUTY_STATES;
+	state = (enum duty_state)(atomic_exchange_explicit(&duty->word, word, memory_order_acq_rel) %
+	                          DUTY_STATES);
+	return state == DUTY_RUNS ? DUTY_NOTHING : state;
+}
+
+int64_t call_next_expiry(const struct call *call, int64_t now_ns)
+{
+	int64_t next = now_ns;
+
+	for (uint32_t i = 0; i < call->n_jobs; i++) {
+		const struct duty *duty = &call->duties[i];
+		int64_t since;
+
+		if (atomic_load_explicit(&duty->word, memory_order_acquire) % DUTY_STATES != DUTY_RUNS)
+			continue;
+		since = atomic_load_explicit(&duty->since_ns, memory_order_relaxed);
+		next = since < next ? since : next;
+	}
+	return next + call->task_timeout_ns;
+}
+
+void call_tell_late(struct call *call)
+{
+	for (uint32_t i = 0; call->events.on_event != NULL && i < call->n_jobs; i++) {
+		const struct duty *duty = &call->duties[i];
+
+		if (atomic_load_explicit(&duty->word, memory_order_acquire) % DUTY_STATES == DUTY_RUNS)
+			add_event(call, PAR_EVENT_TIMEOUT,
+			          atomic_load_explicit(&duty->index, memory_order_relaxed), i,
+			          atomic_load_explicit(&duty->attempt, memory_order_relaxed), NULL);
+	}
+}
+
+int call_expire(struct call *call, uint32_t seat, int64_t now_ns, struct call_failure *failure)
+{
+	struct duty *duty = &call->duties[seat];
+	uint64_t word = atomic_load_explicit(&duty->word, memory_order_acquire);
+	int64_t since = atomic_load_explicit(&duty->since_ns, memory_order_relaxed);
+	uint64_t index = atomic_load_explicit(&duty->index, memory_order_relaxed);
+	int32_t attempt = atomic_load_explicit(&duty->attempt, memory_order_relaxed);
+	int again = has_other_try(call, attempt, PAR_ON_TIMEOUT);
+
+	if (word % DUTY_STATES != DUTY_RUNS || now_ns - since < call->task_timeout_ns ||
+	    !atomic_compare_exchange_strong_explicit(&duty->word, &word,
+	                                             word - DUTY_RUNS + (again ? DUTY_AGAIN : DUTY_OVERDUE),
+	                                             memory_order_acq_rel, memory_order_relaxed))
+		return 0;
+	*failure = (struct call_failure){
+		.index = index,
+		.status = PAR_ETIMEOUT,
+		.attempts = attempt + 1,
+		.worker = (int32_t)seat,
+	};
+	(void)snprintf(failure->text, sizeof(failure->text), "it ran for more than %g s",
+	               (double)call->task_timeout_ns / 1e9);
+	if (call->events.on_event != NULL)
+		add_event(call, PAR_EVENT_TIMEOUT, index, seat, attempt, failure);
+	if (again)
+		return 2;
+	if (call->statuses != NULL)
+		call->statuses[index] = PAR_ETIMEOUT;
+	if (call->events.on_event != NULL)
+		add_event(call, PAR_EVENT_FAILED, index, seat, attempt, failure);
+	call_charge(call, failure);
+	return 1;
+}
+
+/* It was to be tried again, but cannot be: it has failed after all. */
+static void fail_late(struct sitter *sitter, uint64_t index)
+{
+	struct call *call = sitter->call;
+	struct call_failure failure = {
+		.index = index,
+		.status = PAR_ETIMEOUT,
+		.attempts = sitter->env.attempt + 1,
+		.worker = (int32_t)sitter->env.worker,
+	};
+
+	copy(failure.text, sizeof(failure.text), "it was over its time, and is not tried again");
+	tell_event(sitter, PAR_EVENT_FAILED, index, &failure);
+	if (call->statuses != NULL)
+		call->statuses[index] = PAR_ETIMEOUT;
+	if (sitter->slot != NULL) {
+		fail_slot(sitter, &failure);
+		call_charge(call, &failure);
+		atomic_store_explicit(&sitter->slot->state, SLOT_DONE, memory_order_release);
+		if (call->unordered)
+			list_done(call, index, 1);
+	} else {
+		call_charge(call, &failure);
+	}
+}
+
+/* The loop has delivered it, or is about to: whoever of the two comes last frees the slot. */
+static void leave_slot(struct slot *slot)
+{
+	for (;;) {
+		uint8_t was = atomic_load_explicit(&slot->state, memory_order_acquire);
+
+		if (was == SLOT_GONE) {
+			slot_clear(slot);
+			return;
+		}
+		/* READY: the loop is between two words. */
+		if (was == SLOT_READY)
+			sched_yield();
+		else if (atomic_compare_exchange_weak_explicit(&slot->state, &was, SLOT_LEFT,
+		                                               memory_order_acq_rel,
+		                                               memory_order_relaxed))
+			return;
+	}
+}
+
+/* The worker comes back with a task that was over its time: what it brings is thrown away. */
+static void come_back_late(struct sitter *sitter, uint64_t index, enum duty_state state)
+{
+	struct call *call = sitter->call;
+
+	if (sitter->slot != NULL)
+		drop_reply(sitter);
+	if (state == DUTY_AGAIN && has_other_try(call, sitter->env.attempt, PAR_ON_TIMEOUT)) {
+		tell_event(sitter, PAR_EVENT_RETRY, index, NULL);
+		if (try_again(call, index, sitter->env.attempt))
+			return;
+	}
+	if (state == DUTY_AGAIN)
+		fail_late(sitter, index);
+	else if (sitter->slot != NULL)
+		leave_slot(sitter->slot);
+	call->wake(call->wake_arg);
+}
+
+/* --- running -------------------------------------------------------------------------- */
+
+static void succeed(struct sitter *sitter, uint64_t first, uint64_t last)
+{
+	struct call *call = sitter->call;
+
+	if (call->statuses != NULL && last > first)
+		memset(&call->statuses[first], PAR_OK, (last - first) * sizeof(*call->statuses));
+	if (call->is_single && last > first)
+		tell_event(sitter, PAR_EVENT_DONE, first, NULL);
+}
+
+/* The tasks of a range of the arrays, up to the first that fails; returns where to go on. */
+static uint64_t run_range(struct sitter *sitter, uint64_t first, uint64_t last)
+{
+	struct call *call = sitter->call;
+	const par_task *task = call->tasks[0];
+	struct call_failure failure;
+	enum duty_state state;
+	uint64_t at = 0;
+	int32_t code;
+
+	sitter->env.index = first;
+	sitter->story.is_told = 0;
+	if (__builtin_expect(call->is_single, 0)) {
+		tell_event(sitter, PAR_EVENT_STARTED, first, NULL);
+		begin_duty(sitter, first);
+	}
+	code = task->range(&sitter->env, (const char *)call->in + first * task->in_size,
+	                   (char *)call->out + first * task->out_size, last - first, &at);
+	if (__builtin_expect(call->is_single, 0) && (state = end_duty(sitter)) != DUTY_NOTHING) {
+		come_back_late(sitter, first, state);
+		return last;
+	}
+	if (__builtin_expect(code == 0, 1)) {
+		succeed(sitter, first, last);
+		return last;
+	}
+	succeed(sitter, first, first + at);
+	if (!is_tried_again(sitter, first, first + at, code, &failure)) {
+		if (call->statuses != NULL)
+			call->statuses[first + at] = failure.status;
+		call_charge(call, &failure);
+	}
+	return first + at + 1;
+}
+
+/* Units of the arrays; a range stops for nothing, so it is as short as is measured. */
+static void run_array(struct sitter *sitter, uint64_t first, uint64_t n, uint32_t measure)
+{
+	struct call *call = sitter->call;
+	uint64_t i = first * call->unit, last = (first + n) * call->unit;
+	uint64_t most = call->is_single ? 1 : measure * call->unit;
+
+	last = last < call->n_tasks ? last : call->n_tasks;
+	while (i < last) {
+		i = run_range(sitter, i, last - i > most ? i + most : last);
+		if (i < last && call_is_stopping(call))
+			return;
+	}
+}
+
+static int32_t run_typed(struct sitter *sitter, const par_task *task, const void *payload)
+{
+	void *out = make_reply(sitter, task->out_size);
+	uint64_t at;
+
+	return out == NULL ? PAR_ENOMEM : task->range(&sitter->env, payload, out, 1, &at);
+}
+
+static void put_reply(struct sitter *sitter)
+{
+	struct slot *slot = sitter->slot;
+
+	slot->out_size = sitter->reply_size;
+	if (sitter->reply != NULL) {
+		slot->out.pointer = sitter->reply;
+		slot->flags |= SLOT_OUT_ARENA;
+	}
+}
+
+/* 1: it is over; 0: it is not, or not in the usual way. */
+static int run_slot(struct sitter *sitter, uint64_t index)
+{
+	struct call *call = sitter->call;
+	struct slot *slot = slots_at(&call->slots, index);
+	const par_task *task = call->tasks[slot->task];
+	struct call_failure failure;
+	enum duty_state state;
+	int32_t code;
+
+	sitter->slot = slot;
+	sitter->reply = NULL;
+	sitter->reply_size = 0;
+	sitter->env.index = index;
+	sitter->story.is_told = 0;
+	if (__builtin_expect(call->is_single, 0)) {
+		tell_event(sitter, PAR_EVENT_STARTED, index, NULL);
+		begin_duty(sitter, index);
+	}
+	if (task->kind == PAR_TASK_TYPED)
+		code = run_typed(sitter, task, slot_payload(slot));
+	else
+		code = task->bytes(&sitter->env, slot_payload(slot), slot->in_size);
+	if (__builtin_expect(call->is_single, 0) && (state = end_duty(sitter)) != DUTY_NOTHING) {
+		come_back_late(sitter, index, state);
+		return 0;
+	}
+	if (__builtin_expect(code == 0, 1)) {
+		put_reply(sitter);
+		if (__builtin_expect(call->is_single, 0))
+			tell_event(sitter, PAR_EVENT_DONE, index, NULL);
+	} else {
+		if (is_tried_again(sitter, index, index, code, &failure)) {
+			drop_reply(sitter);
+			return 0;
+		}
+		fail_slot(sitter, &failure);
+		call_charge(call, &failure);
+	}
+	atomic_store_explicit(&slot->state, SLOT_DONE, memory_order_release);
+	return 1;
+}
+
 static void run_stream(struct sitter *sitter, uint64_t first, uint64_t n)
 {
 	struct call *call = sitter->call;
-	uint64_t i;
+	uint64_t i, listed = first;
 
-	for (i = first; i < first + n && (i == first || !call_is_stopping(call)); i++)
-		run_slot(sitter, i);
-	if (call->unordered)
-		list_done(call, first, i - first);
+	for (i = first; i < first + n && (i == first || !call_is_stopping(call)); i++) {
+		if (__builtin_expect(run_slot(sitter, i), 1))
+			continue;
+		if (call->unordered && i > listed)
+			list_done(call, listed, i - listed);
+		listed = i + 1;
+	}
+	if (call->unordered && i > listed)
+		list_done(call, listed, i - listed);
+}
+
+/* One that failed before, if its time has come; 1: it was run. */
+static int run_again(struct sitter *sitter)
+{
+	struct call *call = sitter->call;
+	struct redo_task task;
+
+	if (redo_is_empty(&call->redo) || !redo_take(&call->redo, call->clock(), &task))
+		return 0;
+	sitter->env.attempt = task.attempt;
+	if (call->is_stream)
+		run_stream(sitter, task.index, 1);
+	else
+		(void)run_range(sitter, task.index, task.index + 1);
+	sitter->env.attempt = 0;
+	return 1;
 }
 
 /* --- the seat ------------------------------------------------------------------------- */
@@ -391,10 +855,12 @@ static void sitter_init(struct sitter *sitter, struct call *call, uint32_t seat)
 		.level = call->context.depth,
 		.reply = reply,
 		.explain = explain,
+		.call_seed = call->seed,
 	};
 	sitter->call = call;
+	sitter->duty = &call->duties[seat];
 	sitter->slot = NULL;
-	sitter->explained = 0;
+	sitter->reply = NULL;
 }
 
 static void tell(struct call *call, uint64_t tasks, int64_t ns)
@@ -422,6 +888,19 @@ static void take_part(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
 	uint32_t measure = first_piece(call), piece, n;
 
 	while (!call_is_stopping(call)) {
+		if (__builtin_expect(!redo_is_empty(&call->redo), 0) && run_again(sitter)) {
+			now = call->clock();
+			tell(call, units * call->unit + 1, now - mark);
+			report->ran += units * call->unit + 1;
+			units = 0;
+			mark = now;
+			if (call->is_stream)
+				wake_if_hungry(call, 0);
+			if ((budget_ns > 0 && now - begin >= budget_ns) ||
+			    (quota_counts(call, quota) && report->ran >= quota))
+				break;
+			continue;
+		}
 		if (budget_ns == 0 && is_tiny(call))
 			watch(call);
 		piece = want(call, measure, quota, report->ran + units * call->unit);
@@ -468,13 +947,15 @@ void ticket_run(struct call *call, uint64_t quota, int64_t budget_ns, struct tic
 {
 	struct sitter sitter;
 	struct context_outside outside;
+	struct context context = call->context;
 	int32_t seat = sit_down(call);
 
 	*report = (struct ticket_report){0, 0};
 	if (seat < 0)
 		return;
 	sitter_init(&sitter, call, (uint32_t)seat);
-	outside = context_enter(&call->context);
+	context.task = &sitter.env.index;
+	outside = context_enter(&context);
 	take_part(&sitter, quota, budget_ns, report);
 	context_leave(&outside);
 	get_up(call, (uint32_t)seat);

@@ -20,6 +20,8 @@
 #include "arena.h"
 #include "context.h"
 #include "cursor.h"
+#include "events.h"
+#include "redo.h"
 #include "slots.h"
 
 #include <parloop/parloop.h>
@@ -31,9 +33,43 @@
 
 enum { CALL_TASKS = 256 }; /* different tasks in one streamed call */
 
+/* What a seat is at, where tasks are timed: the word has the number of its task, counted on
+ * the seat, and whose it is, so that worker and loop settle by one compare-and-swap whether
+ * it was over in time.
+ *
+ *   NOTHING -> RUNS -> NOTHING                    in time
+ *              RUNS -> OVERDUE, AGAIN -> NOTHING  by the loop; then its worker comes back:
+ *                                                 what it brings is thrown away, and the
+ *                                                 task is run again or not */
+enum duty_state { DUTY_NOTHING, DUTY_RUNS, DUTY_OVERDUE, DUTY_AGAIN, DUTY_STATES };
+
+struct duty {
+	alignas(CACHE_LINE) _Atomic uint64_t word; /* number * DUTY_STATES + state */
+	_Atomic uint64_t index;
+	_Atomic int64_t since_ns;
+	_Atomic int32_t attempt;
+};
+
+/* Why a task failed, for the caller's error. */
+struct call_failure {
+	uint64_t index;
+	int32_t status, code, attempts, worker;
+	char type[sizeof(((par_error *)0)->type)];
+	char text[sizeof(((par_error *)0)->reason)];
+	char trace[sizeof(((par_error *)0)->trace)];
+	char input[sizeof(((par_error *)0)->input)];
+};
+
 struct call {
 	/* set before the first ticket goes out */
 	int is_stream, unordered, collect;
+	int is_single;          /* something is told of each task, so they run one by one  */
+	int is_inline;          /* its worker is the loop's thread                          */
+	int64_t task_timeout_ns; /* 0: none                                                 */
+	uint32_t retries, retry_on;
+	int64_t retry_delay_ns;
+	uint64_t seed;
+	int32_t *statuses;      /* par_map: the caller's; may be NULL                       */
 	const void *in;
 	void *out;
 	uint64_t n_tasks; /* par_map */
@@ -53,6 +89,9 @@ struct call {
 	struct cursor cursor;
 	struct slots slots;
 	struct arena *arenas; /* of replies: one a seat */
+	struct duty *duties;  /* one a seat */
+	struct redo redo;
+	struct events events;
 
 	/* read by all at every piece, seldom written */
 	alignas(CACHE_LINE) _Atomic int32_t stopping;
@@ -64,7 +103,8 @@ struct call {
 	/* written now and then by all */
 	alignas(CACHE_LINE) _Atomic uint32_t seated; /* how many sit */
 	_Atomic int64_t task_ns;   /* what tasks take, smoothed; 0: not measured */
-	_Atomic uint64_t finished; /* tasks that are over, as far as told        */
+	_Atomic uint64_t finished; /* tasks that were run, as far as told        */
+	_Atomic uint64_t redone;   /* of those: to be run again                  */
 	_Atomic uint64_t failed;
 	_Atomic int64_t reply_bytes; /* in large replies not yet delivered       */
 	_Atomic uint64_t done_list;  /* unordered: number + 1 of the task that was over last */
@@ -72,10 +112,14 @@ struct call {
 	alignas(CACHE_LINE) pthread_mutex_t lock;
 	/* under lock: the failure that is first in order */
 	int have_failure;
-	uint64_t failure_index;
-	int32_t failure_code;
-	char failure_text[256];
+	struct call_failure failure;
 };
+
+/* Empty, without seats; seats, arenas and duties for n_jobs (-1: no memory); the end, of what is
+ * there of it. */
+void call_init(struct call *call);
+int call_seat(struct call *call, uint32_t n_jobs);
+void call_finish(struct call *call);
 
 struct ticket_report {
 	uint64_t ran; /* tasks */
@@ -97,8 +141,24 @@ static inline int call_is_stopping(const struct call *call)
 	return atomic_load_explicit(&call->stopping, memory_order_relaxed) != 0;
 }
 
-/* Remember a failure if it is the first in order so far. [any] */
-void call_failed(struct call *call, uint64_t index, int32_t code, const char *text);
+/* A task failed for good: remember it if it is the first in order so far, and end the call if
+ * it is to end by that.  Adds the input. [any] */
+void call_charge(struct call *call, struct call_failure *failure);
+
+/* The task that a seat is at is over its time.  If it has just ended, nothing happens: 0.
+ * Else it is charged with that, now, and whatever it brings later is thrown away: 1, it
+ * failed, and is in *failure; 2, it will be run again. [loop] */
+int call_expire(struct call *call, uint32_t seat, int64_t now_ns, struct call_failure *failure);
+
+/* When to look next whether a task is over its time, going by those that run now; those that
+ * begin later have all theirs. [loop] */
+int64_t call_next_expiry(const struct call *call, int64_t now_ns);
+
+/* The call ran out of time: tell who watches of the tasks that run. [loop] */
+void call_tell_late(struct call *call);
+
+/* An input as text, fit for a person. */
+void call_describe_input(const void *input, uint64_t size, char *text, size_t room);
 
 /* A slot is about to be cleared: its reply is not under way any more. [loop] */
 void ticket_forget(struct call *call, const struct slot *slot);

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 /* How long the loop's thread takes part before it looks around. */
 #define HELP_NS 50000
@@ -30,61 +31,14 @@ enum { TAKE_AT_ONCE = 256 };
 /* So many batches in a row came back unrun: the backend does not do its work. */
 enum { MOST_UNRUN = 1000, MOST_LOST = 3 };
 
+/* A call that need not wait for its running tasks gives them this time to end. */
+#define LEAVE_NS 5000000
+
+/* Progress is told so often at most. */
+#define PROGRESS_NS 100000000
+
 /* A backend that has lost all its workers may find others within this time. */
 #define NO_WORKER_NS ((int64_t)30 * 1000000000)
-
-/* What auto-batching aims for where neither plugins.conf nor the note says (ns). */
-#define BATCH_SHORTEST_NS 5000000
-#define BATCH_LONGEST_NS  50000000
-
-/* --- equipment --------------------------------------------------------------------------- */
-
-static void wake_loop(void *loop)
-{
-	loop_notify(loop);
-}
-
-static int64_t either(int64_t first, int64_t second, int64_t third)
-{
-	return first > 0 ? first : second > 0 ? second : third;
-}
-
-int32_t turn_equip(par_parallel *parallel, par_error *error)
-{
-	const struct provider *provider = parallel->instance.provider;
-	struct call *call = &parallel->call;
-	uint32_t n_jobs = (uint32_t)parallel->instance.answer.n_jobs;
-
-	call->n_jobs = n_jobs;
-	call->clock = loop_now;
-	call->wake = wake_loop;
-	call->wake_arg = &parallel->loop;
-	if (cursor_init(&call->cursor, n_jobs) < 0)
-		return error_memory(error, "cannot seat the workers");
-	call->arenas = calloc(n_jobs, sizeof(*call->arenas));
-	if (call->arenas == NULL) {
-		cursor_finish(&call->cursor);
-		return error_memory(error, "cannot seat the workers");
-	}
-	batcher_init(&parallel->batcher, 0,
-	             either(parallel->conf->batch_shortest_ns, provider->batch_shortest_ns,
-	                    BATCH_SHORTEST_NS),
-	             either(parallel->conf->batch_longest_ns, provider->batch_longest_ns,
-	                    BATCH_LONGEST_NS));
-	parallel->has_equipment = 1;
-	return PAR_OK;
-}
-
-void turn_unequip(par_parallel *parallel)
-{
-	if (parallel->has_equipment) {
-		cursor_finish(&parallel->call.cursor);
-		free(parallel->call.arenas);
-	}
-	if (parallel->has_slots)
-		slots_finish(&parallel->call.slots);
-	parallel->has_equipment = parallel->has_slots = 0;
-}
 
 /* --- beginning ------------------------------------------------------------------------------ */
 
@@ -95,18 +49,18 @@ static void forget_slot(void *parallel, const struct slot *slot)
 
 static int32_t have_slots(par_parallel *parallel, uint64_t wanted, int grows, par_error *error)
 {
-	struct call *call = &parallel->call;
+	struct call *call = &parallel->engine->call;
 
-	if (parallel->has_slots && !grows && call->slots.mask != UINT64_MAX &&
-	    parallel->slots_asked == wanted)
+	if (parallel->engine->has_slots && !grows && call->slots.mask != UINT64_MAX &&
+	    parallel->engine->slots_asked == wanted)
 		return PAR_OK;
-	if (parallel->has_slots)
+	if (parallel->engine->has_slots)
 		slots_finish(&call->slots);
-	parallel->has_slots = 0;
+	parallel->engine->has_slots = 0;
 	if (slots_init(&call->slots, wanted, grows) < 0)
 		return error_memory(error, "cannot queue tasks");
-	parallel->has_slots = 1;
-	parallel->slots_asked = wanted;
+	parallel->engine->has_slots = 1;
+	parallel->engine->slots_asked = wanted;
 	return PAR_OK;
 }
 
@@ -124,7 +78,7 @@ static void plan_inline(par_parallel *parallel)
  * are more than that, batches are smaller. */
 static uint64_t window_of(par_parallel *parallel)
 {
-	struct call *call = &parallel->call;
+	struct call *call = &parallel->engine->call;
 	uint64_t piece = parallel->plan.batch_size > 0 ? parallel->plan.batch_size : 1;
 	uint64_t least = 2 * piece * call->n_jobs, window = WINDOW_PER_WORKER * piece * call->n_jobs;
 	uint64_t most = MOST_ROOM / UNORDERED_ROOM;
@@ -143,13 +97,13 @@ static int32_t plan_stream(par_parallel *parallel, par_error *error)
 	int32_t code;
 	int grows;
 
-	code = pre_dispatch_tasks(parallel->plan.pre_dispatch, parallel->instance.answer.n_jobs,
+	code = pre_dispatch_tasks(parallel->plan.pre_dispatch, parallel->engine->instance.answer.n_jobs,
 	                          &pre_dispatch, error);
 	if (code != PAR_OK)
 		return code;
 	dispatcher->pre_dispatch = pre_dispatch;
 	dispatcher->window = window > pre_dispatch || pre_dispatch == UINT64_MAX ? window : pre_dispatch;
-	if (instance_can(&parallel->instance, PAR_RUNS_INLINE))
+	if (instance_can(&parallel->engine->instance, PAR_RUNS_INLINE))
 		plan_inline(parallel);
 	grows = dispatcher->pre_dispatch == UINT64_MAX;
 	room = grows || dispatcher->window > dispatcher->pre_dispatch ? dispatcher->window
@@ -159,13 +113,13 @@ static int32_t plan_stream(par_parallel *parallel, par_error *error)
 	room = room < MOST_ROOM ? room : MOST_ROOM;
 	dispatcher->turn = TAKE_AT_ONCE;
 	code = have_slots(parallel, room, grows, error);
-	dispatcher->room = grows ? CURSOR_SPAN : parallel->call.slots.base;
+	dispatcher->room = grows ? CURSOR_SPAN : parallel->engine->call.slots.base;
 	return code;
 }
 
 static void plan_array(par_parallel *parallel)
 {
-	struct call *call = &parallel->call;
+	struct call *call = &parallel->engine->call;
 
 	/* A cursor counts 2^31 units at most. */
 	call->unit = call->n_tasks / (CURSOR_SPAN / 2) + 1;
@@ -177,21 +131,21 @@ static void plan_array(par_parallel *parallel)
 /* What calls made inside the tasks inherit. */
 static struct context inner_context(const par_parallel *parallel)
 {
-	const par_backend_ops *ops = &parallel->instance.provider->ops;
+	const par_backend_ops *ops = &parallel->engine->instance.provider->ops;
 	const struct context *outer = context_current();
 	par_nested nested = {.size = sizeof(nested), .level = outer->level + 1};
 
 	if (ops->get_nested_backend != NULL &&
-	    ops->get_nested_backend(parallel->instance.backend, &nested) == PAR_OK)
+	    ops->get_nested_backend(parallel->engine->instance.backend, &nested) == PAR_OK)
 		return (struct context){
 			.level = nested.level,
 			.depth = outer->depth + 1,
 			.n_jobs = nested.n_jobs,
-			.backend = nested.myself ? parallel->instance.provider->name : nested.name,
+			.backend = nested.myself ? parallel->engine->instance.provider->name : nested.name,
 			.options = nested.options,
 		};
 	/* joblib: one worker on the calling thread is transparent to what it runs. */
-	if (instance_can(&parallel->instance, PAR_RUNS_INLINE)) {
+	if (instance_can(&parallel->engine->instance, PAR_RUNS_INLINE)) {
 		struct context same = *outer;
 
 		same.depth++;
@@ -210,13 +164,37 @@ static struct context inner_context(const par_parallel *parallel)
 static int may_spin(const par_parallel *parallel)
 {
 	return parallel->cores > 1 &&
-	       parallel->instance.answer.n_jobs <= parallel->cores &&
-	       !instance_can(&parallel->instance, PAR_RUNS_INLINE);
+	       parallel->engine->instance.answer.n_jobs <= parallel->cores &&
+	       !instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
+}
+
+/* Another one each time, of a process that nobody can foretell. */
+static uint64_t fresh_seed(void)
+{
+	static _Atomic uint64_t next;
+	uint64_t seed = atomic_fetch_add(&next, 1), zero = 0, begin = 0;
+
+	if (seed != 0)
+		return seed;
+	if (getrandom(&begin, sizeof(begin), GRND_NONBLOCK) != sizeof(begin))
+		begin = (uint64_t)loop_now();
+	zero = 1;
+	(void)atomic_compare_exchange_strong(&next, &zero, begin | 1);
+	return atomic_fetch_add(&next, 1);
+}
+
+static void reset_statuses(par_parallel *parallel)
+{
+	struct call *call = &parallel->engine->call;
+
+	call->statuses = call->is_stream ? NULL : parallel->plan.statuses;
+	for (uint64_t i = 0; call->statuses != NULL && i < call->n_tasks; i++)
+		call->statuses[i] = PAR_EABORTED;
 }
 
 static void reset_call(par_parallel *parallel)
 {
-	struct call *call = &parallel->call;
+	struct call *call = &parallel->engine->call;
 
 	cursor_reset(&call->cursor);
 	call->is_stream = parallel->dispatcher.source != NULL;
@@ -225,23 +203,80 @@ static void reset_call(par_parallel *parallel)
 	call->shared = parallel->plan.shared;
 	call->shared_size = parallel->plan.shared_size;
 	call->piece = parallel->plan.batch_size;
-	if (call->piece == 0 && call->is_stream && instance_can(&parallel->instance, PAR_RUNS_INLINE))
+	if (call->piece == 0 && call->is_stream && instance_can(&parallel->engine->instance, PAR_RUNS_INLINE))
 		call->piece = 1;
 	call->unit = 1;
 	call->spin_ns = may_spin(parallel) ? SPIN_NS : 0;
 	call->context = inner_context(parallel);
+	call->task_timeout_ns = parallel->plan.task_timeout_ns;
+	call->retries = parallel->plan.retries;
+	call->retry_on = parallel->plan.retry_on;
+	call->retry_delay_ns = parallel->plan.retry_delay_ns;
+	call->seed = parallel->plan.has_seed ? parallel->plan.seed : fresh_seed();
+	call->is_inline = instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
+	call->is_single = call->task_timeout_ns > 0 || parallel->plan.on_event != NULL;
+	reset_statuses(parallel);
+	redo_clear(&call->redo);
+	events_begin(&call->events, parallel->plan.on_event, parallel->plan.watcher);
 	atomic_store(&call->hungry, 0);
 	atomic_store(&call->open, call->is_stream);
 	atomic_store(&call->yield, 0);
 	atomic_store(&call->helping, 0);
 	atomic_store(&call->finished, 0);
+	atomic_store(&call->redone, 0);
 	atomic_store(&call->failed, 0);
 	atomic_store(&call->reply_bytes, 0);
 	atomic_store(&call->done_list, 0);
 	call->have_failure = 0;
-	if (call->tasks[0] == NULL || call->tasks[0] != parallel->timed)
+	if (call->tasks[0] == NULL || call->tasks[0] != parallel->engine->timed)
 		atomic_store(&call->task_ns, 0);
-	parallel->timed = call->tasks[0];
+	parallel->engine->timed = call->tasks[0];
+}
+
+/* -1: nobody knows. */
+static int64_t total_tasks(const par_parallel *parallel)
+{
+	return parallel->engine->call.is_stream ? parallel->plan.n_tasks
+	                                        : (int64_t)parallel->engine->call.n_tasks;
+}
+
+/* Tasks that are over, as far as workers have told. */
+static uint64_t over_tasks(const par_parallel *parallel)
+{
+	const struct call *call = &parallel->engine->call;
+	uint64_t redone = atomic_load_explicit(&call->redone, memory_order_relaxed);
+	uint64_t finished = atomic_load_explicit(&call->finished, memory_order_relaxed);
+	uint64_t over = finished > redone ? finished - redone : 0;
+
+	if (call->is_stream)
+		return over > parallel->results.delivered ? over : parallel->results.delivered;
+	return over < call->n_tasks ? over : call->n_tasks;
+}
+
+static void tell_progress(par_parallel *parallel, int64_t now_ns)
+{
+	const struct call *call = &parallel->engine->call;
+	int64_t total = total_tasks(parallel);
+	par_progress progress = {
+		.size = sizeof(progress),
+		.done = over_tasks(parallel),
+		.failed = atomic_load_explicit(&call->failed, memory_order_relaxed),
+		.running = atomic_load_explicit(&call->seated, memory_order_relaxed),
+		.elapsed_s = (double)(now_ns - parallel->begun_ns) / 1e9,
+		.remaining_s = -1,
+	};
+
+	if (total < 0 && parallel->dispatcher.exhausted)
+		total = (int64_t)parallel->dispatcher.taken;
+	progress.total = total >= 0 ? (uint64_t)total : UINT64_MAX;
+	if (total >= 0 && progress.done > 0)
+		progress.remaining_s = progress.done >= progress.total
+		                               ? 0
+		                               : progress.elapsed_s / (double)progress.done *
+		                                         (double)(progress.total - progress.done);
+	parallel->told_ns = now_ns;
+	parallel->told_done = progress.done;
+	parallel->plan.on_progress(parallel->plan.watcher, &progress);
 }
 
 static void show(par_parallel *parallel, const char *line)
@@ -259,47 +294,52 @@ static void show_start(par_parallel *parallel)
 	parallel->progress = (struct progress){
 		.verbose = parallel->plan.verbose,
 		.n_jobs = parallel->wants.n_jobs,
-		.total = parallel->call.is_stream ? -1 : (int64_t)parallel->call.n_tasks,
+		.total = total_tasks(parallel),
 		.pre_dispatch = parallel->dispatcher.pre_dispatch == UINT64_MAX
 		                        ? 0
 		                        : parallel->dispatcher.pre_dispatch,
 	};
 	parallel->shown = (struct progress_point){0};
-	if (progress_start(&parallel->progress, parallel->instance.provider->name,
-	                   parallel->instance.answer.n_jobs, line, sizeof(line)))
+	if (progress_start(&parallel->progress, parallel->engine->instance.provider->name,
+	                   parallel->engine->instance.answer.n_jobs, line, sizeof(line)))
 		show(parallel, line);
 }
 
 /* The backend is up: plan the call for what it is, and begin. */
 static int32_t set_out(par_parallel *parallel)
 {
-	const par_backend_ops *ops = &parallel->instance.provider->ops;
+	const par_backend_ops *ops = &parallel->engine->instance.provider->ops;
 	int32_t code = PAR_OK;
 
 	reset_call(parallel);
-	if (parallel->call.is_stream)
+	if (parallel->engine->call.is_stream)
 		code = plan_stream(parallel, &parallel->error);
 	else
 		plan_array(parallel);
 	if (code != PAR_OK)
 		return code;
-	if (parallel->plan.timeout_ns > 0 && instance_can(&parallel->instance, PAR_RUNS_INLINE))
+	if (plan_has_deadline(&parallel->plan) &&
+	    instance_can(&parallel->engine->instance, PAR_RUNS_INLINE))
 		log_line(LOG_WARNING, "backend %s does not support timeout; it will not be used",
-		         parallel->instance.provider->name);
+		         parallel->engine->instance.provider->name);
 	if (ops->start_call != NULL)
-		code = ops->start_call(parallel->instance.backend, &parallel->error);
+		code = ops->start_call(parallel->engine->instance.backend, &parallel->error);
 	if (code < 0 && parallel->error.what[0] == '\0')
 		error_prefix(&parallel->error, "backend \"%s\" cannot begin a call",
-		             parallel->instance.provider->name);
+		             parallel->engine->instance.provider->name);
 	if (code < 0)
 		return code;
 	if (ops->retrieval_enter != NULL)
-		ops->retrieval_enter(parallel->instance.backend);
-	parallel->may_help = parallel->loop.is_own && parallel->plan.timeout_ns == 0 &&
-	                     instance_can(&parallel->instance, PAR_USES_THREADS) &&
-	                     !instance_can(&parallel->instance, PAR_RUNS_INLINE);
+		ops->retrieval_enter(parallel->engine->instance.backend);
+	parallel->may_help = parallel->loop.is_own && !plan_has_deadline(&parallel->plan) &&
+	                     instance_can(&parallel->engine->instance, PAR_USES_THREADS) &&
+	                     !instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
+	parallel->engine->in_call = 1;
 	parallel->started_ns = parallel->results.since_ns = loop_now();
+	parallel->look_ns = parallel->started_ns + parallel->plan.task_timeout_ns;
 	parallel->phase = PHASE_RUNNING;
+	if (parallel->plan.on_progress != NULL)
+		tell_progress(parallel, parallel->started_ns);
 	if (parallel->plan.verbose > 0)
 		show_start(parallel);
 	return PAR_OK;
@@ -307,13 +347,15 @@ static int32_t set_out(par_parallel *parallel)
 
 void turn_begin(par_parallel *parallel, const struct job *job)
 {
-	struct call *call = &parallel->call;
+	struct call *call = &parallel->engine->call;
 
 	parallel->status = PAR_OK;
 	parallel->error = (par_error)PAR_ERROR_INIT;
 	parallel->aborted = 0;
 	parallel->unrun = parallel->lost = 0;
-	parallel->no_worker_ns = 0;
+	parallel->no_worker_ns = parallel->wait_ns = 0;
+	parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
+	parallel->begun_ns = loop_now();
 	parallel->dispatcher = (struct dispatcher){
 		.source = job->source, .user = job->user, .task = job->task};
 	parallel->results = (struct results){
@@ -323,6 +365,9 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 		.forget_arg = parallel,
 		.cancelled = &parallel->cancelled,
 		.timeout_ns = parallel->plan.timeout_ns,
+		.leaves_out_failed = parallel->plan.ignore,
+		.is_pulled = job->is_pulled,
+		.late = "it ran for longer than its task_timeout",
 	};
 	call->in = job->in;
 	call->out = job->out;
@@ -337,88 +382,134 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 /* The call ends early; the first reason counts. */
 static void stop(par_parallel *parallel, int32_t status)
 {
-	const par_backend_ops *ops = &parallel->instance.provider->ops;
+	const par_backend_ops *ops = &parallel->engine->instance.provider->ops;
 
 	if (parallel->status == PAR_OK)
 		parallel->status = status;
-	call_stop(&parallel->call);
+	if (parallel->status == PAR_ETIMEOUT && !call_is_stopping(&parallel->engine->call))
+		call_tell_late(&parallel->engine->call);
+	call_stop(&parallel->engine->call);
 	if (parallel->aborted || parallel->phase != PHASE_RUNNING)
 		return;
 	parallel->aborted = 1;
-	if (ops->abort_everything != NULL && parallel->instance.batches.n_out > 0)
-		ops->abort_everything(parallel->instance.backend, parallel->is_managed);
+	if (ops->abort_everything != NULL && parallel->engine->instance.batches.n_out > 0)
+		ops->abort_everything(parallel->engine->instance.backend, parallel->is_managed);
 }
 
 static void describe_failure(const par_parallel *parallel, par_error *error)
 {
-	const struct call *call = &parallel->call;
-	uint64_t failed = atomic_load(&call->failed);
+	const struct call *call = &parallel->engine->call;
+	const struct call_failure *failure = &call->failure;
+	unsigned long long failed = atomic_load(&call->failed), task = failure->index;
+	const char *how = failure->status == PAR_ETIMEOUT ? "timed out" : "failed";
 
 	if (parallel->plan.collect && failed > 1)
-		error_set(error, PAR_EFAILED, "%llu tasks failed, the first is task %llu",
-		          (unsigned long long)failed, (unsigned long long)call->failure_index);
+		error_set(error, failure->status, "%llu tasks failed, the first is task %llu", failed, task);
 	else
-		error_set(error, PAR_EFAILED, "task %llu failed", (unsigned long long)call->failure_index);
-	if (call->failure_text[0] != '\0')
-		error_reason(error, "%s", call->failure_text);
+		error_set(error, failure->status, "task %llu %s", task, how);
+	if (failure->text[0] != '\0')
+		error_reason(error, "%s", failure->text);
 	else
-		error_reason(error, "it returned %d", call->failure_code);
-	if (error != NULL)
-		error->task = (int64_t)call->failure_index;
+		error_reason(error, "it returned %d", failure->code);
+	error->task = (int64_t)failure->index;
+	error->worker = failure->worker;
+	error->attempts = failure->attempts;
+	error->task_code = failure->code;
+	(void)snprintf(error->type, sizeof(error->type), "%s",
+	               failure->type[0] != '\0' ? failure->type : par_code_name(failure->status));
+	memcpy(error->input, failure->input, sizeof(error->input));
+	memcpy(error->trace, failure->trace, sizeof(error->trace));
 }
 
-static void describe_end(const par_parallel *parallel, par_error *error)
+static void describe_timeout(const par_parallel *parallel, par_error *error)
 {
-	if (parallel->status == PAR_EFAILED && parallel->call.have_failure &&
-	    parallel->error.what[0] == '\0')
-		describe_failure(parallel, error);
-	else if (parallel->status == PAR_ETIMEOUT) {
+	const struct plan *plan = &parallel->plan;
+
+	if (parallel->late_call)
+		error_set(error, PAR_ETIMEOUT, "the call took longer than its call_timeout, %g s",
+		          (double)plan->call_timeout_ns / 1e9);
+	else
 		error_set(error, PAR_ETIMEOUT, "no result came within %g s",
-		          (double)parallel->plan.timeout_ns / 1e9);
-		error_remedy(error, "set a longer timeout, or none");
+		          (double)plan->timeout_ns / 1e9);
+	error_remedy(error, "set a longer timeout, or none");
+}
+
+/* By a failed task, of which the first in order counts. */
+static int ended_by_failure(const par_parallel *parallel)
+{
+	return parallel->status == PAR_EFAILED && parallel->engine->call.have_failure &&
+	       parallel->error.what[0] == '\0';
+}
+
+static void describe_end(par_parallel *parallel)
+{
+	par_error *error = &parallel->error;
+
+	if (ended_by_failure(parallel)) {
+		describe_failure(parallel, error);
+		parallel->status = parallel->engine->call.failure.status;
+	} else if (parallel->status == PAR_ETIMEOUT) {
+		describe_timeout(parallel, error);
 	} else if (parallel->status == PAR_ECANCELED) {
 		error_set(error, PAR_ECANCELED, parallel->results.stopped ? "the sink ended the call"
 		                                                          : "the call was cancelled");
-	} else if (error != NULL) {
-		error_copy(error, &parallel->error);
+	} else {
 		error->code = parallel->status;
 	}
 }
 
 static void clean_up(par_parallel *parallel)
 {
-	struct call *call = &parallel->call;
+	struct call *call = &parallel->engine->call;
 
-	if (call->is_stream && parallel->has_slots)
+	if (call->is_stream && parallel->engine->has_slots)
 		results_drop(&parallel->results, call, parallel->dispatcher.taken);
 	arena_finish(&parallel->dispatcher.payloads);
-	for (uint32_t i = 0; parallel->has_equipment && i < call->n_jobs; i++)
+	for (uint32_t i = 0; parallel->engine->has_equipment && i < call->n_jobs; i++)
 		arena_finish(&call->arenas[i]);
-	if (parallel->has_slots && call->slots.mask == UINT64_MAX) {
+	if (parallel->engine->has_slots && call->slots.mask == UINT64_MAX) {
 		slots_finish(&call->slots);
-		parallel->has_slots = 0;
+		parallel->engine->has_slots = 0;
 	}
+}
+
+static void end_call(par_parallel *parallel)
+{
+	struct engine *engine = parallel->engine;
+	const par_backend_ops *ops = &engine->instance.provider->ops;
+
+	if (ops->retrieval_exit != NULL)
+		ops->retrieval_exit(engine->instance.backend);
+	events_hand_out(&engine->call.events);
+	if (parallel->plan.on_progress != NULL)
+		tell_progress(parallel, loop_now());
+	/* What is left behind has its call ended when it is deserted. */
+	if (parallel->leaves)
+		return;
+	engine->in_call = 0;
+	if (ops->stop_call != NULL)
+		ops->stop_call(engine->instance.backend);
 }
 
 int32_t turn_conclude(par_parallel *parallel, par_error *error)
 {
-	const par_backend_ops *ops = &parallel->instance.provider->ops;
-	int32_t status;
-
-	if (parallel->phase == PHASE_RUNNING) {
-		if (ops->retrieval_exit != NULL)
-			ops->retrieval_exit(parallel->instance.backend);
-		if (ops->stop_call != NULL)
-			ops->stop_call(parallel->instance.backend);
-	}
-	if (parallel->status == PAR_OK && parallel->call.have_failure)
+	if (parallel->phase == PHASE_RUNNING)
+		end_call(parallel);
+	if (parallel->status == PAR_OK && parallel->engine->call.have_failure && !parallel->plan.ignore)
 		parallel->status = PAR_EFAILED;
-	status = parallel->status;
-	if (status != PAR_OK)
-		describe_end(parallel, error);
-	clean_up(parallel);
+	if (parallel->status != PAR_OK)
+		describe_end(parallel);
+	if (parallel->status != PAR_OK && error != NULL)
+		error_copy(error, &parallel->error);
+	results_finish(&parallel->results);
+	if (parallel->leaves) {
+		arena_finish(&parallel->dispatcher.payloads);
+		closing_leave(parallel);
+	} else {
+		clean_up(parallel);
+	}
 	parallel->phase = PHASE_IDLE;
-	return status;
+	return parallel->status;
 }
 
 /* --- a turn ----------------------------------------------------------------------------------- */
@@ -428,25 +519,25 @@ static void reap_one(par_parallel *parallel, struct batch *batch)
 	uint64_t quota = batch->quota, ran = batch->ran;
 	int64_t ns = batch->ran_ns;
 	par_error error = PAR_ERROR_INIT;
-	int32_t status = instance_retire(&parallel->instance, batch, &error);
+	int32_t status = instance_retire(&parallel->engine->instance, batch, &error);
 
 	if (ran > 0) {
 		/* One that went on beyond its quota still tells how long its quota took. */
 		if (quota > 0 && ran > quota)
 			ns = (int64_t)((double)ns * (double)quota / (double)ran);
-		batcher_completed(&parallel->batcher, quota > 0 && ran > quota ? quota : ran, ns);
+		batcher_completed(&parallel->engine->batcher, quota > 0 && ran > quota ? quota : ran, ns);
 		parallel->unrun = parallel->lost = 0;
 		return;
 	}
-	if (call_is_stopping(&parallel->call) || cursor_waiting(&parallel->call.cursor) == 0 ||
-	    atomic_load(&parallel->call.seated) >= parallel->call.n_jobs)
+	if (call_is_stopping(&parallel->engine->call) || cursor_waiting(&parallel->engine->call.cursor) == 0 ||
+	    atomic_load(&parallel->engine->call.seated) >= parallel->engine->call.n_jobs)
 		return;
 	parallel->lost += status != PAR_OK;
 	if (++parallel->unrun <= MOST_UNRUN && parallel->lost <= MOST_LOST)
 		return;
 	if (error.what[0] == '\0') {
 		error_prefix(&error, "backend \"%s\" gave %u batches in a row back without running them",
-		             parallel->instance.provider->name, parallel->unrun);
+		             parallel->engine->instance.provider->name, parallel->unrun);
 		if (status != PAR_OK && error.reason[0] == '\0')
 			error_reason(&error, "the last with %s", par_code_name(status));
 	}
@@ -456,7 +547,7 @@ static void reap_one(par_parallel *parallel, struct batch *batch)
 
 static void reap(par_parallel *parallel)
 {
-	struct batch *batch = batch_take_completed(&parallel->instance.batches), *next;
+	struct batch *batch = batch_take_completed(&parallel->engine->instance.batches), *next;
 
 	for (; batch != NULL; batch = next) {
 		next = batch->next;
@@ -466,18 +557,14 @@ static void reap(par_parallel *parallel)
 
 static uint64_t finished_tasks(const par_parallel *parallel)
 {
-	uint64_t finished = atomic_load_explicit(&parallel->call.finished, memory_order_relaxed);
-
-	if (parallel->call.is_stream)
-		return parallel->results.delivered;
-	return finished < parallel->call.n_tasks ? finished : parallel->call.n_tasks;
+	return parallel->engine->call.is_stream ? parallel->results.delivered : over_tasks(parallel);
 }
 
 static void show_progress(par_parallel *parallel, int is_over)
 {
 	struct progress_point point = {
-		.sent = parallel->call.is_stream ? parallel->dispatcher.taken : parallel->call.n_tasks,
-		.exhausted = !parallel->call.is_stream || parallel->dispatcher.exhausted,
+		.sent = parallel->engine->call.is_stream ? parallel->dispatcher.taken : parallel->engine->call.n_tasks,
+		.exhausted = !parallel->engine->call.is_stream || parallel->dispatcher.exhausted,
 		.elapsed_s = (double)(loop_now() - parallel->started_ns) / 1e9,
 	};
 	uint64_t now = is_over ? point.sent : finished_tasks(parallel);
@@ -498,49 +585,57 @@ static void show_progress(par_parallel *parallel, int is_over)
 
 static uint64_t quota(par_parallel *parallel)
 {
-	const par_backend_ops *ops = &parallel->instance.provider->ops;
+	const par_backend_ops *ops = &parallel->engine->instance.provider->ops;
 	uint64_t tasks = 1;
 	int32_t asked;
 
 	if (ops->compute_batch_size != NULL) {
-		asked = ops->compute_batch_size(parallel->instance.backend);
+		asked = ops->compute_batch_size(parallel->engine->instance.backend);
 		tasks = asked > 0 ? (uint64_t)asked : 1;
-	} else if (instance_can(&parallel->instance, PAR_AUTO_BATCHES)) {
-		tasks = batcher_size(&parallel->batcher);
+	} else if (instance_can(&parallel->engine->instance, PAR_AUTO_BATCHES)) {
+		tasks = batcher_size(&parallel->engine->batcher);
 	}
 	return tasks > parallel->plan.batch_size ? tasks : parallel->plan.batch_size;
 }
 
 static uint32_t allowed_out(par_parallel *parallel)
 {
-	uint32_t holds = instance_holds(&parallel->instance);
+	uint32_t holds = instance_holds(&parallel->engine->instance);
 
-	if (atomic_load_explicit(&parallel->call.helping, memory_order_relaxed) && holds > 0)
-		return holds >= parallel->call.n_jobs ? parallel->call.n_jobs - 1 : holds;
+	if (atomic_load_explicit(&parallel->engine->call.helping, memory_order_relaxed) && holds > 0)
+		return holds >= parallel->engine->call.n_jobs ? parallel->engine->call.n_jobs - 1 : holds;
 	return holds;
+}
+
+/* Tasks to be tried again whose time has come. */
+static uint32_t due(par_parallel *parallel)
+{
+	struct redo *redo = &parallel->engine->call.redo;
+
+	return redo_is_empty(redo) ? 0 : redo_due(redo, loop_now(), parallel->engine->call.n_jobs);
 }
 
 static void send_batches(par_parallel *parallel)
 {
-	uint32_t n = dispatcher_batches(&parallel->call, parallel->instance.batches.n_out,
-	                                allowed_out(parallel));
+	uint32_t n = dispatcher_batches(&parallel->engine->call, parallel->engine->instance.batches.n_out,
+	                                allowed_out(parallel), due(parallel));
 
 	while (n-- > 0) {
-		int32_t status = instance_submit(&parallel->instance, quota(parallel), &parallel->error);
+		int32_t status = instance_submit(&parallel->engine->instance, quota(parallel), &parallel->error);
 
 		if (status < 0) {
 			stop(parallel, status);
 			return;
 		}
 		/* Inline, it has run already: nothing may be left for the next. */
-		if (instance_can(&parallel->instance, PAR_RUNS_INLINE))
+		if (instance_can(&parallel->engine->instance, PAR_RUNS_INLINE))
 			reap(parallel);
 	}
 }
 
 static void check_workers(par_parallel *parallel, int64_t now)
 {
-	if (instance_holds(&parallel->instance) > 0) {
+	if (instance_holds(&parallel->engine->instance) > 0) {
 		parallel->no_worker_ns = 0;
 		return;
 	}
@@ -549,7 +644,7 @@ static void check_workers(par_parallel *parallel, int64_t now)
 	if (now - parallel->no_worker_ns < NO_WORKER_NS || parallel->status != PAR_OK)
 		return;
 	error_set(&parallel->error, PAR_EUNAVAIL, "%s has no active worker",
-	          parallel->instance.provider->name);
+	          parallel->engine->instance.provider->name);
 	error_reason(&parallel->error, "the last one left, and none came within %lld s",
 	             (long long)(NO_WORKER_NS / 1000000000));
 	stop(parallel, PAR_EUNAVAIL);
@@ -558,13 +653,13 @@ static void check_workers(par_parallel *parallel, int64_t now)
 static int some_task_is_over(const par_parallel *parallel)
 {
 	return parallel->results.delivered > 0 ||
-	       atomic_load_explicit(&parallel->call.finished, memory_order_relaxed) > 0;
+	       atomic_load_explicit(&parallel->engine->call.finished, memory_order_relaxed) > 0;
 }
 
 /* Of a call that is stopping.  par_cancel() says first that it was cancelled. */
 static int was_cancelled(const par_parallel *parallel)
 {
-	return atomic_load_explicit(&parallel->call.stopping, memory_order_acquire) &&
+	return atomic_load_explicit(&parallel->engine->call.stopping, memory_order_acquire) &&
 	       atomic_load_explicit(&parallel->cancelled, memory_order_relaxed);
 }
 
@@ -580,7 +675,7 @@ static int may_deliver(const par_parallel *parallel)
 static int32_t take(par_parallel *parallel)
 {
 	int nothing_out = parallel->results.delivered == parallel->dispatcher.taken;
-	int32_t code = dispatcher_take(&parallel->dispatcher, &parallel->call,
+	int32_t code = dispatcher_take(&parallel->dispatcher, &parallel->engine->call,
 	                               parallel->results.delivered, parallel->results.oldest,
 	                               some_task_is_over(parallel), &parallel->error);
 
@@ -594,15 +689,15 @@ static void stream(par_parallel *parallel)
 	int32_t code;
 
 	if (may_deliver(parallel))
-		results_deliver(&parallel->results, &parallel->call, parallel->dispatcher.taken);
+		results_deliver(&parallel->results, &parallel->engine->call, parallel->dispatcher.taken);
 	if (parallel->results.stopped && parallel->status == PAR_OK)
 		stop(parallel, PAR_ECANCELED);
-	if (call_is_stopping(&parallel->call))
+	if (call_is_stopping(&parallel->engine->call))
 		return;
 	if (parallel->dispatcher.waits && atomic_exchange(&parallel->woken, 0))
 		parallel->dispatcher.waits = 0;
 	/* Inline: what makes a batch is taken when the last one was delivered. */
-	if (instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
+	if (instance_can(&parallel->engine->instance, PAR_RUNS_INLINE) &&
 	    parallel->dispatcher.taken > parallel->results.delivered)
 		return;
 	code = take(parallel);
@@ -610,24 +705,58 @@ static void stream(par_parallel *parallel)
 		stop(parallel, code);
 }
 
-static int is_over(const par_parallel *parallel)
+/* Everything was handed out, or nothing more will be. */
+static int is_at_end(const par_parallel *parallel)
 {
-	const struct call *call = &parallel->call;
+	const struct call *call = &parallel->engine->call;
 
-	if (parallel->instance.batches.n_out > 0)
-		return 0;
 	/* Whoever stopped it, since this turn began: the next one finds out why. */
 	if (call_is_stopping(call))
 		return parallel->status != PAR_OK;
 	if (call->is_stream)
 		return parallel->dispatcher.exhausted &&
 		       parallel->results.delivered == parallel->dispatcher.taken;
-	return cursor_is_dry(&call->cursor);
+	return cursor_is_dry(&call->cursor) && redo_is_empty(&call->redo);
+}
+
+/* Once: that the call is over, but returns only when its tasks have left the caller's memory. */
+static void tell_late(par_parallel *parallel)
+{
+	if (!parallel->told_late)
+		log_line(LOG_WARNING, "a call ran out of time, and waits for %u workers whose tasks still "
+		                      "use the caller's memory",
+		         atomic_load(&parallel->engine->call.seated));
+	parallel->told_late = 1;
+}
+
+/* Does the call end now, although tasks of it still run? */
+static int leaves(par_parallel *parallel)
+{
+	int64_t now;
+
+	if (parallel->status != PAR_ETIMEOUT && parallel->results.n_expired == 0 && !parallel->is_dropped)
+		return 0;
+	now = loop_now();
+	if (parallel->wait_ns == 0)
+		parallel->wait_ns = now;
+	if (now - parallel->wait_ns < LEAVE_NS)
+		return 0;
+	if (closing_may_leave(parallel))
+		return parallel->leaves = 1;
+	tell_late(parallel);
+	return 0;
+}
+
+static int is_over(par_parallel *parallel)
+{
+	if (!is_at_end(parallel))
+		return 0;
+	return parallel->engine->instance.batches.n_out == 0 || leaves(parallel);
 }
 
 static int has_result(const par_parallel *parallel)
 {
-	const struct call *call = &parallel->call;
+	const struct call *call = &parallel->engine->call;
 	uint64_t oldest = parallel->results.oldest;
 
 	if (!call->is_stream || !may_deliver(parallel))
@@ -643,23 +772,23 @@ static int has_result(const par_parallel *parallel)
  * there and only has to be handed out. */
 static int is_pending(const par_parallel *parallel)
 {
-	if (parallel->call.is_stream)
+	if (parallel->engine->call.is_stream)
 		return parallel->results.delivered < parallel->dispatcher.taken && !has_result(parallel);
-	return !is_over(parallel);
+	return parallel->engine->instance.batches.n_out > 0 || !is_at_end(parallel);
 }
 
 static int rise(par_parallel *parallel)
 {
 	int32_t code = PAR_OK;
 
-	if (!parallel->is_up)
-		code = instance_step(&parallel->instance, INSTANCE_UP, &parallel->error);
+	if (!parallel->engine->is_up)
+		code = engine_step(parallel->engine, INSTANCE_UP, &parallel->error);
 	if (code == PAR_PENDING)
 		return 0;
-	if (code == PAR_OK && !parallel->has_equipment)
-		code = turn_equip(parallel, &parallel->error);
+	if (code == PAR_OK && !parallel->engine->has_equipment)
+		code = engine_equip(parallel->engine, parallel->conf, &parallel->error);
 	if (code == PAR_OK) {
-		parallel->is_up = 1;
+		parallel->engine->is_up = 1;
 		code = set_out(parallel);
 	}
 	if (code < 0)
@@ -667,15 +796,74 @@ static int rise(par_parallel *parallel)
 	return code < 0;
 }
 
+/* Charge tasks that are over their time with it. */
+static void expire_tasks(par_parallel *parallel, int64_t now_ns)
+{
+	struct call *call = &parallel->engine->call;
+	struct call_failure failure;
+
+	if (now_ns < parallel->look_ns)
+		return;
+	for (uint32_t i = 0; i < call->n_jobs; i++) {
+		if (call->is_stream && results_reserve(&parallel->results) < 0)
+			return;
+		if (call_expire(call, i, now_ns, &failure) != 1)
+			continue;
+		if (call->is_stream)
+			results_expire(&parallel->results, call, &failure);
+		else
+			parallel->results.n_expired++;
+	}
+	parallel->look_ns = call_next_expiry(call, now_ns);
+}
+
+static int call_is_late(const par_parallel *parallel)
+{
+	return parallel->plan.call_timeout_ns > 0 &&
+	       loop_now() - parallel->begun_ns >= parallel->plan.call_timeout_ns;
+}
+
+static void keep_deadlines(par_parallel *parallel)
+{
+	const struct plan *plan = &parallel->plan;
+
+	if (plan->task_timeout_ns > 0)
+		expire_tasks(parallel, loop_now());
+	if (call_is_stopping(&parallel->engine->call))
+		return;
+	if (plan->timeout_ns > 0 && results_overdue(&parallel->results, finished_tasks(parallel),
+	                                            is_pending(parallel), loop_now())) {
+		stop(parallel, PAR_ETIMEOUT);
+	} else if (call_is_late(parallel)) {
+		parallel->late_call = 1;
+		stop(parallel, PAR_ETIMEOUT);
+	}
+}
+
+static void tell_on_the_way(par_parallel *parallel)
+{
+	int64_t now = loop_now();
+
+	if (now - parallel->told_ns >= PROGRESS_NS && over_tasks(parallel) != parallel->told_done)
+		tell_progress(parallel, now);
+}
+
 int turn_advance(par_parallel *parallel)
 {
-	struct call *call = &parallel->call;
+	struct call *call = &parallel->engine->call;
 	int over;
 
 	loop_run_posts(&parallel->loop);
+	if (__builtin_expect(parallel->left != NULL, 0))
+		closing_sweep(parallel);
 	/* Cancelled while it rises: the call ends, the backend goes on rising. */
 	if (parallel->phase == PHASE_RISING && atomic_load(&parallel->cancelled)) {
 		parallel->status = PAR_ECANCELED;
+		return 1;
+	}
+	if (parallel->phase == PHASE_RISING && call_is_late(parallel)) {
+		parallel->late_call = 1;
+		parallel->status = PAR_ETIMEOUT;
 		return 1;
 	}
 	if (parallel->phase == PHASE_RISING && rise(parallel))
@@ -691,20 +879,22 @@ int turn_advance(par_parallel *parallel)
 	/* It may have been cancelled only now. */
 	if (__builtin_expect(call_is_stopping(call), 0))
 		stop(parallel, was_cancelled(parallel) ? PAR_ECANCELED : PAR_EFAILED);
-	else if (parallel->plan.timeout_ns > 0 &&
-	         results_overdue(&parallel->results, finished_tasks(parallel),
-	                         is_pending(parallel), loop_now()))
-		stop(parallel, PAR_ETIMEOUT);
-	if (__builtin_expect(instance_holds(&parallel->instance) == 0 || parallel->no_worker_ns > 0, 0))
+	if (plan_has_deadline(&parallel->plan))
+		keep_deadlines(parallel);
+	if (__builtin_expect(instance_holds(&parallel->engine->instance) == 0 || parallel->no_worker_ns > 0, 0))
 		check_workers(parallel, loop_now());
 	send_batches(parallel);
-	if (call->is_stream && instance_can(&parallel->instance, PAR_RUNS_INLINE))
+	if (call->is_stream && instance_can(&parallel->engine->instance, PAR_RUNS_INLINE))
 		stream(parallel);
 	over = is_over(parallel);
 	if (over && call->is_stream && may_deliver(parallel))
 		results_deliver(&parallel->results, call, parallel->dispatcher.taken);
 	if (__builtin_expect(parallel->plan.verbose > 0, 0))
 		show_progress(parallel, over && parallel->status == PAR_OK);
+	if (__builtin_expect(parallel->plan.on_progress != NULL, 0))
+		tell_on_the_way(parallel);
+	if (__builtin_expect(events_has_some(&call->events), 0))
+		events_hand_out(&call->events);
 	return over;
 }
 
@@ -712,67 +902,96 @@ int turn_advance(par_parallel *parallel)
 
 static int can_send(par_parallel *parallel)
 {
-	return dispatcher_batches(&parallel->call, parallel->instance.batches.n_out,
-	                          allowed_out(parallel)) > 0;
+	return dispatcher_batches(&parallel->engine->call, parallel->engine->instance.batches.n_out,
+	                          allowed_out(parallel), due(parallel)) > 0;
 }
 
 static int can_take(const par_parallel *parallel)
 {
-	const struct call *call = &parallel->call;
+	const struct call *call = &parallel->engine->call;
 
 	return call->is_stream && !call_is_stopping(call) &&
-	       !instance_can(&parallel->instance, PAR_RUNS_INLINE) &&
+	       !instance_can(&parallel->engine->instance, PAR_RUNS_INLINE) &&
 	       dispatcher_may_take(&parallel->dispatcher, call, parallel->results.delivered,
 	                           parallel->results.oldest, some_task_is_over(parallel));
 }
 
 static int was_woken(const par_parallel *parallel)
 {
-	return parallel->dispatcher.waits && !call_is_stopping(&parallel->call) &&
+	return parallel->dispatcher.waits && !call_is_stopping(&parallel->engine->call) &&
 	       atomic_load_explicit(&parallel->woken, memory_order_relaxed);
 }
 
 /* All workers left since this turn looked: their deadline is to be set first. */
 static int lost_workers(const par_parallel *parallel)
 {
-	return parallel->no_worker_ns == 0 && instance_holds(&parallel->instance) == 0;
+	return parallel->no_worker_ns == 0 && instance_holds(&parallel->engine->instance) == 0;
 }
 
 int turn_is_idle(void *arg)
 {
 	par_parallel *parallel = arg;
 
-	if (parallel->phase == PHASE_IDLE && instance_is_pending(&parallel->instance))
-		return !instance_is_ready(&parallel->instance);
+	if (!closing_is_idle(parallel))
+		return 0;
+	if (parallel->engine == NULL)
+		return 1;
+	if (parallel->phase == PHASE_IDLE && parallel->is_closing)
+		return 0;
+	if (parallel->phase == PHASE_IDLE && instance_is_pending(&parallel->engine->instance))
+		return !instance_is_ready(&parallel->engine->instance);
 	if (parallel->phase == PHASE_IDLE)
-		return !parallel->is_closing;
+		return 1;
 	if (parallel->phase == PHASE_RISING)
-		return !instance_is_ready(&parallel->instance) && !atomic_load(&parallel->cancelled);
-	return !batch_has_completed(&parallel->instance.batches) && !has_result(parallel) &&
+		return !instance_is_ready(&parallel->engine->instance) && !atomic_load(&parallel->cancelled);
+	return !batch_has_completed(&parallel->engine->instance.batches) && !has_result(parallel) &&
 	       !can_take(parallel) && !can_send(parallel) && !was_woken(parallel) &&
-	       !lost_workers(parallel) &&
+	       !lost_workers(parallel) && !events_has_some(&parallel->engine->call.events) &&
 	       (parallel->aborted ||
-	        (!call_is_stopping(&parallel->call) && !atomic_load(&parallel->cancelled)));
+	        (!call_is_stopping(&parallel->engine->call) && !atomic_load(&parallel->cancelled)));
 }
 
-int64_t turn_deadline(const par_parallel *parallel)
+static int64_t sooner(int64_t a, int64_t b)
 {
-	int64_t overdue = 0;
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
 
-	if (parallel->phase != PHASE_RUNNING || parallel->aborted)
-		return 0;
-	if (parallel->plan.timeout_ns > 0)
-		overdue = parallel->results.since_ns + parallel->plan.timeout_ns;
-	if (parallel->no_worker_ns > 0 &&
-	    (overdue == 0 || parallel->no_worker_ns + NO_WORKER_NS < overdue))
-		overdue = parallel->no_worker_ns + NO_WORKER_NS;
+/* While nobody has said that it is to end. */
+static int64_t deadline_on_the_way(par_parallel *parallel)
+{
+	const struct plan *plan = &parallel->plan;
+	int64_t next = 0, retry = redo_first_due(&parallel->engine->call.redo);
+
+	if (plan->timeout_ns > 0)
+		next = parallel->results.since_ns + plan->timeout_ns;
+	if (parallel->no_worker_ns > 0)
+		next = sooner(next, parallel->no_worker_ns + NO_WORKER_NS);
+	if (retry != INT64_MAX && parallel->engine->instance.batches.n_out < allowed_out(parallel))
+		next = sooner(next, retry);
 	/* joblib's lines go on coming while a long call has nothing else to say. */
-	if (parallel->plan.verbose > 0 && !parallel->call.is_stream) {
-		int64_t soon = loop_now() + 100000000;
+	if ((plan->verbose > 0 && !parallel->engine->call.is_stream) || plan->on_progress != NULL)
+		next = sooner(next, loop_now() + PROGRESS_NS);
+	return next;
+}
 
-		overdue = overdue == 0 || soon < overdue ? soon : overdue;
-	}
-	return overdue;
+int64_t turn_deadline(par_parallel *parallel)
+{
+	const struct plan *plan = &parallel->plan;
+	int64_t next = 0;
+
+	if (parallel->is_closing && parallel->phase == PHASE_IDLE)
+		return parallel->close_by_ns;
+	if (parallel->phase == PHASE_IDLE)
+		return 0;
+	if (plan->call_timeout_ns > 0 && !parallel->aborted)
+		next = parallel->begun_ns + plan->call_timeout_ns;
+	if (parallel->phase == PHASE_RISING)
+		return next;
+	if (parallel->wait_ns > 0 && !parallel->told_late)
+		next = sooner(next, parallel->wait_ns + LEAVE_NS);
+	if (plan->task_timeout_ns > 0)
+		next = sooner(next, parallel->look_ns);
+	return parallel->aborted ? next : sooner(next, deadline_on_the_way(parallel));
 }
 
 static void stop_helping(struct call *call)
@@ -786,7 +1005,7 @@ static void stop_helping(struct call *call)
 /* Take part for a while, if tasks are short; 1: did. */
 static int help(par_parallel *parallel)
 {
-	struct call *call = &parallel->call;
+	struct call *call = &parallel->engine->call;
 	int64_t task_ns = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
 	struct ticket_report report;
 
@@ -811,7 +1030,7 @@ static int help(par_parallel *parallel)
 /* Look out before sleeping, as long as there is a core for that. */
 static int look_out(par_parallel *parallel)
 {
-	struct call *call = &parallel->call;
+	struct call *call = &parallel->engine->call;
 	int64_t until;
 
 	if (call->spin_ns == 0 || parallel->phase != PHASE_RUNNING ||
@@ -830,19 +1049,39 @@ static int look_out(par_parallel *parallel)
 	return 0;
 }
 
+/* Nothing to do in this turn: wait for somebody. */
+static void wait(par_parallel *parallel)
+{
+	struct call *call = &parallel->engine->call;
+
+	if (help(parallel) || look_out(parallel)) {
+		if (parallel->loop.first_watch != NULL)
+			loop_turn(&parallel->loop);
+		return;
+	}
+	(void)atomic_exchange_explicit(&call->hungry, 1, memory_order_acq_rel);
+	loop_wait(&parallel->loop, turn_deadline(parallel), turn_is_idle);
+	/* An exchange: a store would part us from results whose workers found it 0. */
+	(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);
+}
+
 void turn_drive(par_parallel *parallel)
 {
-	struct call *call = &parallel->call;
+	while (!turn_advance(parallel))
+		wait(parallel);
+}
 
-	while (!turn_advance(parallel)) {
-		if (help(parallel) || look_out(parallel)) {
-			if (parallel->loop.first_watch != NULL)
-				loop_turn(&parallel->loop);
-			continue;
-		}
-		(void)atomic_exchange_explicit(&call->hungry, 1, memory_order_acq_rel);
-		loop_wait(&parallel->loop, turn_deadline(parallel), turn_is_idle);
-		/* An exchange: a store would part us from results whose workers found it 0. */
-		(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);
-	}
+int turn_pull(par_parallel *parallel)
+{
+	int over;
+
+	while (!(over = turn_advance(parallel)) && !parallel->results.holds)
+		wait(parallel);
+	return over;
+}
+
+void turn_hand_out(par_parallel *parallel)
+{
+	if (may_deliver(parallel))
+		results_deliver(&parallel->results, &parallel->engine->call, parallel->dispatcher.taken);
 }

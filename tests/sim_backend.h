@@ -83,6 +83,13 @@ static struct instance *instance_of_sim(const struct par_backend *backend)
 	return (struct instance *)(uintptr_t)backend->host;
 }
 
+static par_parallel *parallel_of_sim(const struct par_backend *backend)
+{
+	struct loop *loop = atomic_load(&instance_of_sim(backend)->loop);
+
+	return (par_parallel *)(void *)((char *)loop - offsetof(par_parallel, loop));
+}
+
 static void in_core(int change)
 {
 	world.looks = 0;

@@ -14,7 +14,7 @@
  *
  * link: -Wl,--wrap=clock_gettime,--wrap=pthread_mutex_lock,--wrap=pthread_mutex_unlock
  * link: -Wl,--wrap=context_current,--wrap=context_enter,--wrap=context_leave
- * link: -Wl,--wrap=cpu_count,--wrap=fputs
+ * link: -Wl,--wrap=cpu_count,--wrap=fputs,--wrap=sched_yield
  * link: -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc,--wrap=posix_memalign
  * link: -Wl,--wrap=strdup,--wrap=free,--wrap=registry_find,--wrap=registry_options
  */
@@ -138,7 +138,7 @@ static par_parallel *parallel_of_call(void)
 {
 	if (seen.parallel != NULL || live == NULL)
 		return seen.parallel;
-	return (par_parallel *)instance_of_sim(live);
+	return parallel_of_sim(live);
 }
 
 static void cancel(void)
@@ -589,10 +589,10 @@ static void check_sleep(int64_t until)
 			return;
 	if (uv_waits_until() <= world.now)
 		return;
-	parallel = (par_parallel *)instance_of_sim(live);
+	parallel = parallel_of_sim(live);
 	/* A seat was just left with work in it, by one whose done() will tell. */
-	if (parallel->phase == PHASE_RUNNING && cursor_unclaimed(&parallel->call.cursor) == 0 &&
-	    cursor_waiting(&parallel->call.cursor) > 0)
+	if (parallel->phase == PHASE_RUNNING && cursor_unclaimed(&parallel->engine->call.cursor) == 0 &&
+	    cursor_waiting(&parallel->engine->call.cursor) > 0)
 		return;
 	must(turn_is_idle(parallel), "the loop sleeps, and there is something to do");
 	must(!atomic_load(&parallel->loop.has_posts), "the loop sleeps, and there are posts");
@@ -750,7 +750,10 @@ static void draw_schedule(void)
 	schedule.how = rarely(4) ? ON_CALLERS_LOOP : rarely(4) ? UNMANAGED : MANAGED;
 	schedule.calls = rarely(3) ? 2 + (int)below(2) : 1;
 	schedule.close_after = rarely(6) ? between(0, 20 * MS) : NEVER;
-	schedule.open = (par_settings){.size = sizeof(schedule.open), .backend = "sim"};
+	schedule.open = (par_settings){.size = sizeof(schedule.open),
+	                                .backend = "sim",
+	                                /* who is given up gets a real thread */
+	                                .close_timeout = PAR_SET(1e9)};
 	if (n_jobs > 0)
 		schedule.open.n_jobs = (par_int)PAR_SET(rarely(8) ? -n_jobs : n_jobs);
 	draw_providers(n_jobs);
@@ -802,6 +805,7 @@ static void call_blocking(par_parallel *parallel)
 	if (parallel == NULL) {
 		call.settings.backend = schedule.open.backend;
 		call.settings.n_jobs = schedule.open.n_jobs;
+		call.settings.close_timeout = schedule.open.close_timeout;
 	}
 	if (call.is_map)
 		status = par_map(parallel, task, array_in, array_out, call.n, &call.settings, &seen.error);

@@ -123,7 +123,7 @@ START_TEST(takes_nothing_once_the_call_stops)
 	call_stop(&call);
 	ck_assert_int_eq(take(0, 0, 1), PAR_OK);
 	ck_assert_uint_eq(dispatcher.taken, 0);
-	ck_assert_uint_eq(dispatcher_batches(&call, 0, 2), 0);
+	ck_assert_uint_eq(dispatcher_batches(&call, 0, 2, 0), 0);
 }
 END_TEST
 
@@ -302,14 +302,14 @@ END_TEST
 
 START_TEST(no_more_batches_than_tasks_nor_than_are_allowed)
 {
-	ck_assert_uint_eq(dispatcher_batches(&call, 0, 2), 0);
+	ck_assert_uint_eq(dispatcher_batches(&call, 0, 2, 0), 0);
 	cursor_extend(&call.cursor, 1);
-	ck_assert_uint_eq(dispatcher_batches(&call, 0, 2), 1);
+	ck_assert_uint_eq(dispatcher_batches(&call, 0, 2, 0), 1);
 	cursor_extend(&call.cursor, 9);
-	ck_assert_uint_eq(dispatcher_batches(&call, 0, 2), 2);
-	ck_assert_uint_eq(dispatcher_batches(&call, 1, 2), 1);
-	ck_assert_uint_eq(dispatcher_batches(&call, 2, 2), 0);
-	ck_assert_uint_eq(dispatcher_batches(&call, 3, 2), 0);
+	ck_assert_uint_eq(dispatcher_batches(&call, 0, 2, 0), 2);
+	ck_assert_uint_eq(dispatcher_batches(&call, 1, 2, 0), 1);
+	ck_assert_uint_eq(dispatcher_batches(&call, 2, 2, 0), 0);
+	ck_assert_uint_eq(dispatcher_batches(&call, 3, 2, 0), 0);
 }
 END_TEST
 
@@ -327,11 +327,11 @@ START_TEST(what_somebody_left_behind_is_worth_a_batch)
 	cursor_leave(&call.cursor, (uint32_t)seat);
 	cursor_leave(&call.cursor, (uint32_t)other);
 	ck_assert(!cursor_is_dry(&call.cursor));
-	ck_assert_uint_ge(dispatcher_batches(&call, 0, 2), 1);
-	ck_assert_uint_eq(dispatcher_batches(&call, 2, 2), 0);
+	ck_assert_uint_ge(dispatcher_batches(&call, 0, 2, 0), 1);
+	ck_assert_uint_eq(dispatcher_batches(&call, 2, 2, 0), 0);
 	while (cursor_take(&call.cursor, (uint32_t)other, 1, &first) > 0)
 		;
-	ck_assert_uint_eq(dispatcher_batches(&call, 0, 2), 0);
+	ck_assert_uint_eq(dispatcher_batches(&call, 0, 2, 0), 0);
 }
 END_TEST
 

@@ -6,11 +6,11 @@
 # those that stand before it in its line; the stages do not see each other.  conf_check is a
 # part of conf, and stands where conf does.
 cat >"$work/layers" <<'END'
-words  error log nearest cpu options arena cursor slots context ticket batch batcher
-words  pre_dispatch progress worker_env abi
+words  error log nearest cpu options arena cursor slots context redo events ticket batch batcher
+words  pre_dispatch progress worker_env outcome abi
 ground elf_file note paths trust scan module conf settings loader lookup retriever
 stages registry dispatcher results loop
-ring   listing instance scope hints parallel turn
+ring   listing instance engine scope hints parallel closing turn started iter
 END
 
 # Prints every include that goes up or sideways.

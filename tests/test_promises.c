@@ -575,7 +575,7 @@ START_TEST(no_worker_holds_no_batch)
 
 	toy.configure = lose_all_workers;
 	ck_assert_int_eq(par_open(&parallel, toy_settings, &error), PAR_OK);
-	ck_assert_uint_eq(instance_holds(&parallel->instance), 0);
+	ck_assert_uint_eq(instance_holds(&parallel->engine->instance), 0);
 	par_close(parallel);
 }
 END_TEST

@@ -166,15 +166,20 @@ START_TEST(a_failed_one_may_say_why)
 	struct slot *slot = finish(0);
 
 	arena_init(&arena);
-	failure = arena_alloc(&arena, sizeof(*failure) + 10);
-	failure->code = 4;
-	memcpy(failure->text, "too late", 9);
+	failure = arena_alloc(&arena, sizeof(*failure) + 20);
+	*failure = (struct slot_failure){
+		.status = PAR_EFAILED, .code = 4, .attempts = 2, .worker = 1, .message = 1, .trace = 10};
+	memcpy(failure->text, "too late\0x.c:7", 15);
 	slot->out.pointer = failure;
 	slot->flags = SLOT_FAILED | SLOT_OUT_ARENA;
 	arena_hold(failure);
 	ck_assert_uint_eq(results_deliver(&results, &call, 1), 1);
 	ck_assert_int_eq(last.code, 4);
 	ck_assert_str_eq(last.message, "too late");
+	ck_assert_str_eq(last.type, "PAR_EFAILED");
+	ck_assert_str_eq(last.trace, "x.c:7");
+	ck_assert_int_eq(last.attempts, 2);
+	ck_assert_int_eq(last.worker, 1);
 	arena_release(failure);
 	arena_finish(&arena);
 }

@@ -96,11 +96,16 @@ START_TEST(an_order_or_on_error_that_means_nothing_is_refused)
 	call.order = -1;
 	ck_assert_int_eq(plan_call(&call), PAR_EINVAL);
 	call.order = PAR_UNORDERED;
-	call.on_error = 3;
+	call.on_error = 4;
 	ck_assert_int_eq(plan_call(&call), PAR_EINVAL);
 	call.on_error = PAR_COLLECT;
 	ck_assert_int_eq(plan_call(&call), PAR_OK);
 	ck_assert_int_eq(plan.collect, 1);
+	ck_assert_int_eq(plan.ignore, 0);
+	call.on_error = PAR_IGNORE;
+	ck_assert_int_eq(plan_call(&call), PAR_OK);
+	ck_assert_int_eq(plan.collect, 1);
+	ck_assert_int_eq(plan.ignore, 1);
 }
 END_TEST
 

@@ -92,19 +92,16 @@ PAR_TASK(stop_the_call, int64_t, int64_t)
 
 static void begin(void)
 {
-	memset(&call, 0, sizeof(call));
+	call_init(&call);
 	memset(out, 0, sizeof(out));
 	for (int i = 0; i < N; i++)
 		in[i] = i;
-	call.n_jobs = 4;
+	ck_assert_int_eq(call_seat(&call, 4), 0);
 	call.unit = 1;
 	call.clock = now;
 	call.wake = wake;
 	call.wake_arg = &call;
 	call.context = (struct context){.depth = 3};
-	pthread_mutex_init(&call.lock, NULL);
-	ck_assert_int_eq(cursor_init(&call.cursor, 4), 0);
-	call.arenas = calloc(4, sizeof(*call.arenas));
 	woken = 0;
 }
 
@@ -112,12 +109,8 @@ static void end(void)
 {
 	for (uint64_t i = 0; i < call.slots.base; i++)
 		slot_clear(slots_at(&call.slots, i));
-	for (int i = 0; i < 4; i++)
-		arena_finish(&call.arenas[i]);
-	free(call.arenas);
 	slots_finish(&call.slots);
-	cursor_finish(&call.cursor);
-	pthread_mutex_destroy(&call.lock);
+	call_finish(&call);
 }
 
 static void map(const par_task *task, uint64_t n)
@@ -266,9 +259,9 @@ START_TEST(the_first_failure_stops_the_call)
 	ticket_run(&call, 0, 0, &report);
 	ck_assert(call_is_stopping(&call));
 	ck_assert_int_eq(call.have_failure, 1);
-	ck_assert_uint_eq(call.failure_index, 0);
-	ck_assert_int_eq(call.failure_code, 3);
-	ck_assert_str_eq(call.failure_text, "0 will not do");
+	ck_assert_uint_eq(call.failure.index, 0);
+	ck_assert_int_eq(call.failure.code, 3);
+	ck_assert_str_eq(call.failure.text, "0 will not do");
 	ck_assert_uint_eq(call.failed, 1);
 }
 END_TEST
@@ -288,12 +281,13 @@ END_TEST
 START_TEST(of_failures_the_first_in_order_is_kept)
 {
 	call.collect = 1;
-	call_failed(&call, 7, 1, "seven");
-	call_failed(&call, 3, 2, NULL);
-	call_failed(&call, 5, 3, "five");
-	ck_assert_uint_eq(call.failure_index, 3);
-	ck_assert_int_eq(call.failure_code, 2);
-	ck_assert_str_eq(call.failure_text, "");
+	map(&par_task_picky, N);
+	call_charge(&call, &(struct call_failure){.index = 7, .code = 1, .text = "seven"});
+	call_charge(&call, &(struct call_failure){.index = 3, .code = 2});
+	call_charge(&call, &(struct call_failure){.index = 5, .code = 3, .text = "five"});
+	ck_assert_uint_eq(call.failure.index, 3);
+	ck_assert_int_eq(call.failure.code, 2);
+	ck_assert_str_eq(call.failure.text, "");
 	ck_assert_uint_eq(call.failed, 3);
 }
 END_TEST
@@ -329,7 +323,7 @@ START_TEST(a_reply_beyond_4_gib_is_refused_with_words)
 
 	stream(&par_task_swell, &size, 1);
 	ticket_run(&call, 0, 0, &report);
-	ck_assert_str_eq(call.failure_text, "its reply is larger than 4 GiB");
+	ck_assert_str_eq(call.failure.text, "its reply is larger than 4 GiB");
 }
 END_TEST
 
@@ -449,7 +443,7 @@ START_TEST(threads_share_a_call)
 	ck_assert_uint_eq(total, N);
 	ck_assert_uint_eq(call.finished, N);
 	ck_assert_uint_eq(call.failed, N / 10);
-	ck_assert_uint_eq(call.failure_index, 0);
+	ck_assert_uint_eq(call.failure.index, 0);
 	ck_assert_uint_eq(call.seated, 0);
 	for (int i = 0; i < N; i++)
 		ck_assert_int_eq(out[i], i % 10 == 0 ? 0 : i);

@@ -104,7 +104,7 @@ typedef void (*par_event_fn)(void *watcher, const par_event *event); /* as par_p
  *	par_open(&pool, PAR_SETTINGS(.backend = "threading", .n_jobs = PAR_SET(2)), &error);
  *
  * Of an open par_parallel the backend and what is asked of it (options, n_jobs, prefer,
- * require, inner_max_num_threads) are fixed; its calls may set the others anew.  Unset
+ * require, inner_max_num_threads, close_timeout) are fixed; its calls may set the others anew.  Unset
  * takes what the par_parallel was opened with, then the contexts of the thread that opened
  * it, the process-wide default (par_set_default), [parloop] of plugins.conf, and the
  * default named here. */
