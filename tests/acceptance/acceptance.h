@@ -120,18 +120,6 @@ int64_t now_ms(void);
 		       par_code_name(want_), par_code_name(got_), error.what, error.reason);    \
 	} while (0)
 
-/* Declared, but not in every libparloop yet. */
-#pragma weak par_iter_open
-#pragma weak par_iter_next
-#pragma weak par_iter_close
-#pragma weak par_list
-#pragma weak par_list_free
-#define AWAIT(function)                                                                         \
-	do {                                                                                    \
-		if (function == NULL)                                                           \
-			leave_out("this libparloop has no %s yet", #function);                  \
-	} while (0)
-
 /* --- what many of them need (common.c) -------------------------------------------------------- */
 
 /* A task of tests/tasks/acceptance.c or conformance.c. */

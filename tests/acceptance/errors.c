@@ -55,7 +55,6 @@ BEHAVIOUR(44, EVERY_BACKEND,
 	expect_mixed(in, out, 10);
 	MUST_BE(PAR_ETIMEOUT, par_map(NULL, task("wait_for"), ten_seconds, out, 4,
 	                              ON(.n_jobs = PAR_SET(2), .timeout = PAR_SET(0.01)), &error));
-	AWAIT(par_iter_open);
 	expect_iterator_out_of_time(PAR_ORDERED);
 	expect_iterator_out_of_time(PAR_UNORDERED);
 	EXPECT_BETWEEN(0, 9999, now_ms() - began_ms);
@@ -102,7 +101,6 @@ BEHAVIOUR(46, EVERY_BACKEND,
 	uint64_t out[10];
 	int failures = 0;
 
-	AWAIT(par_iter_open);
 	MUST_BE(PAR_EFAILED, par_map(NULL, task("fail_at_seven"), zero_to_nine, out, 10,
 	                             ON(.n_jobs = PAR_SET(2)), &error));
 	EXPECT_INT(ACCEPTANCE_BAD, error.task);
@@ -194,7 +192,6 @@ static void fail_in_nested_loop(void)
 
 BEHAVIOUR(51, EVERY_BACKEND, "a failure in a loop in a loop names both levels")
 {
-	AWAIT(par_iter_open);
 	fail_in_nested_loop();
 	EXPECT_CONTAINS("task 3", error.what);
 	EXPECT_CONTAINS("caused by: ", error.trace);
@@ -249,7 +246,6 @@ BEHAVIOUR(54, EVERY_BACKEND, "a failure names the line of the source where the t
 	char line[256];
 	uint64_t out[10];
 
-	AWAIT(par_iter_open);
 	MUST_BE(PAR_EFAILED, par_map(NULL, task("fail_at_seven"), zero_to_nine, out, 10,
 	                             ON(.n_jobs = PAR_SET(2)), &error));
 	EXPECT_CONTAINS("SevenError", line_named(error.trace, line, sizeof(line)));

@@ -13,7 +13,6 @@ static par_iter *open_iter(par_parallel *pool, const char *name, par_source_fn s
 {
 	par_iter *iter = NULL;
 
-	AWAIT(par_iter_open);
 	MUST(par_iter_open(&iter, pool, task(name), source, user, settings, &error));
 	EXPECT(iter != NULL, "no iterator");
 	return iter;
