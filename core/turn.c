@@ -575,9 +575,9 @@ static void show_progress(par_parallel *parallel, int is_over)
 	if (now - parallel->shown.completed > 1000)
 		parallel->shown.completed = now - 1000;
 	while (parallel->shown.completed < now) {
-		parallel->shown.completed++;
-		if (parallel->shown.completed == point.sent && !is_over && point.exhausted)
+		if (parallel->shown.completed + 1 == point.sent && !is_over && point.exhausted)
 			return;
+		parallel->shown.completed++;
 		point.completed = point.batches = parallel->shown.completed;
 		if (progress_at(&parallel->progress, &point, line, sizeof(line)))
 			show(parallel, line);

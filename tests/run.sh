@@ -3,7 +3,8 @@
 #
 # Each ends with check's line "NN%: Checks: A, Failures: B, Errors: C"; a shell test
 # prints the same.  A line that begins with SKIP is one of those checks that had
-# nothing to test here.  What a program prints is shown if something failed in it.  Each has a
+# nothing to test here.  The list of behaviours counts as this does, in a last line "A passed,
+# B failed, C skipped".  What a program prints is shown if something failed in it.  Each has a
 # $TMPDIR of its own, where it must leave no file, and by which the processes are known that it
 # started: it must leave none of those either.
 #
@@ -41,6 +42,9 @@ for program; do
 	counts=$(awk '
 		/^[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+$/ {
 			checks += $3; bad += $5 + $7; lines++
+		}
+		/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ {
+			checks += $1 + $3 + $5; bad += $3; skips += $5; lines++
 		}
 		/^SKIP/ { skips++ }
 		END { print checks + 0, bad + 0, skips + 0, lines + 0 }' "$log")
