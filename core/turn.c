@@ -810,6 +810,7 @@ static void expire_tasks(par_parallel *parallel, int64_t now_ns)
 			return;
 		if (call_expire(call, i, now_ns, &failure) != 1)
 			continue;
+		parallel->dispatcher.has_late = 1;
 		if (call->is_stream)
 			results_expire(&parallel->results, call, &failure);
 		else
