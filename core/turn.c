@@ -895,8 +895,7 @@ int turn_advance(par_parallel *parallel)
 		show_progress(parallel, over && parallel->status == PAR_OK);
 	if (__builtin_expect(parallel->plan.on_progress != NULL, 0))
 		tell_on_the_way(parallel);
-	if (__builtin_expect(events_has_some(&call->events), 0))
-		events_hand_out(&call->events);
+	events_hand_out(&call->events);
 	return over;
 }
 
