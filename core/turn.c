@@ -758,15 +758,19 @@ static int is_over(par_parallel *parallel)
 static int has_result(const par_parallel *parallel)
 {
 	const struct call *call = &parallel->engine->call;
-	uint64_t oldest = parallel->results.oldest;
+	const struct results *results = &parallel->results;
+	uint8_t state;
 
 	if (!call->is_stream || !may_deliver(parallel))
 		return 0;
 	if (call->unordered)
-		return atomic_load_explicit(&call->done_list, memory_order_relaxed) != 0;
-	return oldest < parallel->dispatcher.taken &&
-	       atomic_load_explicit(&slots_at(&call->slots, oldest)->state, memory_order_relaxed) ==
-	               SLOT_DONE;
+		return results->n_overdue > 0 ||
+		       atomic_load_explicit(&call->done_list, memory_order_relaxed) != 0;
+	if (results->oldest >= parallel->dispatcher.taken)
+		return 0;
+	state = atomic_load_explicit(&slots_at(&call->slots, results->oldest)->state,
+	                             memory_order_relaxed);
+	return state == SLOT_DONE || state == SLOT_OVERDUE || state == SLOT_LEFT;
 }
 
 /* Is there a result to wait for?  Not while the source has none to begin with, nor when it is
