@@ -404,10 +404,11 @@ static void describe_failure(const par_parallel *parallel, par_error *error)
 	unsigned long long failed = atomic_load(&call->failed), task = failure->index;
 	const char *how = failure->status == PAR_ETIMEOUT ? "timed out" : "failed";
 
+	int32_t code = parallel->plan.collect ? PAR_EFAILED : failure->status;
 	if (parallel->plan.collect && failed > 1)
-		error_set(error, failure->status, "%llu tasks failed, the first is task %llu", failed, task);
+		error_set(error, code, "%llu tasks failed, the first is task %llu", failed, task);
 	else
-		error_set(error, failure->status, "task %llu %s", task, how);
+		error_set(error, code, "task %llu %s", task, how);
 	if (failure->text[0] != '\0')
 		error_reason(error, "%s", failure->text);
 	else
@@ -448,7 +449,7 @@ static void describe_end(par_parallel *parallel)
 
 	if (ended_by_failure(parallel)) {
 		describe_failure(parallel, error);
-		parallel->status = parallel->engine->call.failure.status;
+		parallel->status = error->code;
 	} else if (parallel->status == PAR_ETIMEOUT) {
 		describe_timeout(parallel, error);
 	} else if (parallel->status == PAR_ECANCELED) {
