@@ -403,7 +403,6 @@ static void describe_failure(const par_parallel *parallel, par_error *error)
 	const struct call_failure *failure = &call->failure;
 	unsigned long long failed = atomic_load(&call->failed), task = failure->index;
 	const char *how = failure->status == PAR_ETIMEOUT ? "timed out" : "failed";
-
 	int32_t code = parallel->plan.collect ? PAR_EFAILED : failure->status;
 	if (parallel->plan.collect && failed > 1)
 		error_set(error, code, "%llu tasks failed, the first is task %llu", failed, task);
