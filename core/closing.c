@@ -222,10 +222,11 @@ void closing_begin(par_parallel *parallel)
 	parallel->close_by_ns = loop_now() + parallel->close_timeout_ns;
 }
 
-/* What is left moves to a loop of its own, since the caller's may end.  -1: it cannot. */
+/* What is left moves to a loop of its own, since the caller's may end.  -1: it cannot, as when
+ * a plugin watches something on the caller's. */
 static int move_out(par_parallel *parallel)
 {
-	par_parallel *shell = calloc(1, sizeof(*shell));
+	par_parallel *shell = parallel->loop.first_watch == NULL ? calloc(1, sizeof(*shell)) : NULL;
 
 	if (shell == NULL)
 		return -1;
