@@ -356,6 +356,7 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	parallel->unrun = parallel->lost = 0;
 	parallel->no_worker_ns = parallel->wait_ns = 0;
 	parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
+	parallel->may_help = 0;
 	parallel->begun_ns = loop_now();
 	parallel->dispatcher = (struct dispatcher){
 		.source = job->source, .user = job->user, .task = job->task};
@@ -404,6 +405,7 @@ static void describe_failure(const par_parallel *parallel, par_error *error)
 	unsigned long long failed = atomic_load(&call->failed), task = failure->index;
 	const char *how = failure->status == PAR_ETIMEOUT ? "timed out" : "failed";
 	int32_t code = parallel->plan.collect ? PAR_EFAILED : failure->status;
+
 	if (parallel->plan.collect && failed > 1)
 		error_set(error, code, "%llu tasks failed, the first is task %llu", failed, task);
 	else
@@ -724,8 +726,8 @@ static int is_at_end(const par_parallel *parallel)
 static void tell_late(par_parallel *parallel)
 {
 	if (!parallel->told_late)
-		log_line(LOG_WARNING, "a call ran out of time, and waits for %u workers whose tasks still "
-		                      "use the caller's memory",
+		log_line(LOG_WARNING, "a call is over, and waits for %u workers whose tasks still use the "
+		                      "caller's memory",
 		         atomic_load(&parallel->engine->call.seated));
 	parallel->told_late = 1;
 }
@@ -1080,6 +1082,16 @@ static void wait(par_parallel *parallel)
 	loop_wait(&parallel->loop, turn_deadline(parallel), turn_is_idle);
 	/* An exchange: a store would part us from results whose workers found it 0. */
 	(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);
+}
+
+int turn_rise(par_parallel *parallel)
+{
+	int over = 0;
+
+	while (parallel->phase == PHASE_RISING && !(over = turn_advance(parallel)) &&
+	       parallel->phase == PHASE_RISING)
+		wait(parallel);
+	return over;
 }
 
 void turn_drive(par_parallel *parallel)
