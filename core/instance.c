@@ -25,19 +25,36 @@ static struct loop *loop_of(struct instance *instance)
 	return atomic_load_explicit(&instance->loop, memory_order_relaxed);
 }
 
-void instance_notify(struct instance *instance)
+/* Around whatever makes the loop go on, and telling it: it may end the instance in between. */
+static void begin_notifying(struct instance *instance)
 {
 	(void)atomic_fetch_add(&instance->notifying, 1);
-	loop_notify(atomic_load(&instance->loop));
+}
+
+static void end_notifying(struct instance *instance, int has_news)
+{
+	if (has_news)
+		loop_notify(atomic_load(&instance->loop));
 	(void)atomic_fetch_sub(&instance->notifying, 1);
+}
+
+void instance_notify(struct instance *instance)
+{
+	begin_notifying(instance);
+	end_notifying(instance, 1);
+}
+
+static void await_notifying(const struct instance *instance)
+{
+	while (atomic_load(&instance->notifying) > 0)
+		sched_yield();
 }
 
 void instance_move(struct instance *instance, struct loop *loop)
 {
 	atomic_store(&instance->loop, loop);
 	/* Whoever read the old one said so before; what is left of it is a system call. */
-	while (atomic_load(&instance->notifying) > 0)
-		sched_yield();
+	await_notifying(instance);
 }
 
 /* --- the host table ----------------------------------------------------------------------- */
@@ -69,13 +86,14 @@ static int32_t host_run(const par_host *host, par_batch handle)
 static void host_done(const par_host *host, par_batch handle, int32_t status, const par_how *how)
 {
 	struct instance *instance = instance_of(host);
-	int done = batch_complete(&instance->batches, handle, status, how);
+	int done;
 
-	if (done > 0)
-		instance_notify(instance);
-	else
+	begin_notifying(instance);
+	done = batch_complete(&instance->batches, handle, status, how);
+	if (done <= 0)
 		log_line(done < 0 ? LOG_DEBUG : LOG_WARNING, "%s: done() of a batch that %s",
 		         instance->provider->name, done < 0 ? "is not out" : "still runs");
+	end_notifying(instance, done > 0);
 }
 
 static int32_t host_stopping(const par_host *host, par_batch handle)
@@ -99,12 +117,13 @@ static void host_ready(const par_host *host, int32_t status, const par_error *er
 {
 	struct instance *instance = instance_of(host);
 
+	begin_notifying(instance);
 	instance->ready_status = status;
 	instance->ready_error = (par_error)PAR_ERROR_INIT;
 	if (error != NULL)
 		error_copy(&instance->ready_error, error);
 	atomic_store_explicit(&instance->ready, 1, memory_order_release);
-	instance_notify(instance);
+	end_notifying(instance, 1);
 }
 
 static void host_capacity(const par_host *host, int32_t workers, int32_t batches)
@@ -357,6 +376,7 @@ static void destroy(struct instance *instance)
 		loop_run_posts(loop_of(instance));
 	if (instance->backend != NULL)
 		instance->provider->ops.destroy(instance->backend);
+	await_notifying(instance);
 	instance->backend = NULL;
 	options_destroy(instance->options);
 	instance->options = NULL;
