@@ -202,34 +202,69 @@ static void tell_event(struct sitter *sitter, int32_t kind, uint64_t index,
 
 /* --- failures ------------------------------------------------------------------------- */
 
-static int is_text(const unsigned char *bytes, uint64_t n)
+/* The bytes of the character of UTF-8 that is there, whole; 0: none that a text has. */
+static size_t character(const unsigned char *bytes, uint64_t n)
 {
-	for (uint64_t i = 0; i < n; i++)
-		if ((bytes[i] < 0x20 && bytes[i] != '\t' && bytes[i] != '\n') || bytes[i] == 0x7f)
+	unsigned char c = bytes[0];
+	size_t length = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+
+	if (length > n || (c < 0x20 && c != '\t' && c != '\n') || c == 0x7f)
+		return 0;
+	for (size_t i = 1; i < length; i++)
+		if ((bytes[i] & 0xc0) != 0x80)
 			return 0;
-	return 1;
+	return length;
+}
+
+/* Is it text, as far as it can be shown?  Its last character may be cut there. */
+static int is_text(const unsigned char *bytes, uint64_t size, size_t room)
+{
+	uint64_t n = size < room ? size : room, i = 0;
+	size_t length;
+
+	while (i < n && (length = character(bytes + i, n - i)) > 0)
+		i += length;
+	return i == n || (n < size && n - i < 4);
+}
+
+static uint64_t describe_text(const unsigned char *bytes, uint64_t size, char *text, size_t room)
+{
+	size_t used = 0, length;
+	uint64_t i = 0;
+
+	while (i < size && (length = character(bytes + i, size - i)) > 0) {
+		size_t wanted = bytes[i] < 0x20 ? 4 : length;
+
+		if (used + wanted >= room)
+			break;
+		(void)error_escape((const char *)bytes + i, length, text + used, room - used);
+		used += wanted;
+		i += length;
+	}
+	return i;
+}
+
+static uint64_t describe_bytes(const unsigned char *bytes, uint64_t size, char *text, size_t room)
+{
+	size_t used = 0;
+	uint64_t i;
+
+	for (i = 0; i < size && used + 3 < room; i++)
+		used += (size_t)snprintf(text + used, room - used, i > 0 ? " %02x" : "%02x", bytes[i]);
+	return i;
 }
 
 void call_describe_input(const void *input, uint64_t size, char *text, size_t room)
 {
-	const unsigned char *bytes = input;
-	uint64_t shown = size < room / 4 ? size : room / 4;
-	size_t used = 0;
+	const size_t most = room - sizeof(" ...");
 
 	text[0] = '\0';
-	if (size == 0 || room < 16)
-		return;
-	if (is_text(bytes, shown)) {
-		(void)error_escape(input, (size_t)(size < room - 8 ? size : room - 8), text, room - 4);
-		if (strlen(text) < size)
+	if (is_text(input, size, most)) {
+		if (describe_text(input, size, text, most) < size)
 			strcat(text, "...");
-		return;
-	}
-	shown = size < (room - 8) / 3 ? size : (room - 8) / 3;
-	for (uint64_t i = 0; i < shown; i++)
-		used += (size_t)snprintf(text + used, room - used, i > 0 ? " %02x" : "%02x", bytes[i]);
-	if (shown < size)
+	} else if (describe_bytes(input, size, text, most) < size) {
 		strcat(text, " ...");
+	}
 }
 
 static void describe_input(const struct call *call, uint64_t index, struct call_failure *failure)
