@@ -490,10 +490,15 @@ int call_expire(struct call *call, uint32_t seat, int64_t now_ns, struct call_fa
 	int32_t attempt = atomic_load_explicit(&duty->attempt, memory_order_relaxed);
 	int again = has_other_try(call, attempt, PAR_ON_TIMEOUT);
 
-	if (word % DUTY_STATES != DUTY_RUNS || now_ns - since < call->task_timeout_ns ||
-	    !atomic_compare_exchange_strong_explicit(&duty->word, &word,
+	if (word % DUTY_STATES != DUTY_RUNS || now_ns - since < call->task_timeout_ns)
+		return 0;
+	/* Before its worker can see it, and say that it is not stuck any more. */
+	cursor_set_stuck(&call->cursor, seat, 1);
+	if (!atomic_compare_exchange_strong_explicit(&duty->word, &word,
 	                                             word - DUTY_RUNS + (again ? DUTY_AGAIN : DUTY_OVERDUE),
-	                                             memory_order_acq_rel, memory_order_relaxed))
+	                                             memory_order_acq_rel, memory_order_relaxed)) {
+		cursor_set_stuck(&call->cursor, seat, 0);
+	}
 		return 0;
 	*failure = (struct call_failure){
 		.index = index,
@@ -565,6 +570,7 @@ static void leave_slot(struct slot *slot)
 static void come_back_late(struct sitter *sitter, uint64_t index, enum duty_state state)
 {
 	struct call *call = sitter->call;
+	cursor_set_stuck(&call->cursor, sitter->env.worker, 0);
 
 	if (sitter->slot != NULL)
 		drop_reply(sitter);
@@ -879,6 +885,9 @@ static uint32_t want(const struct call *call, uint32_t measure, uint64_t quota, 
 	uint64_t left = quota > ran ? (quota - ran) / call->unit : 0;
 
 	if (!quota_counts(call, quota) || left >= piece)
+	/* Nobody else can do what is in a piece with one that is stuck. */
+	if (call->task_timeout_ns > 0)
+		return 1;
 		return piece;
 	return left > 0 ? (uint32_t)left : 1;
 }
