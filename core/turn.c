@@ -269,6 +269,9 @@ static void tell_progress(par_parallel *parallel, int64_t now_ns)
 
 	if (total < 0 && parallel->dispatcher.exhausted)
 		total = (int64_t)parallel->dispatcher.taken;
+	/* A failure is told at once, the rest when it is convenient. */
+	if (progress.done < progress.failed)
+		progress.done = progress.failed;
 	progress.total = total >= 0 ? (uint64_t)total : UINT64_MAX;
 	if (total >= 0 && progress.done > 0)
 		progress.remaining_s = progress.done >= progress.total
