@@ -283,11 +283,11 @@ static void describe_input(const struct call *call, uint64_t index, struct call_
 	}
 }
 
-static void tell_story(struct sitter *sitter, uint64_t first, uint64_t index, int32_t code,
+static void tell_story(struct sitter *sitter, uint64_t index, int32_t code,
                        struct call_failure *failure)
 {
 	const struct story *story = &sitter->story;
-	const char *cause = context_noted(first, index);
+	const char *cause = context_take_note(index);
 	size_t used;
 
 	failure->index = index;
@@ -340,12 +340,11 @@ static int try_again(struct call *call, uint64_t index, int32_t attempt)
 	return 1;
 }
 
-/* A task failed, the first of its range being first; 1: it will be tried again, else it is in
- * *failure, to be charged. */
-static int is_tried_again(struct sitter *sitter, uint64_t first, uint64_t index, int32_t code,
+/* A task failed; 1: it will be tried again, else it is in *failure, to be charged. */
+static int is_tried_again(struct sitter *sitter, uint64_t index, int32_t code,
                           struct call_failure *failure)
 {
-	tell_story(sitter, first, index, code, failure);
+	tell_story(sitter, index, code, failure);
 	/* Told before it is there to be taken. */
 	if (has_other_try(sitter->call, sitter->env.attempt, PAR_ON_ERROR)) {
 		tell_event(sitter, PAR_EVENT_RETRY, index, failure);
@@ -498,8 +497,8 @@ int call_expire(struct call *call, uint32_t seat, int64_t now_ns, struct call_fa
 	                                             word - DUTY_RUNS + (again ? DUTY_AGAIN : DUTY_OVERDUE),
 	                                             memory_order_acq_rel, memory_order_relaxed)) {
 		cursor_set_stuck(&call->cursor, seat, 0);
-	}
 		return 0;
+	}
 	*failure = (struct call_failure){
 		.index = index,
 		.status = PAR_ETIMEOUT,
@@ -570,8 +569,9 @@ static void leave_slot(struct slot *slot)
 static void come_back_late(struct sitter *sitter, uint64_t index, enum duty_state state)
 {
 	struct call *call = sitter->call;
-	cursor_set_stuck(&call->cursor, sitter->env.worker, 0);
 
+	(void)context_take_note(index);
+	cursor_set_stuck(&call->cursor, sitter->env.worker, 0);
 	if (sitter->slot != NULL)
 		drop_reply(sitter);
 	if (state == DUTY_AGAIN && has_other_try(call, sitter->env.attempt, PAR_ON_TIMEOUT)) {
@@ -625,7 +625,7 @@ static uint64_t run_range(struct sitter *sitter, uint64_t first, uint64_t last)
 		return last;
 	}
 	succeed(sitter, first, first + at);
-	if (!is_tried_again(sitter, first, first + at, code, &failure)) {
+	if (!is_tried_again(sitter, first + at, code, &failure)) {
 		if (call->statuses != NULL)
 			call->statuses[first + at] = failure.status;
 		call_charge(call, &failure);
@@ -642,6 +642,8 @@ static void run_array(struct sitter *sitter, uint64_t first, uint64_t n, uint32_
 
 	last = last < call->n_tasks ? last : call->n_tasks;
 	while (i < last) {
+		if (__builtin_expect(atomic_load_explicit(&call->nests, memory_order_relaxed), 0))
+			most = 1;
 		i = run_range(sitter, i, last - i > most ? i + most : last);
 		if (i < last && call_is_stopping(call))
 			return;
@@ -703,7 +705,7 @@ static int run_slot(struct sitter *sitter, uint64_t index)
 		if (__builtin_expect(call->is_single, 0))
 			tell_event(sitter, PAR_EVENT_DONE, index, NULL);
 	} else {
-		if (is_tried_again(sitter, index, index, code, &failure)) {
+		if (is_tried_again(sitter, index, code, &failure)) {
 			drop_reply(sitter);
 			return 0;
 		}
@@ -884,10 +886,10 @@ static uint32_t want(const struct call *call, uint32_t measure, uint64_t quota, 
 	                                                              : call->piece;
 	uint64_t left = quota > ran ? (quota - ran) / call->unit : 0;
 
-	if (!quota_counts(call, quota) || left >= piece)
 	/* Nobody else can do what is in a piece with one that is stuck. */
 	if (call->task_timeout_ns > 0)
 		return 1;
+	if (!quota_counts(call, quota) || left >= piece)
 		return piece;
 	return left > 0 ? (uint32_t)left : 1;
 }
@@ -1004,6 +1006,7 @@ void ticket_run(struct call *call, uint64_t quota, int64_t budget_ns, struct tic
 		return;
 	sitter_init(&sitter, call, (uint32_t)seat);
 	context.task = &sitter.env.index;
+	context.nests = &call->nests;
 	outside = context_enter(&context);
 	take_part(&sitter, quota, budget_ns, report);
 	context_leave(&outside);

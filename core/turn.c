@@ -229,8 +229,10 @@ static void reset_call(par_parallel *parallel)
 	atomic_store(&call->reply_bytes, 0);
 	atomic_store(&call->done_list, 0);
 	call->have_failure = 0;
-	if (call->tasks[0] == NULL || call->tasks[0] != parallel->engine->timed)
+	if (call->tasks[0] == NULL || call->tasks[0] != parallel->engine->timed) {
 		atomic_store(&call->task_ns, 0);
+		atomic_store(&call->nests, 0);
+	}
 	parallel->engine->timed = call->tasks[0];
 }
 
@@ -267,11 +269,11 @@ static void tell_progress(par_parallel *parallel, int64_t now_ns)
 		.remaining_s = -1,
 	};
 
-	if (total < 0 && parallel->dispatcher.exhausted)
-		total = (int64_t)parallel->dispatcher.taken;
 	/* A failure is told at once, the rest when it is convenient. */
 	if (progress.done < progress.failed)
 		progress.done = progress.failed;
+	if (total < 0 && parallel->dispatcher.exhausted)
+		total = (int64_t)parallel->dispatcher.taken;
 	progress.total = total >= 0 ? (uint64_t)total : UINT64_MAX;
 	if (total >= 0 && progress.done > 0)
 		progress.remaining_s = progress.done >= progress.total
