@@ -311,6 +311,18 @@ static void show_start(par_parallel *parallel)
 		show(parallel, line);
 }
 
+/* May the loop's thread run tasks besides?  One of them may be long, and who watches, or waits
+ * for a deadline, is not to wait for it. */
+static int may_help(const par_parallel *parallel)
+{
+	const struct plan *plan = &parallel->plan;
+	const struct instance *instance = &parallel->engine->instance;
+
+	return parallel->loop.is_own && !plan_has_deadline(plan) && plan->on_progress == NULL &&
+	       plan->on_event == NULL && instance_can(instance, PAR_USES_THREADS) &&
+	       !instance_can(instance, PAR_RUNS_INLINE);
+}
+
 /* The backend is up: plan the call for what it is, and begin. */
 static int32_t set_out(par_parallel *parallel)
 {
@@ -337,9 +349,7 @@ static int32_t set_out(par_parallel *parallel)
 		return code;
 	if (ops->retrieval_enter != NULL)
 		ops->retrieval_enter(parallel->engine->instance.backend);
-	parallel->may_help = parallel->loop.is_own && !plan_has_deadline(&parallel->plan) &&
-	                     instance_can(&parallel->engine->instance, PAR_USES_THREADS) &&
-	                     !instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
+	parallel->may_help = may_help(parallel);
 	parallel->engine->in_call = 1;
 	parallel->started_ns = parallel->results.since_ns = loop_now();
 	parallel->look_ns = parallel->started_ns + parallel->plan.task_timeout_ns;
