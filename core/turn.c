@@ -973,6 +973,15 @@ int turn_is_idle(void *arg)
 	        (!call_is_stopping(&parallel->engine->call) && !atomic_load(&parallel->cancelled)));
 }
 
+int turn_may_sleep(void *arg)
+{
+	par_parallel *parallel = arg;
+
+	if (parallel->engine != NULL)
+		(void)atomic_exchange_explicit(&parallel->engine->call.hungry, 1, memory_order_acq_rel);
+	return turn_is_idle(parallel);
+}
+
 static int64_t sooner(int64_t a, int64_t b)
 {
 	return a == 0 || (b != 0 && b < a) ? b : a;
@@ -1093,8 +1102,7 @@ static void wait(par_parallel *parallel)
 			loop_turn(&parallel->loop);
 		return;
 	}
-	(void)atomic_exchange_explicit(&call->hungry, 1, memory_order_acq_rel);
-	loop_wait(&parallel->loop, turn_deadline(parallel), turn_is_idle);
+	loop_wait(&parallel->loop, turn_deadline(parallel), turn_may_sleep);
 	/* An exchange: a store would part us from results whose workers found it 0. */
 	(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);
 }
