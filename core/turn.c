@@ -34,6 +34,9 @@ enum { MOST_UNRUN = 1000, MOST_LOST = 3 };
 /* A call that need not wait for its running tasks gives them this time to end. */
 #define LEAVE_NS 5000000
 
+/* Tasks are looked at so often at most, whatever their time-out. */
+#define LOOK_NS 1000000
+
 /* Progress is told so often at most. */
 #define PROGRESS_NS 100000000
 
@@ -823,6 +826,7 @@ static void expire_tasks(par_parallel *parallel, int64_t now_ns)
 {
 	struct call *call = &parallel->engine->call;
 	struct call_failure failure;
+	int64_t next_ns;
 
 	if (now_ns < parallel->look_ns)
 		return;
@@ -837,7 +841,8 @@ static void expire_tasks(par_parallel *parallel, int64_t now_ns)
 		else
 			parallel->results.n_expired++;
 	}
-	parallel->look_ns = call_next_expiry(call, now_ns);
+	next_ns = call_next_expiry(call, now_ns);
+	parallel->look_ns = next_ns - now_ns < LOOK_NS ? now_ns + LOOK_NS : next_ns;
 }
 
 static int call_is_late(const par_parallel *parallel)
