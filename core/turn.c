@@ -794,11 +794,11 @@ static int has_result(const par_parallel *parallel)
 }
 
 /* Is there a result to wait for?  Not while the source has none to begin with, nor when it is
- * there and only has to be handed out. */
+ * there and only has to be handed out, or taken by an iterator. */
 static int is_pending(const par_parallel *parallel)
 {
 	if (parallel->engine->call.is_stream)
-		return parallel->results.delivered < parallel->dispatcher.taken && !has_result(parallel);
+		return !parallel->results.holds && parallel->results.delivered < parallel->dispatcher.taken && !has_result(parallel);
 	return parallel->engine->instance.batches.n_out > 0 || !is_at_end(parallel);
 }
 
