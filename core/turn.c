@@ -1063,8 +1063,12 @@ static int help(par_parallel *parallel)
 		stop_helping(call);
 		return 0;
 	}
-	if (cursor_is_dry(&call->cursor))
+	if (cursor_is_dry(&call->cursor)) {
+		/* What is to be tried again is sent, for which we may not take the place of one. */
+		if (!redo_is_empty(&call->redo))
+			stop_helping(call);
 		return 0;
+	}
 	atomic_store_explicit(&call->helping, 1, memory_order_relaxed);
 	if (atomic_load_explicit(&call->seated, memory_order_relaxed) >= call->n_jobs) {
 		atomic_store_explicit(&call->yield, 1, memory_order_relaxed);
