@@ -275,6 +275,9 @@ static void tell_progress(par_parallel *parallel, int64_t now_ns)
 	/* A failure is told at once, the rest when it is convenient. */
 	if (progress.done < progress.failed)
 		progress.done = progress.failed;
+	/* That a task is to run again is known before that it has run. */
+	if (progress.done < parallel->told_done)
+		progress.done = parallel->told_done;
 	if (total < 0 && parallel->dispatcher.exhausted)
 		total = (int64_t)parallel->dispatcher.taken;
 	progress.total = total >= 0 ? (uint64_t)total : UINT64_MAX;
@@ -375,6 +378,7 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	parallel->no_worker_ns = parallel->wait_ns = 0;
 	parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
 	parallel->may_help = 0;
+	parallel->told_done = 0;
 	parallel->begun_ns = loop_now();
 	parallel->dispatcher = (struct dispatcher){
 		.source = job->source, .user = job->user, .task = job->task};
