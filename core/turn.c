@@ -186,15 +186,6 @@ static uint64_t fresh_seed(void)
 	return atomic_fetch_add(&next, 1);
 }
 
-static void reset_statuses(par_parallel *parallel)
-{
-	struct call *call = &parallel->engine->call;
-
-	call->statuses = call->is_stream ? NULL : parallel->plan.statuses;
-	for (uint64_t i = 0; call->statuses != NULL && i < call->n_tasks; i++)
-		call->statuses[i] = PAR_EABORTED;
-}
-
 static void reset_call(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
@@ -218,7 +209,6 @@ static void reset_call(par_parallel *parallel)
 	call->seed = parallel->plan.has_seed ? parallel->plan.seed : fresh_seed();
 	call->is_inline = instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
 	call->is_single = call->task_timeout_ns > 0 || parallel->plan.on_event != NULL;
-	reset_statuses(parallel);
 	redo_clear(&call->redo);
 	events_begin(&call->events, parallel->plan.on_event, parallel->plan.watcher);
 	atomic_store(&call->hungry, 0);
@@ -398,6 +388,7 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	call->n_tasks = job->n;
 	call->tasks[0] = job->task;
 	call->n_tasks_known = job->task != NULL;
+	call->statuses = job->source == NULL ? parallel->plan.statuses : NULL;
 	parallel->phase = PHASE_RISING;
 }
 
