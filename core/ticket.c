@@ -337,6 +337,8 @@ static int try_again(struct call *call, uint64_t index, int32_t attempt)
 	if (redo_add(&call->redo, (struct redo_task){index, call->clock() + wait, attempt + 1}) < 0)
 		return 0;
 	atomic_fetch_add_explicit(&call->redone, 1, memory_order_relaxed);
+	/* Who has failed may be long at the next, and others idle when it is due. */
+	call->wake(call->wake_arg);
 	return 1;
 }
 
