@@ -40,12 +40,14 @@ static struct {
 } schedule;
 
 static struct {
-	int is_map, names_tasks, unordered, collect;
+	int is_map, is_iter, names_tasks, unordered, collect, ignore, shares;
+	int64_t task_timeout, call_timeout; /* ns; 0: none */
+	uint32_t retries, retry_on;
 	par_settings settings;
 	uint64_t pre_dispatch;  /* as it comes to, where n_jobs is known; 0: "2 * n_jobs" */
 	int pre_dispatch_times; /* ... n_jobs */
 	uint64_t n;             /* tasks that there are */
-	uint64_t source_fails, bad_item, sink_stops, long_one; /* at which task; NEVER */
+	uint64_t source_fails, bad_item, sink_stops, long_one, stuck_one; /* at which task; NEVER */
 	uint64_t salt;
 	uint32_t fails;         /* of 256 tasks */
 	uint32_t explains;      /* of 256 that fail */
@@ -59,12 +61,16 @@ static struct {
 
 /* --- and what came of it --------------------------------------------------------------------- */
 
-enum { BEGAN = 1, ENDED = 2, FAILED = 4, DELIVERED = 8 };
+/* A task that FAILED did so for good.  MAYBE: it failed, and is to be tried again unless the
+ * call ends before.  LATE: it ran for longer than its time, which the core may have noticed. */
+enum { BEGAN = 1, ENDED = 2, FAILED = 4, DELIVERED = 8, RUNS = 16, MAYBE = 32, LATE = 64 };
 
 static struct {
 	par_parallel *parallel;
 	int busy, over, in_callback;
-	uint64_t taken, began, ended, delivered, failed, first_failed;
+	int id; /* of this call among all */
+	uint64_t taken, began, ended, delivered, failed, first_failed, next;
+	int is_asking, dropped; /* its iterator: is used just now, was closed early */
 	uint8_t seats[WORKERS + 16];
 	uint32_t seated;
 	int exhausted, source_failed, bad, stopped, cancelled;
@@ -76,6 +82,10 @@ static struct {
 } seen;
 
 static uint8_t marks[MOST_TASKS + 1]; /* of each task */
+static uint8_t tries[MOST_TASKS + 1], retries_told[MOST_TASKS + 1], states[MOST_TASKS + 1];
+static uint8_t bad_tries[MOST_TASKS + 1]; /* a bit for each that failed */
+static int64_t began_at[MOST_TASKS + 1];
+static int32_t statuses[MOST_TASKS + 1];
 static uint64_t array_in[MOST_TASKS], array_out[MOST_TASKS];
 static unsigned char payload_bytes[LONGEST];
 
@@ -96,9 +106,31 @@ static int fact_in(uint64_t index, unsigned which, uint32_t of_256)
 	return (fact(index, which) & 255) < of_256;
 }
 
-static int does_fail(uint64_t index)
+static int does_fail(uint64_t index, int32_t attempt)
 {
-	return fact_in(index, 0, call.fails);
+	return fact_in(index, 0, call.fails) && (attempt == 0 || fact(index, 0) / 256 % 3 >= (uint64_t)attempt);
+}
+
+/* Is it over its time by now, or was it? */
+static int is_late(uint64_t index)
+{
+	return (marks[index] & LATE) ||
+	       ((marks[index] & RUNS) && call.task_timeout > 0 && world.now - began_at[index] >= call.task_timeout);
+}
+
+/* May it be what ended the call, or is counted as failed? */
+static int may_have_failed(uint64_t index)
+{
+	return (marks[index] & (FAILED | MAYBE)) || is_late(index);
+}
+
+static uint64_t count_tasks(int (*is_such)(uint64_t index))
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < call.n; i++)
+		n += is_such(i) != 0;
+	return n;
 }
 
 static uint64_t size_of(uint64_t index, unsigned which)
@@ -167,43 +199,82 @@ static void cancel_at_times(uint64_t index, unsigned which)
 
 /* --- the tasks ------------------------------------------------------------------------------- */
 
-static void begin_task(const par_env *env, uint64_t index)
+/* One run of a task, which may go on when its call, and others, are over. */
+struct run {
+	int id, may_be_left, is_left;
+	int32_t attempt;
+};
+
+static void begin_task(const par_env *env, uint64_t index, struct run *run)
 {
 	trace("task %llu begins on seat %u", (unsigned long long)index, env->worker);
 	must(seen.busy && !seen.over, "task %llu runs when its call is over", (unsigned long long)index);
 	must(index < call.n, "task %llu of %llu", (unsigned long long)index, (unsigned long long)call.n);
 	must(env->index == index, "task %llu is told that it is task %llu", (unsigned long long)index,
 	     (unsigned long long)env->index);
-	must(!(marks[index] & BEGAN), "task %llu runs twice", (unsigned long long)index);
-	must(env->worker < (uint32_t)instance_of_sim(live)->answer.n_jobs, "a task on seat %u", env->worker);
+	must(!(marks[index] & RUNS), "task %llu runs twice at once", (unsigned long long)index);
+	must(!(marks[index] & BEGAN) || (marks[index] & (MAYBE | LATE)) || memory.refused, "task %llu runs twice",
+	     (unsigned long long)index);
+	/* One without room for its reply has failed, and did not run. */
+	if (memory.refused)
+		tries[index] = (uint8_t)env->attempt;
+	must(env->attempt == tries[index] && tries[index] <= call.retries, "try %d of task %llu is told to be %d",
+	     tries[index], (unsigned long long)index, env->attempt);
+	must(!(marks[index] & DELIVERED), "task %llu runs after it was delivered", (unsigned long long)index);
+	must(env->worker < (uint32_t)instance_of_sim(serving)->answer.n_jobs, "a task on seat %u", env->worker);
 	must(!seen.seats[env->worker], "two tasks at once on seat %u", env->worker);
-	must(env->shared == &call && env->shared_size == sizeof(call), "not what the tasks share");
-	marks[index] |= BEGAN;
+	must(env->shared == (call.shares ? &call : NULL), "not what the tasks share");
+	must(env->call_seed == call.salt || !call.settings.seed.set, "not the call's seed");
+	marks[index] = (uint8_t)((marks[index] & ~(ENDED | MAYBE)) | BEGAN | RUNS);
+	tries[index]++;
+	began_at[index] = world.now;
+	*run = (struct run){seen.id, !call.shares && !call.is_map, 0, env->attempt};
 	world.looks = 0;
 	seen.began++;
 	seen.seats[env->worker] = 1;
 }
 
-static int end_task(par_env *env, uint64_t index)
+static void note_end(uint64_t index, const struct run *run, int fails)
 {
-	int64_t longest = index == call.long_one ? 100 * MS : call.task_ns;
+	int late = is_late(index);
+	int again = fails && run->attempt < (int32_t)call.retries && (call.retry_on & PAR_ON_ERROR);
+
+	if (fails)
+		bad_tries[index] |= (uint8_t)(1 << run->attempt);
+	marks[index] &= (uint8_t)~RUNS;
+	marks[index] |= late ? LATE | ENDED : again ? MAYBE : ENDED;
+	if (late && fails)
+		marks[index] |= MAYBE;
+	seen.ended++;
+	if (!fails || late || again)
+		return;
+	marks[index] |= FAILED;
+	seen.failed++;
+	if (index < seen.first_failed)
+		seen.first_failed = index;
+}
+
+static int end_task(par_env *env, uint64_t index, struct run *run)
+{
+	int64_t longest = index == call.stuck_one ? 3 * S : index == call.long_one ? 100 * MS : call.task_ns;
+	int fails = does_fail(index, run->attempt);
 
 	if (longest > 0)
 		pass((int64_t)(fact(index, 1) % (uint64_t)longest));
 	else
 		point();
+	run->is_left = run->id != seen.id || seen.over;
+	if (run->is_left) {
+		must(run->may_be_left, "a call is over, and its task %llu is not", (unsigned long long)index);
+		trace("task %llu of a call that is over ends", (unsigned long long)index);
+		return fails ? par_fail_task(env, 7, "it is late") : 0;
+	}
 	cancel_at_times(index, 2);
-	must(!seen.over, "a call is over, and its task %llu is not", (unsigned long long)index);
 	seen.seats[env->worker] = 0;
-	marks[index] |= ENDED;
-	seen.ended++;
+	note_end(index, run, fails);
 	trace("task %llu ends", (unsigned long long)index);
-	if (!does_fail(index))
+	if (!fails)
 		return 0;
-	marks[index] |= FAILED;
-	seen.failed++;
-	if (index < seen.first_failed)
-		seen.first_failed = index;
 	if (fact_in(index, 3, call.explains))
 		return par_fail_task(env, 7, "task %llu would not", (unsigned long long)index);
 	return 7;
@@ -211,12 +282,16 @@ static int end_task(par_env *env, uint64_t index)
 
 static int value(par_env *env, const uint64_t *from, uint64_t *to)
 {
-	uint64_t index = env->index;
+	uint64_t index = env->index, payload = *from;
+	struct run run;
+	int code;
 
-	begin_task(env, index);
-	must(*from == fact(index, 10), "task %llu got another's payload", (unsigned long long)index);
+	begin_task(env, index, &run);
+	must(payload == fact(index, 10), "task %llu got another's payload", (unsigned long long)index);
 	*to = fact(index, 11);
-	return end_task(env, index);
+	code = end_task(env, index, &run);
+	must(*from == payload, "the payload of task %llu has changed", (unsigned long long)index);
+	return code;
 }
 
 struct triple {
@@ -226,23 +301,33 @@ struct triple {
 static int triple(par_env *env, const struct triple *from, struct triple *to)
 {
 	uint64_t index = env->index;
+	struct triple payload = *from;
+	struct run run;
+	int code;
 
-	begin_task(env, index);
+	begin_task(env, index, &run);
 	for (unsigned i = 0; i < 3; i++) {
 		must(from->values[i] == fact(index, 10), "task %llu got another's payload",
 		     (unsigned long long)index);
 		to->values[i] = fact(index, 11);
 	}
-	return end_task(env, index);
+	code = end_task(env, index, &run);
+	must(memcmp(from, &payload, sizeof(payload)) == 0, "the payload of task %llu has changed",
+	     (unsigned long long)index);
+	to->values[2] = to->values[0];
+	return code;
 }
 
 static int bytes(par_env *env, const void *payload, uint64_t size)
 {
 	uint64_t index = env->index;
 	const unsigned char *from = payload;
-	void *room;
+	unsigned char first = size > 0 ? *from : 0;
+	struct run run;
+	char *room;
+	int code;
 
-	begin_task(env, index);
+	begin_task(env, index, &run);
 	must(size == payload_size(index) &&
 	             (size == 0 || (from[0] == byte_of(index, 10) && from[size - 1] == from[0])),
 	     "task %llu got another's payload", (unsigned long long)index);
@@ -253,7 +338,13 @@ static int bytes(par_env *env, const void *payload, uint64_t size)
 	if (room != NULL)
 		memset(room, byte_of(index, 11), (size_t)reply_size(index));
 	must(room != NULL || memory.refused, "no room for a reply");
-	return end_task(env, index) ? 7 : room == NULL ? 9 : 0;
+	code = end_task(env, index, &run);
+	must(size == 0 || (from[0] == first && from[size - 1] == first), "the payload of task %llu has changed",
+	     (unsigned long long)index);
+	/* The room is there as long as it runs. */
+	if (run.is_left && room != NULL)
+		(void)par_reply(env, "too late for this one", 21);
+	return code ? 7 : room == NULL ? 9 : 0;
 }
 
 PAR_TASK_ENV(value, uint64_t, uint64_t)
@@ -264,9 +355,9 @@ PAR_TASK_OF_BYTES(bytes)
 
 static uint64_t bound_of_pre_dispatch(void)
 {
-	uint64_t n_jobs = (uint64_t)instance_of_sim(live)->answer.n_jobs;
+	uint64_t n_jobs = (uint64_t)instance_of_sim(serving)->answer.n_jobs;
 
-	if (instance_can(instance_of_sim(live), PAR_RUNS_INLINE))
+	if (instance_can(instance_of_sim(serving), PAR_RUNS_INLINE))
 		return call.settings.batch_size.set ? (uint64_t)call.settings.batch_size.value : 1;
 	return call.pre_dispatch_times > 0 ? (uint64_t)call.pre_dispatch_times * n_jobs : call.pre_dispatch;
 }
@@ -275,7 +366,7 @@ static uint64_t bound_of_pre_dispatch(void)
 static uint64_t bound_of_window(void)
 {
 	uint64_t piece = call.settings.batch_size.set ? (uint64_t)call.settings.batch_size.value : 1;
-	uint64_t window = 1024 * piece * (uint64_t)instance_of_sim(live)->answer.n_jobs;
+	uint64_t window = 1024 * piece * (uint64_t)instance_of_sim(serving)->answer.n_jobs;
 	uint64_t pre_dispatch = bound_of_pre_dispatch();
 
 	return pre_dispatch > window ? pre_dispatch : window;
@@ -283,10 +374,11 @@ static uint64_t bound_of_window(void)
 
 static void check_bounds(void)
 {
-	must(seen.taken < bound_of_pre_dispatch() || seen.ended > 0 || memory.refused,
+	must(seen.taken < bound_of_pre_dispatch() || seen.ended > 0 || seen.delivered > 0 || call.ignore ||
+	             memory.refused,
 	     "task %llu is taken before any has completed, where pre_dispatch is %llu",
 	     (unsigned long long)seen.taken, (unsigned long long)bound_of_pre_dispatch());
-	must(seen.taken - seen.delivered < bound_of_window(), "%llu tasks are taken and not delivered",
+	must(seen.taken - seen.delivered < bound_of_window() || call.ignore, "%llu tasks are taken and not delivered",
 	     (unsigned long long)(seen.taken - seen.delivered));
 }
 
@@ -359,6 +451,7 @@ static int32_t source(void *user, par_item *item)
 
 	(void)user;
 	begin_callback("source");
+	must(!call.is_iter || seen.is_asking, "the source is called, and nobody asks the iterator");
 	must(!seen.exhausted && !seen.source_failed && !seen.bad, "the source is called after its end");
 	must(seen.none_yet != 1, "the source that has none yet is called before anybody woke it");
 	check_bounds();
@@ -414,9 +507,16 @@ static void check_failure(const par_outcome *outcome)
 	uint64_t index = outcome->index;
 	char text[64];
 
-	must(outcome->status == PAR_EFAILED && outcome->n_bytes == 0, "a failed task has a reply");
+	must(outcome->n_bytes == 0, "a failed task has a reply");
 	if (memory.refused)
 		return;
+	must(outcome->attempts == tries[index], "task %llu was tried %d times, it says %d",
+	     (unsigned long long)index, tries[index], outcome->attempts);
+	if (outcome->status == PAR_ETIMEOUT) {
+		must(is_late(index), "task %llu was in time", (unsigned long long)index);
+		return;
+	}
+	must(outcome->status == PAR_EFAILED, "a task's status is %d", outcome->status);
 	must(outcome->code == 7, "task %llu failed with %d", (unsigned long long)index, outcome->code);
 	must((outcome->message != NULL) == fact_in(index, 3, call.explains), "a failed task's message");
 	(void)snprintf(text, sizeof(text), "task %llu would not", (unsigned long long)index);
@@ -429,13 +529,22 @@ static void check_outcome(const par_outcome *outcome)
 	const unsigned char *payload = outcome->payload;
 
 	/* One that had no room for its reply has failed, and did not run. */
-	must(index < seen.taken && ((marks[index] & ENDED) || (memory.refused && outcome->status != PAR_OK)),
+	must(index < seen.taken && ((marks[index] & (ENDED | MAYBE)) || outcome->status == PAR_ETIMEOUT ||
+	                            (memory.refused && outcome->status != PAR_OK)),
 	     "task %llu is delivered before it is over", (unsigned long long)index);
+	must(!(marks[index] & RUNS) || outcome->status == PAR_ETIMEOUT, "task %llu is delivered while it runs",
+	     (unsigned long long)index);
 	must(!(marks[index] & DELIVERED), "task %llu is delivered twice", (unsigned long long)index);
-	must(call.unordered || index == seen.delivered, "task %llu is delivered where %llu is next",
-	     (unsigned long long)index, (unsigned long long)seen.delivered);
-	must((outcome->status != PAR_OK) == !!(marks[index] & FAILED) || memory.refused,
+	must(call.unordered || index == seen.next || (call.ignore && index > seen.next),
+	     "task %llu is delivered where %llu is next", (unsigned long long)index,
+	     (unsigned long long)seen.next);
+	seen.next = index + 1;
+	must(outcome->status == PAR_OK ? !(marks[index] & (FAILED | MAYBE)) : may_have_failed(index) || memory.refused,
 	     "task %llu has status %d", (unsigned long long)index, outcome->status);
+	must(!call.ignore || outcome->status == PAR_OK, "a failed task is handed out");
+	must(call.settings.on_event == NULL || memory.refused ||
+	             states[index] == (outcome->status == PAR_OK ? PAR_EVENT_DONE : PAR_EVENT_FAILED),
+	     "the outcome of task %llu comes before its event", (unsigned long long)index);
 	must(outcome->payload_bytes == payload_size(index), "the payload of task %llu has changed",
 	     (unsigned long long)index);
 	if (task_of(index)->kind == PAR_TASK_BYTES && outcome->payload_bytes > 0)
@@ -446,11 +555,10 @@ static void check_outcome(const par_outcome *outcome)
 		check_failure(outcome);
 }
 
-static int32_t sink(void *user, const par_outcome *outcome)
+static void take(const par_outcome *outcome)
 {
-	(void)user;
-	begin_callback("sink");
-	trace("sink: task %llu", (unsigned long long)outcome->index);
+	world.looks = 0;
+	trace("task %llu is delivered", (unsigned long long)outcome->index);
 	check_outcome(outcome);
 	marks[outcome->index] |= DELIVERED;
 	seen.result_at = world.now;
@@ -458,6 +566,13 @@ static int32_t sink(void *user, const par_outcome *outcome)
 		kept[n_kept] = par_keep(outcome);
 		n_kept += kept[n_kept] != NULL;
 	}
+}
+
+static int32_t sink(void *user, const par_outcome *outcome)
+{
+	(void)user;
+	begin_callback("sink");
+	take(outcome);
 	end_callback(outcome->index, 15, call.sink_ns);
 	/* As the core counts it, its sink included. */
 	if (seen.delivered++ != call.sink_stops)
@@ -475,7 +590,86 @@ static void check_kept(void)
 	}
 }
 
+/* --- who watches ------------------------------------------------------------------------------ */
+
+static void check_event(const par_event *event)
+{
+	uint64_t index = event->index;
+	int state = states[index];
+
+	must(index < call.n && event->worker >= 0 && event->attempt == retries_told[index],
+	     "an event of try %d of task %llu, which is at %d", event->attempt, (unsigned long long)index,
+	     retries_told[index]);
+	switch (event->kind) {
+	case PAR_EVENT_STARTED:
+		must(state == 0 || state == PAR_EVENT_RETRY, "task %llu begins after event %d", (unsigned long long)index,
+		     state);
+		break;
+	case PAR_EVENT_TIMEOUT:
+		must(is_late(index) || call.settings.timeout.set || call.call_timeout > 0, "task %llu was in time",
+		     (unsigned long long)index);
+		return;
+	case PAR_EVENT_DONE:
+		must(state == PAR_EVENT_STARTED && (marks[index] & (ENDED | FAILED | MAYBE)) == ENDED,
+		     "task %llu is said to be done", (unsigned long long)index);
+		break;
+	case PAR_EVENT_FAILED:
+		must(state == PAR_EVENT_STARTED && may_have_failed(index), "task %llu is said to have failed",
+		     (unsigned long long)index);
+		must(event->status == PAR_EFAILED || (event->status == PAR_ETIMEOUT && is_late(index)),
+		     "task %llu failed with %d", (unsigned long long)index, event->status);
+		break;
+	default:
+		must(event->kind == PAR_EVENT_RETRY && state == PAR_EVENT_STARTED &&
+		             ((bad_tries[index] >> event->attempt & 1) || is_late(index)) &&
+		             event->attempt < (int32_t)call.retries,
+		     "task %llu is said to be tried again", (unsigned long long)index);
+		retries_told[index]++;
+	}
+	states[index] = (uint8_t)event->kind;
+}
+
+static void on_event(void *watcher, const par_event *event)
+{
+	must(watcher == &seen && running == &fibers[CALLER] && seen.busy && !seen.over, "an event out of its time");
+	trace("event %d of task %llu", event->kind, (unsigned long long)event->index);
+	/* Without memory some are lost. */
+	if (!memory.refused)
+		check_event(event);
+	point();
+	cancel_at_times(event->index, 1);
+}
+
+static void on_progress(void *watcher, const par_progress *progress)
+{
+	static par_progress last;
+	static int id;
+
+	must(watcher == &seen && running == &fibers[CALLER] && seen.busy && !seen.over, "progress out of its time");
+	must(id == seen.id || progress->done == 0, "progress begins with %llu", (unsigned long long)progress->done);
+	must(id != seen.id || progress->done >= last.done, "progress goes back");
+	must(progress->failed <= progress->done && progress->done <= progress->total && progress->done <= call.n,
+	     "progress: %llu of %llu, %llu failed", (unsigned long long)progress->done,
+	     (unsigned long long)progress->total, (unsigned long long)progress->failed);
+	last = *progress;
+	id = seen.id;
+	point();
+}
+
 /* --- what must be true when it is over ------------------------------------------------------- */
+
+/* It need not be handed out. */
+static int is_left_out(uint64_t index)
+{
+	return call.ignore && may_have_failed(index);
+}
+
+static int is_well(uint64_t index)
+{
+	if (!call.is_map)
+		return (marks[index] & DELIVERED) || is_left_out(index);
+	return (marks[index] & (ENDED | FAILED | MAYBE)) == ENDED || is_left_out(index);
+}
 
 static int may_end_by_backend(int32_t status)
 {
@@ -498,17 +692,21 @@ static int may_end(int32_t status)
 		return 1;
 	switch (status) {
 	case PAR_OK:
-		return seen.ended == call.n && seen.failed == 0 && !seen.stopped && !did.submit_failed &&
-		       (call.is_map || (seen.exhausted && seen.delivered == call.n));
+		return count_tasks(is_well) == call.n && (seen.failed == 0 || call.ignore) && !seen.stopped &&
+		       !did.submit_failed && (call.is_map || seen.exhausted);
 	case PAR_EFAILED:
-		return seen.failed > 0;
+		return seen.failed > 0 || count_tasks(may_have_failed) > 0;
 	case PAR_ECANCELED:
-		return seen.cancelled || seen.stopped;
+		return seen.cancelled || seen.stopped || seen.dropped;
 	case PAR_ESOURCE:
 		return seen.source_failed;
 	case PAR_EINVAL:
 		return seen.bad;
 	case PAR_ETIMEOUT:
+		if (call.call_timeout > 0 && world.now - seen.begun_at >= call.call_timeout)
+			return 1;
+		if (!call.collect && call.task_timeout > 0 && count_tasks(is_late) > 0)
+			return 1;
 		return call.settings.timeout.set &&
 		       (call.is_map ||
 		        (double)(world.now - seen.result_at) >= call.settings.timeout.value * 1e9);
@@ -525,6 +723,9 @@ static void check_delivered(int32_t status)
 	if (call.is_map || (status != PAR_EFAILED && status != PAR_OK) || seen.stopped || seen.cancelled)
 		return;
 	if (memory.refused || did.submit_failed || did.most_lost_in_a_row > 3 || did.unrun > 1000)
+		return;
+	/* Who has failed, and when, only the core knows. */
+	if (call.ignore || call.task_timeout > 0 || call.retries > 0)
 		return;
 	/* What was over before the call failed is handed out: in order up to a gap, else all. */
 	for (uint64_t i = 0; i < seen.taken; i++)
@@ -545,17 +746,50 @@ static void check_arrays_filled(void)
 			must(array_out[i] == 0, "out[%llu] was written to", (unsigned long long)i);
 }
 
+static void check_statuses(void)
+{
+	for (uint64_t i = 0; call.settings.statuses != NULL && !memory.refused && i < call.n; i++) {
+		int well = (marks[i] & (ENDED | FAILED | MAYBE)) == ENDED;
+
+		must(statuses[i] == PAR_OK         ? well
+		     : statuses[i] == PAR_EFAILED  ? (marks[i] & (FAILED | MAYBE)) != 0
+		     : statuses[i] == PAR_ETIMEOUT ? is_late(i)
+		                                   : statuses[i] == PAR_EABORTED && (!well || is_late(i)) &&
+		                                             !(marks[i] & FAILED),
+		     "the status of task %llu is %d", (unsigned long long)i, statuses[i]);
+	}
+}
+
+static void check_events_over(int32_t status)
+{
+	for (uint64_t i = 0; call.settings.on_event != NULL && !memory.refused && status == PAR_OK && i < call.n; i++)
+		must(states[i] == PAR_EVENT_DONE || (call.ignore && states[i] == PAR_EVENT_FAILED),
+		     "all is well, and the last event of task %llu is %d", (unsigned long long)i, states[i]);
+}
+
 static void check_error(int32_t status, const par_error *error)
 {
-	if (status == PAR_OK)
+	if (status == PAR_OK || seen.dropped)
 		return;
 	must(error->code == status, "error.code is %d, the status %d", error->code, status);
 	must(error->what[0] != '\0', "the error %d says nothing", status);
-	if (status != PAR_EFAILED || seen.failed == 0 || memory.refused)
+	if (status != PAR_EFAILED || memory.refused)
+		return;
+	if (call.task_timeout > 0 || call.retries > 0) {
+		must(error->task == -1 ? may_end_by_backend(status) : may_have_failed((uint64_t)error->task),
+		     "task %lld is said to have failed", (long long)error->task);
+		return;
+	}
+	if (seen.failed == 0)
 		return;
 	must(error->task == (int64_t)seen.first_failed || (error->task == -1 && may_end_by_backend(status)),
 	     "task %lld is said to have failed, it was %llu", (long long)error->task,
 	     (unsigned long long)seen.first_failed);
+}
+
+static int is_accounted(uint64_t index)
+{
+	return (marks[index] & ENDED) || is_late(index);
 }
 
 static void check_end(int32_t status, const par_error *error)
@@ -564,15 +798,19 @@ static void check_end(int32_t status, const par_error *error)
 	seen.busy = 0;
 	trace("the call ends with %d: %s: %s", status, error->what, error->reason);
 	must(may_end(status), "the call ended with %d (%s: %s)", status, error->what, error->reason);
-	must(seen.began == seen.ended, "a task is under way when its call is over");
-	must(!call.collect || (status != PAR_OK && status != PAR_EFAILED) || seen.ended == call.n ||
+	/* What it may leave behind it does only if it is out of time, or not wanted any more. */
+	must(seen.began == seen.ended ||
+	             (!call.shares && !call.is_map &&
+	              (status == PAR_ETIMEOUT || count_tasks(is_late) > 0 || seen.dropped || seen.cancelled)),
+	     "a task is under way when its call is over");
+	must(!call.collect || (status != PAR_OK && status != PAR_EFAILED) || count_tasks(is_accounted) == call.n ||
 	             may_end_by_backend(status) || memory.refused,
-	     "on_error is PAR_COLLECT, and %llu tasks of %llu ran", (unsigned long long)seen.ended,
+	     "on_error is PAR_COLLECT, and %llu tasks of %llu ran", (unsigned long long)count_tasks(is_accounted),
 	     (unsigned long long)call.n);
-	must(status != PAR_OK || seen.failed == 0, "the call ended well, and %llu tasks failed",
-	     (unsigned long long)seen.failed);
 	check_delivered(status);
 	check_arrays_filled();
+	check_statuses();
+	check_events_over(status);
 	check_error(status, error);
 }
 
@@ -591,13 +829,22 @@ static void check_sleep(int64_t until)
 	if (uv_waits_until() <= world.now)
 		return;
 	parallel = parallel_of_sim(live);
+	/* It brings a backend up, and has no eye for what was left behind. */
+	if (parallel->phase == PHASE_IDLE && parallel->loop.is_own)
+		return;
 	/* A seat was just left with work in it, by one whose done() will tell. */
 	if (parallel->phase == PHASE_RUNNING && cursor_unclaimed(&parallel->engine->call.cursor) == 0 &&
 	    cursor_waiting(&parallel->engine->call.cursor) > 0)
 		return;
+	/* A timer of libuv's goes by milliseconds: a task may be due for a new try a little longer. */
+	if (parallel->phase == PHASE_RUNNING && !redo_is_empty(&parallel->engine->call.redo) &&
+	    uv_waits_until() <= world.now + 2 * MS)
+		return;
+	world.frozen = 1;
 	must(turn_is_idle(parallel), "the loop sleeps, and there is something to do");
+	world.frozen = 0;
 	must(!atomic_load(&parallel->loop.has_posts), "the loop sleeps, and there are posts");
-	must(parallel->phase != PHASE_RUNNING || parallel->plan.timeout_ns == 0 || parallel->aborted ||
+	must(parallel->phase != PHASE_RUNNING || !plan_has_deadline(&parallel->plan) || parallel->aborted ||
 	             uv_waits_until() < NEVER,
 	     "the loop sleeps for ever in a call with a time-out");
 }
@@ -692,22 +939,69 @@ static void draw_pre_dispatch(void)
 	}
 }
 
+/* Of us, or ms. */
+static int64_t draw_deadline(par_real *setting, uint32_t seldom)
+{
+	int64_t ns = rarely(3) ? (1 + below(100)) * US : (1 + below(rarely(2) ? 20 : 500)) * MS;
+
+	if (!rarely(seldom))
+		return 0;
+	*setting = (par_real)PAR_SET((double)ns / 1e9);
+	return ns;
+}
+
+static void draw_deadlines(void)
+{
+	call.task_timeout = draw_deadline(&call.settings.task_timeout, 4);
+	call.call_timeout = draw_deadline(&call.settings.call_timeout, 8);
+}
+
+static void draw_retries(void)
+{
+	call.retry_on = PAR_ON_ERROR | PAR_ON_CRASH | PAR_ON_TIMEOUT;
+	if (!rarely(4))
+		return;
+	call.retries = 1 + below(3);
+	call.settings.retries = (par_int)PAR_SET((int64_t)call.retries);
+	if (rarely(2))
+		call.settings.retry_delay = (par_real)PAR_SET((double)below(5000) / 1e6);
+	if (!rarely(3))
+		return;
+	call.retry_on = below(8);
+	call.settings.retry_on = (par_int)PAR_SET((int64_t)call.retry_on);
+}
+
 static void draw_settings(void)
 {
-	call.settings = (par_settings){.size = sizeof(call.settings),
-	                               .shared = &call,
-	                               .shared_size = sizeof(call)};
+	call.settings = (par_settings){.size = sizeof(call.settings)};
+	call.shares = rarely(2);
+	if (call.shares) {
+		call.settings.shared = &call;
+		call.settings.shared_size = sizeof(call);
+	}
 	call.unordered = rarely(3);
 	call.collect = rarely(3);
 	if (call.unordered || rarely(2))
 		call.settings.order = call.unordered ? PAR_UNORDERED : PAR_ORDERED;
+	call.ignore = call.collect && rarely(3);
 	if (call.collect || rarely(2))
-		call.settings.on_error = call.collect ? PAR_COLLECT : PAR_FAIL_FAST;
+		call.settings.on_error = call.ignore ? PAR_IGNORE : call.collect ? PAR_COLLECT : PAR_FAIL_FAST;
 	draw_pre_dispatch();
 	if (rarely(3))
 		call.settings.batch_size = (par_int)PAR_SET(rarely(4) ? 1 + below(100) : 1 + below(5));
 	if (rarely(8))
 		call.settings.timeout = (par_real)PAR_SET((double)(1 + below(rarely(2) ? 20 : 500)) * 1e-3);
+	draw_deadlines();
+	draw_retries();
+	if (rarely(2))
+		call.settings.seed = (par_int)PAR_SET((int64_t)call.salt);
+	if (call.is_map && rarely(3))
+		call.settings.statuses = statuses;
+	call.settings.watcher = &seen;
+	if (rarely(3))
+		call.settings.on_event = on_event;
+	if (rarely(8))
+		call.settings.on_progress = on_progress;
 	if (rarely(32))
 		call.settings.verbose = (par_int)PAR_SET(1 + below(60));
 }
@@ -719,16 +1013,20 @@ static void draw_call(void)
 	memset(&call, 0, sizeof(call));
 	call.salt = draw();
 	call.is_map = rarely(3);
+	call.is_iter = !call.is_map && schedule.how != ON_CALLERS_LOOP && rarely(3);
 	call.names_tasks = rarely(3);
 	call.n = rarely(256) ? below(MOST_TASKS) : rarely(4) ? below(60) : below(12);
 	call.source_fails = (uint64_t)rarely_at(12, call.n);
 	call.bad_item = (uint64_t)rarely_at(40, call.n);
 	call.sink_stops = (uint64_t)rarely_at(12, call.n);
 	call.long_one = (uint64_t)rarely_at(8, call.n);
+	call.stuck_one = (uint64_t)rarely_at(8, call.n);
 	call.fails = rarely(3) ? rates[below(6)] : 0;
 	call.explains = below(256);
 	call.large = rarely(8) ? rates[below(6)] : 0;
 	call.task_ns = draw_time();
+	if (call.n > 100 && call.task_ns > MS)
+		call.task_ns = MS;
 	call.source_ns = rarely(4) ? draw_time() : 0;
 	call.sink_ns = rarely(4) ? draw_time() : 0;
 	call.cancel_after = rarely(8) ? between(0, rarely(2) ? 100 * US : 30 * MS) : NEVER;
@@ -753,8 +1051,7 @@ static void draw_schedule(void)
 	schedule.close_after = rarely(6) ? between(0, 20 * MS) : NEVER;
 	schedule.open = (par_settings){.size = sizeof(schedule.open),
 	                                .backend = "sim",
-	                                /* who is given up gets a real thread */
-	                                .close_timeout = PAR_SET(1e9)};
+	                                .close_timeout = {1, rarely(4) ? (double)below(20) / 1e3 : 1e9}};
 	if (n_jobs > 0)
 		schedule.open.n_jobs = (par_int)PAR_SET(rarely(8) ? -n_jobs : n_jobs);
 	draw_providers(n_jobs);
@@ -763,12 +1060,20 @@ static void draw_schedule(void)
 
 /* --- making calls ---------------------------------------------------------------------------- */
 
+static int n_calls;
+
 static void begin_call(par_parallel *parallel)
 {
 	check_kept();
 	draw_call();
 	memset(&seen, 0, sizeof(seen));
 	memset(marks, 0, (size_t)call.n + 1);
+	memset(tries, 0, (size_t)call.n + 1);
+	memset(states, 0, (size_t)call.n + 1);
+	memset(bad_tries, 0, (size_t)call.n + 1);
+	memset(retries_told, 0, (size_t)call.n + 1);
+	memset(statuses, 77, sizeof(statuses[0]) * ((size_t)call.n + 1));
+	seen.id = ++n_calls;
 	seen.parallel = parallel;
 	seen.busy = 1;
 	seen.first_failed = UINT64_MAX;
@@ -794,6 +1099,59 @@ static void forget_events(void)
 			planned.all[i] = planned.all[--planned.n];
 }
 
+/* 1: there is one. */
+static int32_t ask(par_iter *iter)
+{
+	const par_outcome *outcome;
+	int32_t status;
+
+	seen.is_asking = 1;
+	status = par_iter_next(iter, &outcome, &seen.error);
+	seen.is_asking = 0;
+	must((status == 1) == (outcome != NULL), "par_iter_next() says %d", status);
+	if (status == 1)
+		take(outcome);
+	return status;
+}
+
+static void drop(par_iter *iter)
+{
+	par_thrown thrown = {.size = sizeof(thrown)};
+	uint64_t undelivered = seen.taken - seen.delivered;
+
+	trace("the iterator is closed early");
+	seen.dropped = 1;
+	par_iter_close(iter, &thrown);
+	trace("%llu unused, %llu cancelled", (unsigned long long)thrown.unused, (unsigned long long)thrown.cancelled);
+	must(thrown.unused + thrown.cancelled == undelivered || call.ignore || memory.refused,
+	     "%llu + %llu were thrown away, of %llu", (unsigned long long)thrown.unused,
+	     (unsigned long long)thrown.cancelled, (unsigned long long)undelivered);
+}
+
+static int32_t iterate(par_parallel *parallel, const par_task *task)
+{
+	par_iter *iter;
+	int32_t status;
+
+	seen.is_asking = 1;
+	status = par_iter_open(&iter, parallel, task, source, NULL, &call.settings, &seen.error);
+	seen.is_asking = 0;
+	if (status != PAR_OK)
+		return status;
+	while (seen.delivered != call.sink_stops && (status = ask(iter)) == 1) {
+		seen.delivered++;
+		if (rarely(4))
+			pass(between(0, call.sink_ns));
+	}
+	if (seen.delivered == call.sink_stops) {
+		drop(iter);
+		return PAR_ECANCELED;
+	}
+	must(ask(iter) == status, "an iterator ends with %d, and then with something else", status);
+	par_iter_close(iter, NULL);
+	return status;
+}
+
 static void call_blocking(par_parallel *parallel)
 {
 	const par_task *task;
@@ -810,6 +1168,8 @@ static void call_blocking(par_parallel *parallel)
 	}
 	if (call.is_map)
 		status = par_map(parallel, task, array_in, array_out, call.n, &call.settings, &seen.error);
+	else if (call.is_iter)
+		status = iterate(parallel, task);
 	else
 		status = par_run(parallel, task, source, sink, NULL, &call.settings, &seen.error);
 	check_end(status, &seen.error);
