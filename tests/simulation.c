@@ -661,7 +661,7 @@ static void on_progress(void *watcher, const par_progress *progress)
 /* It need not be handed out. */
 static int is_left_out(uint64_t index)
 {
-	return call.ignore && may_have_failed(index);
+	return call.ignore && (may_have_failed(index) || memory.refused);
 }
 
 static int is_well(uint64_t index)
