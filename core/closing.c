@@ -110,12 +110,19 @@ static void put_down(par_parallel *parallel)
 	parallel->spare = NULL;
 }
 
-static int has_running_tasks(const par_parallel *parallel)
+/* It ran out of time while its backend was rising, or before its tasks were over. */
+static int is_overtaken(const struct engine *engine)
+{
+	return engine->instance.batches.n_out > 0 || engine->instance.state == INSTANCE_CREATING ||
+	       engine->instance.state == INSTANCE_CONFIGURING;
+}
+
+static int has_overtaken(const par_parallel *parallel)
 {
 	const struct engine *engine;
 
 	for (engine = parallel->left; engine != NULL; engine = engine->next)
-		if (engine->instance.batches.n_out > 0)
+		if (is_overtaken(engine))
 			return 1;
 	return 0;
 }
@@ -201,8 +208,8 @@ void closing_own(par_parallel *parallel)
 	put_down(parallel);
 	loop_run_posts(&parallel->loop);
 	closing_sweep(parallel);
-	/* A call that is not to wait for its tasks does not do so here either. */
-	until = !parallel->is_managed && has_running_tasks(parallel)
+	/* A call that is not to wait does not do so here either. */
+	until = !parallel->is_managed && has_overtaken(parallel)
 	                ? 0
 	                : loop_now() + parallel->close_timeout_ns;
 	if (wait_for(parallel, NULL, until)) {
@@ -222,10 +229,11 @@ void closing_begin(par_parallel *parallel)
 	parallel->close_by_ns = loop_now() + parallel->close_timeout_ns;
 }
 
-/* What is left moves to a loop of its own, since the caller's may end.  -1: it cannot. */
+/* What is left moves to a loop of its own, since the caller's may end.  -1: it cannot, as when
+ * a plugin watches something on the caller's. */
 static int move_out(par_parallel *parallel)
 {
-	par_parallel *shell = calloc(1, sizeof(*shell));
+	par_parallel *shell = parallel->loop.first_watch == NULL ? calloc(1, sizeof(*shell)) : NULL;
 
 	if (shell == NULL)
 		return -1;

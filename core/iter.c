@@ -25,9 +25,9 @@ static void set_off(struct par_iter *iter)
 
 	if (parallel->engine->is_up && instance_can(&parallel->engine->instance, PAR_RUNS_INLINE))
 		return;
-	do
+	iter->is_over = turn_rise(parallel);
+	while (!iter->is_over && !parallel->results.holds && !turn_is_idle(parallel))
 		iter->is_over = turn_advance(parallel);
-	while (!iter->is_over && !parallel->results.holds && !turn_is_idle(parallel));
 }
 
 int32_t par_iter_open(par_iter **out, par_parallel *parallel, const par_task *task,

@@ -338,8 +338,8 @@ static int32_t choose_engine(par_parallel *parallel, par_error *error)
 	}
 	if (parallel->left != NULL)
 		closing_sweep(parallel);
-	/* On the caller's loop the call brings it up. */
-	if (!parallel->loop.is_own || parallel->engine->is_up)
+	/* On the caller's loop the call brings it up, and so it does where its time is counted. */
+	if (!parallel->loop.is_own || parallel->engine->is_up || parallel->plan.call_timeout_ns > 0)
 		return PAR_OK;
 	return drive_up(parallel, INSTANCE_UP, error);
 }
@@ -388,7 +388,8 @@ static int32_t run_blocking(par_parallel *parallel, const struct job *job,
 int32_t parallel_open_for_call(par_parallel **parallel, const par_settings *settings,
                                par_error *error)
 {
-	return open_own(parallel, settings, error);
+	*parallel = NULL;
+	return parallel_create(parallel, NULL, settings, error);
 }
 
 static int32_t run_unmanaged(const struct job *job, const par_settings *settings, par_error *error)

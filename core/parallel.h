@@ -60,7 +60,7 @@ struct par_parallel {
 	int64_t look_ns;      /* when to look again for tasks that are over their time     */
 	int64_t wait_ns;      /* since when nothing is left to do but wait for running tasks */
 	int leaves;           /* they are not waited for                                    */
-	int is_dropped;       /* its iterator is being closed, so they need not be          */
+	int is_dropped;       /* nobody wants its results any more, so they need not be     */
 	int late_call;        /* it is the whole call that ran out of time                  */
 	int told_late;
 	int64_t told_ns;      /* when progress was told last, and how much of it            */
@@ -96,7 +96,8 @@ int32_t parallel_create(par_parallel **parallel, uv_loop_t *uv, const par_settin
                         par_error *error);
 void parallel_free(par_parallel *parallel);
 
-/* A pool with a loop of its own, for one call that is to be given no settings. */
+/* A pool with a loop of its own, for one call that is to be given no settings, and brings the
+ * backend up. */
 int32_t parallel_open_for_call(par_parallel **parallel, const par_settings *settings,
                                par_error *error);
 
@@ -150,7 +151,8 @@ void turn_begin(par_parallel *parallel, const struct job *job);
 /* Take it one turn further, without waiting; 1: it is over. */
 int turn_advance(par_parallel *parallel);
 
-/* Drive it to its end, on its own loop. */
+/* Drive it on its own loop: until its backend is up (1: it is over before that); to its end. */
+int turn_rise(par_parallel *parallel);
 void turn_drive(par_parallel *parallel);
 
 /* The same up to the next result, which parallel->results then holds; 1: it is over, and there

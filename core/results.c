@@ -145,8 +145,16 @@ static void give(struct results *results, struct call *call, struct slot *slot, 
 	finish(results, call, slot);
 }
 
+/* Its worker told who watches before it said that the task is over, so that is told first. */
+static void tell_events(struct call *call)
+{
+	if (__builtin_expect(call->is_single, 0))
+		events_hand_out(&call->events);
+}
+
 static void hand_out(struct results *results, struct call *call, struct slot *slot, uint64_t index)
 {
+	tell_events(call);
 	if (__builtin_expect(!is_wanted(results, slot->flags & SLOT_FAILED), 0)) {
 		finish(results, call, slot);
 		return;
@@ -158,6 +166,7 @@ static void hand_out(struct results *results, struct call *call, struct slot *sl
 static void hand_out_overdue(struct results *results, struct call *call, struct slot *slot,
                              const struct overdue *overdue)
 {
+	tell_events(call);
 	if (!is_wanted(results, 1)) {
 		finish(results, call, slot);
 		return;

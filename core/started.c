@@ -206,6 +206,7 @@ void par_close_on(par_parallel *parallel, void (*closed)(void *user), void *user
 	parallel->closed = closed;
 	parallel->closed_user = user;
 	parallel->is_closing = 1;
+	parallel->is_dropped = 1;
 	hold_loop(parallel, 1);
 	par_cancel(parallel);
 	(void)uv_async_send(&parallel->loop.async);

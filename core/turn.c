@@ -368,6 +368,7 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	parallel->unrun = parallel->lost = 0;
 	parallel->no_worker_ns = parallel->wait_ns = 0;
 	parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
+	parallel->may_help = 0;
 	parallel->begun_ns = loop_now();
 	parallel->dispatcher = (struct dispatcher){
 		.source = job->source, .user = job->user, .task = job->task};
@@ -415,11 +416,12 @@ static void describe_failure(const par_parallel *parallel, par_error *error)
 	const struct call_failure *failure = &call->failure;
 	unsigned long long failed = atomic_load(&call->failed), task = failure->index;
 	const char *how = failure->status == PAR_ETIMEOUT ? "timed out" : "failed";
+	int32_t code = parallel->plan.collect ? PAR_EFAILED : failure->status;
 
 	if (parallel->plan.collect && failed > 1)
-		error_set(error, failure->status, "%llu tasks failed, the first is task %llu", failed, task);
+		error_set(error, code, "%llu tasks failed, the first is task %llu", failed, task);
 	else
-		error_set(error, failure->status, "task %llu %s", task, how);
+		error_set(error, code, "task %llu %s", task, how);
 	if (failure->text[0] != '\0')
 		error_reason(error, "%s", failure->text);
 	else
@@ -460,7 +462,7 @@ static void describe_end(par_parallel *parallel)
 
 	if (ended_by_failure(parallel)) {
 		describe_failure(parallel, error);
-		parallel->status = parallel->engine->call.failure.status;
+		parallel->status = error->code;
 	} else if (parallel->status == PAR_ETIMEOUT) {
 		describe_timeout(parallel, error);
 	} else if (parallel->status == PAR_ECANCELED) {
@@ -750,8 +752,8 @@ static int is_at_end(const par_parallel *parallel)
 static void tell_late(par_parallel *parallel)
 {
 	if (!parallel->told_late)
-		log_line(LOG_WARNING, "a call ran out of time, and waits for %u workers whose tasks still "
-		                      "use the caller's memory",
+		log_line(LOG_WARNING, "a call is over, and waits for %u workers whose tasks still use the "
+		                      "caller's memory",
 		         atomic_load(&parallel->engine->call.seated));
 	parallel->told_late = 1;
 }
@@ -784,15 +786,19 @@ static int is_over(par_parallel *parallel)
 static int has_result(const par_parallel *parallel)
 {
 	const struct call *call = &parallel->engine->call;
-	uint64_t oldest = parallel->results.oldest;
+	const struct results *results = &parallel->results;
+	uint8_t state;
 
 	if (!call->is_stream || !may_deliver(parallel))
 		return 0;
 	if (call->unordered)
-		return atomic_load_explicit(&call->done_list, memory_order_relaxed) != 0;
-	return oldest < parallel->dispatcher.taken &&
-	       atomic_load_explicit(&slots_at(&call->slots, oldest)->state, memory_order_relaxed) ==
-	               SLOT_DONE;
+		return results->n_overdue > 0 ||
+		       atomic_load_explicit(&call->done_list, memory_order_relaxed) != 0;
+	if (results->oldest >= parallel->dispatcher.taken)
+		return 0;
+	state = atomic_load_explicit(&slots_at(&call->slots, results->oldest)->state,
+	                             memory_order_relaxed);
+	return state == SLOT_DONE || state == SLOT_OVERDUE || state == SLOT_LEFT;
 }
 
 /* Is there a result to wait for?  Not while the source has none to begin with, nor when it is
@@ -921,8 +927,7 @@ int turn_advance(par_parallel *parallel)
 		show_progress(parallel, over && parallel->status == PAR_OK);
 	if (__builtin_expect(parallel->plan.on_progress != NULL, 0))
 		tell_on_the_way(parallel);
-	if (__builtin_expect(events_has_some(&call->events), 0))
-		events_hand_out(&call->events);
+	events_hand_out(&call->events);
 	return over;
 }
 
@@ -1104,6 +1109,16 @@ static void wait(par_parallel *parallel)
 	loop_wait(&parallel->loop, turn_deadline(parallel), turn_is_idle);
 	/* An exchange: a store would part us from results whose workers found it 0. */
 	(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);
+}
+
+int turn_rise(par_parallel *parallel)
+{
+	int over = 0;
+
+	while (parallel->phase == PHASE_RISING && !(over = turn_advance(parallel)) &&
+	       parallel->phase == PHASE_RISING)
+		wait(parallel);
+	return over;
 }
 
 void turn_drive(par_parallel *parallel)
