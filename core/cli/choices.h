@@ -15,6 +15,7 @@ struct choices {
 	char **arguments;     /* after ":::"; NULL: read lines */
 	char end;
 	int verbosity, progress;
+	int has_deadline;
 };
 
 enum { GO_ON = -1 };

@@ -1,6 +1,7 @@
 /* map.c - parloop map: a task module's task over lines or arguments. */
 #include "choices.h"
 #include "cli.h"
+#include "failure.h"
 #include "input.h"
 #include "meter.h"
 #include "output.h"
@@ -21,7 +22,8 @@ struct map {
 	struct watcher *watcher; /* of the input */
 	struct output *output;
 	struct meter meter;
-	uint64_t done, failed;
+	uint64_t first_failed; /* of those that were shown */
+	int has_failed;
 	int watch_error; /* errno */
 	int on_terminal; /* stdout, which then shares the screen with the meter */
 };
@@ -86,46 +88,31 @@ static int32_t take(void *user, par_item *item)
 	if (more == INPUT_NOT_YET)
 		return wait_for_input(map);
 	if (more == 1) {
-		item->stays = 1;
+		/* With a copy, tasks that are over their time need not be waited for. */
+		item->stays = !map->choices->has_deadline;
 		item->payload = bytes;
 		item->n_bytes = n;
 	}
 	return more;
 }
 
-static void show_failure(struct map *map, uint64_t index, const void *input, size_t n,
-                         const char *why)
-{
-	char quoted[QUOTED_SIZE], reason[QUOTED_SIZE];
-
-	meter_erase(&map->meter);
-	(void)fprintf(stderr, "parloop: task %" PRIu64 " (\"%s\"): %s\n", index + 1,
-	              quote(input, n, 60, quoted), quote(why, strlen(why), SIZE_MAX, reason));
-}
-
+/* Results come in any order if so asked. */
 static void fail(struct map *map, const par_outcome *outcome)
 {
-	char code[64];
-
-	map->failed++;
-	if (outcome->status == PAR_EFAILED)
-		(void)snprintf(code, sizeof(code), "failed with code %" PRId32, outcome->code);
-	else
-		(void)snprintf(code, sizeof(code), "%s", par_code_name(outcome->status));
-	show_failure(map, outcome->index, outcome->payload, outcome->payload_bytes,
-	             outcome->message != NULL ? outcome->message : code);
+	if (!map->has_failed || outcome->index < map->first_failed)
+		map->first_failed = outcome->index;
+	map->has_failed = 1;
+	meter_erase(&map->meter);
+	failure_show(outcome);
 }
 
-static void show_progress(struct map *map)
+static void on_progress(void *user, const par_progress *progress)
 {
-	struct meter_point point = {
-		.taken = input_taken(map->input),
-		.taken_all = input_is_over(map->input),
-		.done = map->done,
-		.failed = map->failed,
-	};
+	struct map *map = user;
 
-	meter_update(&map->meter, &point);
+	/* A call that is cancelled tells its end, too. */
+	if (!signals_caught())
+		meter_draw(&map->meter, progress);
 }
 
 static int32_t give(void *user, const par_outcome *outcome)
@@ -136,7 +123,6 @@ static int32_t give(void *user, const par_outcome *outcome)
 	/* A task that saw the cancellation ends as failed, which is not what became of it. */
 	if (signals_caught())
 		return -1;
-	map->done++;
 	if (outcome->status != PAR_OK) {
 		fail(map, outcome);
 	} else {
@@ -144,8 +130,9 @@ static int32_t give(void *user, const par_outcome *outcome)
 			meter_erase(&map->meter);
 		status = output_record(map->output, outcome->bytes, outcome->n_bytes);
 	}
-	input_release(map->input, outcome->index);
-	show_progress(map);
+	/* Its task may be reading it still. */
+	if (outcome->status != PAR_ETIMEOUT)
+		input_release(map->input, outcome->index);
 	return status;
 }
 
@@ -170,15 +157,18 @@ static int report_input(struct map *map)
 	return report(&error);
 }
 
-/* With --fail-fast the task that failed comes as the call's error. */
-static int report_task(struct map *map, const par_error *error)
+/* With --fail-fast the task that ended the call may not have come as an outcome, if others
+ * before it were not over. */
+static int conclude_failed(struct map *map, const par_error *error)
 {
+	uint64_t index = (uint64_t)error->task;
 	const char *bytes = "";
 	size_t n = 0;
 
-	(void)input_find(map->input, (uint64_t)error->task, &bytes, &n);
-	show_failure(map, (uint64_t)error->task, bytes, n,
-	             error->reason[0] != '\0' ? error->reason : error->what);
+	if (map->has_failed && map->first_failed <= index)
+		return STATUS_FAILED;
+	(void)input_find(map->input, index, &bytes, &n);
+	failure_show_error(error, bytes, n);
 	return STATUS_FAILED;
 }
 
@@ -195,12 +185,11 @@ static int conclude(struct map *map, const par_error *error)
 		return 128 + signals_caught();
 	if (error->code == PAR_ESOURCE)
 		return report_input(map);
-	/* Unless --fail-fast kept it from the sink, a failed task was shown when it came. */
-	if (error->code == PAR_EFAILED && error->task >= 0)
-		return map->failed > 0 ? STATUS_FAILED : report_task(map, error);
+	if (error->code != PAR_OK && error->task >= 0)
+		return conclude_failed(map, error);
 	if (error->code != PAR_OK)
 		return report(error);
-	return map->failed > 0 ? STATUS_FAILED : STATUS_OK;
+	return map->has_failed ? STATUS_FAILED : STATUS_OK;
 }
 
 static int prepare(struct map *map)
@@ -215,6 +204,28 @@ static int prepare(struct map *map)
 	map->output = output_create(STDOUT_FILENO, choices->end, on_broken_output, map);
 	map->watcher = watcher_create(STDIN_FILENO, on_readable, map);
 	return map->input != NULL && map->output != NULL && map->watcher != NULL ? 0 : -1;
+}
+
+static int64_t count(char **arguments)
+{
+	int64_t n = 0;
+
+	while (arguments[n] != NULL)
+		n++;
+	return n;
+}
+
+static int32_t call(struct map *map, const par_task *task, par_error *error)
+{
+	par_settings settings = {
+		.size = sizeof(settings),
+		.on_progress = map->meter.on ? on_progress : NULL,
+		.watcher = map,
+	};
+
+	if (map->choices->arguments != NULL)
+		settings.n_tasks = (par_int)PAR_SET(count(map->choices->arguments));
+	return par_run(map->parallel, task, take, give, map, &settings, error);
 }
 
 static int run(const struct choices *choices, const par_task *task)
@@ -234,7 +245,7 @@ static int run(const struct choices *choices, const par_task *task)
 	signals_watch(map.parallel);
 	/* joblib's lines and ours would write over each other. */
 	meter_start(&map.meter, choices->progress && choices->verbosity == 0);
-	error.code = par_run(map.parallel, task, take, give, &map, NULL, &error);
+	error.code = call(&map, task, &error);
 	status = conclude(&map, &error);
 	signals_watch(NULL);
 	/* The threads of these may call par_cancel and par_wake: they go before what that needs. */
