@@ -1,6 +1,7 @@
 # make            build libparloop, the command, the plugins and the task modules
 # make run        install what is missing, build, and run a real job
 # make test       install what is missing, build, and run every test
+# make acceptance joblib's behaviours, a line each; ACCEPTANCE="--only B17 --backend threading"
 # make valgrind   the core's unit tests, under valgrind
 # make bench      measure ours beside its peers
 # make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again
@@ -45,7 +46,8 @@ CLI     := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/cli/*.c))
 PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c))
 TASKS   := $(patsubst tests/tasks/%.c,$(O)/tasks/%.so,$(wildcard tests/tasks/*.c))
 UNIT    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/test_*.c))
-TESTS   := $(UNIT) $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/conformance.c tests/simulation.c))
+LIST    := $(O)/tests/acceptance/acceptance
+TESTS   := $(UNIT) $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/conformance.c tests/simulation.c)) $(LIST)
 BAD     := $(patsubst tests/plugins/%.c,$(O)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
 LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
 SONAME  := libparloop.so.0
@@ -107,14 +109,24 @@ $(O)/tests/libs/%.so: tests/libs/%.c $(O)/flags
 	$(call say,LIB,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
 	  $(LDFLAGS) $(call link_flags,$<) -o $@
 
-# Unit tests see the core's insides, and are linked with its objects.
-$(O)/tests/sanitizers.o: tests/sanitizers.c $(O)/flags
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL) -c $< -o $@
+# Unit tests see the core's insides, and are linked with its objects; and every test with what
+# stands around it.
+AROUND := $(O)/tests/around.o $(O)/tests/sanitizers.o
+$(AROUND): $(O)/tests/%.o: tests/%.c $(O)/flags
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL) -MMD -MP -c $< -o $@
 
-$(O)/tests/%: tests/%.c $(O)/tests/sanitizers.o $(O)/libparloop.a $(O)/flags
+$(O)/tests/%: tests/%.c $(AROUND) $(O)/libparloop.a $(O)/flags
 	$(call say,TEST,$@)mkdir -p $(@D) && $(CC) $(ALL) -Icore -Itests $(HERE) -MMD -MP -MF $@.d $< \
-	  $(O)/tests/sanitizers.o $(O)/libparloop.a $(LDFLAGS) $(call link_flags,$<) \
+	  -Wl,--wrap=tcase_create $(AROUND) $(O)/libparloop.a $(LDFLAGS) $(call link_flags,$<) \
 	  $(shell pkg-config --libs check) $(CORE_LIBS) -o $@
+
+# The list of behaviours is linked as a program of a user's, and sees what that sees.
+$(O)/tests/acceptance/%.o: tests/acceptance/%.c $(O)/flags
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -Itests $(HERE) -MMD -MP -c $< -o $@
+
+$(LIST): $(patsubst tests/%.c,$(O)/tests/%.o,$(wildcard tests/acceptance/*.c)) $(O)/tests/sanitizers.o $(O)/libparloop.so
+	$(call say,TEST,$@)$(CC) $(ALL) $(filter %.o,$^) -L$(O) -lparloop -Wl,-rpath,'$$ORIGIN/../..' \
+	  $(LDFLAGS) $(shell pkg-config --libs check) -luv -lm -o $@
 
 # --- to go -----------------------------------------------------------------------------------
 # What is missing is installed before anything is compiled, so these make again.
@@ -137,6 +149,11 @@ test:
 	$(Q).ci/deps test
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)$(run-tests) $(TESTS) $(wildcard tests/test_*.sh)
+
+acceptance:
+	$(Q).ci/deps test
+	$(Q)$(MAKE) --no-print-directory all $(LIST) $(LIBS)
+	$(Q)$(LIST) $(ACCEPTANCE)
 
 # All but the test of the command, whose work is done in other processes.  Valgrind runs one thread
 # at a time; one that looks out for another is to hand over to it.
@@ -209,7 +226,7 @@ clean:
 	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c))
 
 FORCE:
-.PHONY: all run test valgrind bench install uninstall clean tests-build FORCE
+.PHONY: all run test acceptance valgrind bench install uninstall clean tests-build FORCE
 .SECONDARY:
 
--include $(CORE:.o=.d) $(CLI:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)
+-include $(CORE:.o=.d) $(CLI:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)

@@ -153,10 +153,9 @@ static int32_t take_one(struct dispatcher *dispatcher, struct call *call, par_er
 	return 1;
 }
 
-/* A task that was delivered before it was over has its place a while longer. */
 static int is_place_free(const struct dispatcher *dispatcher, const struct call *call)
 {
-	return call->slots.mask == UINT64_MAX ||
+	return !dispatcher->has_late || call->slots.mask == UINT64_MAX ||
 	       atomic_load_explicit(&slots_at(&call->slots, dispatcher->taken)->state,
 	                            memory_order_acquire) == SLOT_FREE;
 }

@@ -24,6 +24,7 @@ struct dispatcher {
 	int waits; /* the source had none yet; whoever hears of one sets this back */
 	int64_t payload_bytes; /* of large payloads under way */
 	int has_callers_memory; /* a payload was not copied */
+	int has_late; /* a task was delivered before it was over, and has its place a while longer */
 	struct arena payloads;
 };
 

@@ -116,10 +116,13 @@ char *error_escape(const char *text, size_t n, char *buffer, size_t size)
 {
 	size_t used = 0;
 
-	for (size_t i = 0; i < n && used + 5 < size; i++) {
+	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)text[i];
+		int is_control = c < 0x20 || c == 0x7f;
 
-		if (c < 0x20 || c == 0x7f)
+		if (used + (is_control ? 4 : 1) >= size)
+			break;
+		if (is_control)
 			used += (size_t)snprintf(buffer + used, size - used, "\\x%02x", c);
 		else
 			buffer[used++] = (char)c;
@@ -149,6 +152,15 @@ const char *par_code_name(int32_t code)
 	return "unknown code";
 }
 
+/* What people typed, and what plugins and the system said, is made fit for a terminal and for one
+ * line of a log. */
+static void append(char *buffer, size_t size, const char *text)
+{
+	size_t used = strlen(buffer);
+
+	error_escape(text, strlen(text), buffer + used, size - used);
+}
+
 char *par_error_text(const par_error *error, int32_t lines, char *buffer, size_t size)
 {
 	static const char *const label[] = {"file", "reason", "remedy"};
@@ -157,15 +169,17 @@ char *par_error_text(const par_error *error, int32_t lines, char *buffer, size_t
 
 	if (size == 0)
 		return buffer;
-	(void)snprintf(buffer, size, "%s", error->what[0] ? error->what : par_code_name(error->code));
+	buffer[0] = '\0';
+	append(buffer, size, error->what[0] ? error->what : par_code_name(error->code));
 	for (int i = 0; i < 3; i++) {
 		if (slot[i][0] == '\0')
 			continue;
 		used = strlen(buffer);
 		if (lines)
-			(void)snprintf(buffer + used, size - used, "\n    %-7s %s", label[i], slot[i]);
+			(void)snprintf(buffer + used, size - used, "\n    %-7s ", label[i]);
 		else
-			(void)snprintf(buffer + used, size - used, "%s%s", i == 1 ? ": " : "; ", slot[i]);
+			(void)snprintf(buffer + used, size - used, "%s", i == 1 ? ": " : "; ");
+		append(buffer, size, slot[i]);
 	}
 	return buffer;
 }

@@ -25,19 +25,37 @@ static struct loop *loop_of(struct instance *instance)
 	return atomic_load_explicit(&instance->loop, memory_order_relaxed);
 }
 
-void instance_notify(struct instance *instance)
+/* Whoever is about to queue something says so first: as soon as it is queued the loop may go
+ * on and end the instance. */
+static void begin_notice(struct instance *instance)
 {
 	(void)atomic_fetch_add(&instance->notifying, 1);
-	loop_notify(atomic_load(&instance->loop));
+}
+
+static void end_notice(struct instance *instance, int queued)
+{
+	if (queued)
+		loop_notify(atomic_load(&instance->loop));
 	(void)atomic_fetch_sub(&instance->notifying, 1);
+}
+
+/* What is left of it is a system call. */
+static void await_notices(struct instance *instance)
+{
+	while (atomic_load(&instance->notifying) > 0)
+		sched_yield();
+}
+
+void instance_notify(struct instance *instance)
+{
+	begin_notice(instance);
+	end_notice(instance, 1);
 }
 
 void instance_move(struct instance *instance, struct loop *loop)
 {
 	atomic_store(&instance->loop, loop);
-	/* Whoever read the old one said so before; what is left of it is a system call. */
-	while (atomic_load(&instance->notifying) > 0)
-		sched_yield();
+	await_notices(instance);
 }
 
 /* --- the host table ----------------------------------------------------------------------- */
@@ -61,21 +79,22 @@ static int32_t host_run(const par_host *host, par_batch handle)
 	ticket_run(instance->call, batch->quota, 0, &report);
 	batch->ran = report.ran;
 	batch->ran_ns = report.ns;
-	if (batch_end(&instance->batches, batch))
-		instance_notify(instance);
+	begin_notice(instance);
+	end_notice(instance, batch_end(&instance->batches, batch));
 	return PAR_OK;
 }
 
 static void host_done(const par_host *host, par_batch handle, int32_t status, const par_how *how)
 {
 	struct instance *instance = instance_of(host);
-	int done = batch_complete(&instance->batches, handle, status, how);
+	int done;
 
-	if (done > 0)
-		instance_notify(instance);
-	else
+	begin_notice(instance);
+	done = batch_complete(&instance->batches, handle, status, how);
+	if (done <= 0)
 		log_line(done < 0 ? LOG_DEBUG : LOG_WARNING, "%s: done() of a batch that %s",
 		         instance->provider->name, done < 0 ? "is not out" : "still runs");
+	end_notice(instance, done > 0);
 }
 
 static int32_t host_stopping(const par_host *host, par_batch handle)
@@ -103,8 +122,9 @@ static void host_ready(const par_host *host, int32_t status, const par_error *er
 	instance->ready_error = (par_error)PAR_ERROR_INIT;
 	if (error != NULL)
 		error_copy(&instance->ready_error, error);
+	begin_notice(instance);
 	atomic_store_explicit(&instance->ready, 1, memory_order_release);
-	instance_notify(instance);
+	end_notice(instance, 1);
 }
 
 static void host_capacity(const par_host *host, int32_t workers, int32_t batches)
@@ -357,6 +377,7 @@ static void destroy(struct instance *instance)
 		loop_run_posts(loop_of(instance));
 	if (instance->backend != NULL)
 		instance->provider->ops.destroy(instance->backend);
+	await_notices(instance);
 	instance->backend = NULL;
 	options_destroy(instance->options);
 	instance->options = NULL;

@@ -10,6 +10,7 @@
 struct par_iter {
 	par_parallel *parallel;
 	int owns;         /* the par_parallel was opened for this alone */
+	int is_shown;     /* the caller has seen the result that results hold */
 	int is_over;      /* no task of it runs any more, or is waited for */
 	int is_concluded; /* status and error say how */
 	int32_t status;
@@ -77,7 +78,11 @@ static int next_result(struct par_iter *iter)
 {
 	par_parallel *parallel = iter->parallel;
 
+	/* The first may have come before anybody asked. */
+	if (parallel->results.holds && !iter->is_shown)
+		return 1;
 	results_let_go(&parallel->results, &parallel->engine->call);
+	iter->is_shown = 0;
 	/* Patience begins when somebody waits. */
 	parallel->results.since_ns = loop_now();
 	if (!iter->is_over)
@@ -101,6 +106,7 @@ int32_t par_iter_next(par_iter *iter, const par_outcome **outcome, par_error *er
 			error_copy(error, &iter->error);
 		return iter->status;
 	}
+	iter->is_shown = 1;
 	*outcome = &iter->parallel->results.outcome;
 	return 1;
 }
@@ -120,13 +126,14 @@ static par_thrown throw_away(struct par_iter *iter)
 {
 	par_parallel *parallel = iter->parallel;
 	par_thrown thrown = {.size = sizeof(thrown)};
-	uint64_t left;
+	uint64_t left, unseen = parallel->results.holds && !iter->is_shown;
 
 	results_let_go(&parallel->results, &parallel->engine->call);
 	if (parallel->phase == PHASE_RUNNING) {
 		left = parallel->dispatcher.taken - parallel->results.delivered;
 		thrown.unused = count_unused(parallel);
 		thrown.cancelled = left > thrown.unused ? left - thrown.unused : 0;
+		thrown.unused += unseen;
 	}
 	parallel->is_dropped = 1;
 	if (!iter->is_over) {

@@ -2,11 +2,13 @@
  * anew from configuration and notes at each call, so nothing of it is shared. */
 #include "conf.h"
 #include "error.h"
+#include "loader.h"
 #include "lookup.h"
 #include "note.h"
 #include "paths.h"
 #include "registry.h"
 #include "scan.h"
+#include "trust.h"
 
 #include <parloop/parloop.h>
 
@@ -78,6 +80,20 @@ static void describe_registered(struct item *item, const struct registered *regi
 		error_remedy(&item->error, "%s", registered->hint);
 }
 
+/* What would keep it from being loaded, as far as that can be known without running any of it. */
+static int32_t look_for_faults(struct item *item, par_error *error)
+{
+	int32_t status = trust_check(item->file, &item->error);
+
+	if (status == PAR_OK)
+		status = loader_check(item->file, &item->error);
+	if (status == PAR_ENOMEM)
+		return error_memory(error, "listing the backends");
+	if (status < 0)
+		item->state = PAR_STATE_BROKEN;
+	return PAR_OK;
+}
+
 static int32_t add_registered(struct listing *listing, par_error *error)
 {
 	struct registered registered;
@@ -107,9 +123,11 @@ static int32_t add_configured(struct listing *listing, par_error *error)
 		status = note_read(&item->own_note, backend->path, &item->error);
 		if (status == PAR_ENOMEM)
 			return error_memory(error, "listing the backends");
+		item->note = item->own_note;
 		if (status < 0)
 			item->state = PAR_STATE_BROKEN;
-		item->note = item->own_note;
+		else if (look_for_faults(item, error) < 0)
+			return PAR_ENOMEM;
 	}
 	return PAR_OK;
 }
@@ -178,6 +196,8 @@ static int32_t add_file(struct listing *listing, const struct scan_file *file, p
 		if (item == NULL)
 			return PAR_ENOMEM;
 		item->note = file->note;
+		if (look_for_faults(item, error) < 0)
+			return PAR_ENOMEM;
 	}
 	return PAR_OK;
 }

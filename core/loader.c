@@ -441,6 +441,13 @@ int32_t loader_load(const char *path, const struct note *note, const char *name,
 	return status;
 }
 
+int32_t loader_check(const char *path, par_error *error)
+{
+	struct load load = {.path = path, .error = error};
+
+	return check_exports(&load);
+}
+
 int32_t loader_link(par_factory_fn factory, const char *name, par_backend_ops *ops,
                     par_error *error)
 {

@@ -17,6 +17,10 @@
 int32_t loader_load(const char *path, const struct note *note, const char *name,
                     par_backend_ops *ops, par_error *error);
 
+/* Whatever of that can be found out without running any of the file: has it a factory at
+ * all?  [any] */
+int32_t loader_check(const char *path, par_error *error);
+
 /* The same for a factory that is linked in.  [any] */
 int32_t loader_link(par_factory_fn factory, const char *name, par_backend_ops *ops,
                     par_error *error);

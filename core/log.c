@@ -1,5 +1,7 @@
 #include "log.h"
 
+#include "error.h"
+
 #include <parloop/parloop.h>
 
 #include <pthread.h>
@@ -39,7 +41,7 @@ void log_line(int32_t level, const char *format, ...)
 {
 	void (*write)(void *user, int32_t level, const char *line);
 	void *user;
-	char line[2048];
+	char line[2048], shown[2048];
 	va_list args;
 
 	level = level < LOG_DEBUG ? LOG_DEBUG : level > LOG_ERROR ? LOG_ERROR : level;
@@ -52,8 +54,9 @@ void log_line(int32_t level, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
+	error_escape(line, strlen(line), shown, sizeof(shown));
 	if (write != NULL)
-		write(user, level, line);
+		write(user, level, shown);
 	else
-		fprintf(stderr, "parloop: %s: %s\n", level_names[level], line);
+		fprintf(stderr, "parloop: %s: %s\n", level_names[level], shown);
 }

@@ -148,9 +148,7 @@ static int32_t create(par_module **out, const struct elf *elf, par_error *error)
 		goto fail;
 	}
 	if (module->path == NULL || strchr(module->path, '$') != NULL) {
-		status = module->path == NULL && errno == ENOMEM
-		                 ? error_memory(error, "opening a task module")
-		                 : refuse_path(error, elf->path, "its real path cannot be loaded");
+		status = refuse_path(error, elf->path, "its real path cannot be loaded");
 		goto fail;
 	}
 	*out = module;

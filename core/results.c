@@ -34,20 +34,23 @@ static void describe_failure(const struct slot *slot, par_outcome *outcome)
 		outcome->type = par_code_name(outcome->status);
 }
 
+static const par_outcome success = {.size = sizeof(success), .worker = -1, .exit_code = -1};
+
+/* Of a success only so much is different from one to the next. */
 static void describe(const struct slot *slot, uint64_t index, par_outcome *outcome)
 {
-	*outcome = (par_outcome){
-		.size = sizeof(*outcome),
-		.index = index,
-		.bytes = slot_reply(slot),
-		.n_bytes = slot->out_size,
-		.payload = slot_payload(slot),
-		.payload_bytes = slot->in_size,
-		.worker = -1,
-		.exit_code = -1,
-	};
-	if (__builtin_expect(slot->flags & SLOT_FAILED, 0))
+	if (__builtin_expect(outcome->status != PAR_OK || outcome->size == 0, 0))
+		*outcome = success;
+	outcome->index = index;
+	outcome->bytes = slot_reply(slot);
+	outcome->n_bytes = slot->out_size;
+	outcome->payload = slot_payload(slot);
+	outcome->payload_bytes = slot->in_size;
+	if (__builtin_expect(slot->flags & SLOT_FAILED, 0)) {
+		*outcome = (par_outcome){.size = sizeof(*outcome), .index = index, .payload = outcome->payload,
+		                         .payload_bytes = outcome->payload_bytes, .exit_code = -1};
 		describe_failure(slot, outcome);
+	}
 }
 
 static void describe_overdue(const struct results *results, const struct slot *slot,
@@ -81,7 +84,7 @@ static void clear(struct results *results, struct call *call, struct slot *slot)
 }
 
 /* It is delivered; its worker frees the slot if it still runs the task. */
-static void clear_held(struct results *results, struct call *call, struct slot *slot)
+static void clear_held(struct results *results, struct slot *slot)
 {
 	uint8_t was = SLOT_HELD;
 
@@ -90,7 +93,6 @@ static void clear_held(struct results *results, struct call *call, struct slot *
 	if (!atomic_compare_exchange_strong_explicit(&slot->state, &was, SLOT_GONE, memory_order_acq_rel,
 	                                             memory_order_acquire))
 		slot_clear(slot);
-	(void)call;
 }
 
 static int is_silent(const struct results *results)
@@ -106,10 +108,10 @@ static int is_full(const struct results *results)
 	return results->holds || is_silent(results);
 }
 
-static void give_to_sink(struct results *results, const par_outcome *outcome)
+static void give_to_sink(struct results *results)
 {
 	results->in_sink = 1;
-	if (results->sink(results->user, outcome) != 0)
+	if (results->sink(results->user, &results->outcome) != 0)
 		results->stopped = 1;
 	results->in_sink = 0;
 }
@@ -120,33 +122,48 @@ static void finish(struct results *results, struct call *call, struct slot *slot
 
 	results->delivered++;
 	if (__builtin_expect(state == SLOT_HELD || state == SLOT_LEFT, 0))
-		clear_held(results, call, slot);
+		clear_held(results, slot);
 	else
 		clear(results, call, slot);
 }
 
-static void hand_out(struct results *results, struct call *call, struct slot *slot, uint64_t index,
-                     const struct overdue *overdue)
+static int is_wanted(const struct results *results, int failed)
 {
-	int failed = overdue != NULL || (slot->flags & SLOT_FAILED);
-	par_outcome outcome, *told = results->is_pulled ? &results->outcome : &outcome;
+	return (results->sink != NULL || results->is_pulled) && !is_silent(results) &&
+	       !(failed && results->leaves_out_failed);
+}
 
-	if ((results->sink == NULL && !results->is_pulled) || is_silent(results) ||
-	    (failed && results->leaves_out_failed)) {
-		finish(results, call, slot);
-		return;
-	}
-	if (overdue != NULL)
-		describe_overdue(results, slot, overdue, told);
-	else
-		describe(slot, index, told);
-	if (results->is_pulled) {
+/* It is in outcome; an iterator keeps it there, and its slot, until it is let go. */
+static void give(struct results *results, struct call *call, struct slot *slot, uint64_t index)
+{
+	if (__builtin_expect(results->is_pulled, 0)) {
 		results->holds = 1;
 		results->held = index;
 		return;
 	}
-	give_to_sink(results, told);
+	give_to_sink(results);
 	finish(results, call, slot);
+}
+
+static void hand_out(struct results *results, struct call *call, struct slot *slot, uint64_t index)
+{
+	if (__builtin_expect(!is_wanted(results, slot->flags & SLOT_FAILED), 0)) {
+		finish(results, call, slot);
+		return;
+	}
+	describe(slot, index, &results->outcome);
+	give(results, call, slot, index);
+}
+
+static void hand_out_overdue(struct results *results, struct call *call, struct slot *slot,
+                             const struct overdue *overdue)
+{
+	if (!is_wanted(results, 1)) {
+		finish(results, call, slot);
+		return;
+	}
+	describe_overdue(results, slot, overdue, &results->outcome);
+	give(results, call, slot, overdue->index);
 }
 
 void results_let_go(struct results *results, struct call *call)
@@ -194,7 +211,7 @@ static void deliver_overdue(struct results *results, struct call *call, uint32_t
 	/* If this fails, its worker has come back, and left the slot to us. */
 	(void)atomic_compare_exchange_strong_explicit(&slot->state, &was, SLOT_HELD,
 	                                              memory_order_acq_rel, memory_order_acquire);
-	hand_out(results, call, slot, overdue.index, &overdue);
+	hand_out_overdue(results, call, slot, &overdue);
 }
 
 static void deliver_overdue_number(struct results *results, struct call *call, uint64_t index)
@@ -226,7 +243,7 @@ static uint64_t deliver_ordered(struct results *results, struct call *call, uint
 		if (__builtin_expect(state == SLOT_OVERDUE || state == SLOT_LEFT, 0))
 			deliver_overdue_number(results, call, results->oldest++);
 		else if (state == SLOT_DONE)
-			hand_out(results, call, slot, results->oldest++, NULL);
+			hand_out(results, call, slot, results->oldest++);
 		else
 			break;
 	}
@@ -261,7 +278,7 @@ static void deliver_listed(struct results *results, struct call *call, uint64_t 
 		struct slot *slot = slots_at(&call->slots, head - 1);
 		uint64_t next = slot->flags & SLOT_CHAINED ? call_linked(taken, slot->link) + 1 : 0;
 
-		hand_out(results, call, slot, head - 1, NULL);
+		hand_out(results, call, slot, head - 1);
 		head = next;
 	}
 	results->listed = head;

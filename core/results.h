@@ -23,9 +23,10 @@ struct results {
 	int in_sink;
 	int leaves_out_failed; /* PAR_IGNORE */
 
+	par_outcome outcome; /* as the sink gets it */
+
 	/* for an iterator: one at a time, in outcome as long as holds is set */
 	int is_pulled, holds;
-	par_outcome outcome;
 	uint64_t held;    /* its number */
 	uint64_t listed;  /* unordered: number + 1 of the next of those that were over */
 

@@ -609,10 +609,14 @@ static void run_array(struct sitter *sitter, uint64_t first, uint64_t n, uint32_
 
 static int32_t run_typed(struct sitter *sitter, const par_task *task, const void *payload)
 {
-	void *out = make_reply(sitter, task->out_size);
+	void *out = &sitter->slot->out;
 	uint64_t at;
 
-	return out == NULL ? PAR_ENOMEM : task->range(&sitter->env, payload, out, 1, &at);
+	if (task->out_size <= SLOT_INLINE)
+		sitter->reply_size = task->out_size;
+	else if ((out = make_reply(sitter, task->out_size)) == NULL)
+		return PAR_ENOMEM;
+	return task->range(&sitter->env, payload, out, 1, &at);
 }
 
 static void put_reply(struct sitter *sitter)
@@ -623,6 +627,7 @@ static void put_reply(struct sitter *sitter)
 	if (sitter->reply != NULL) {
 		slot->out.pointer = sitter->reply;
 		slot->flags |= SLOT_OUT_ARENA;
+		sitter->reply = NULL;
 	}
 }
 
@@ -637,7 +642,6 @@ static int run_slot(struct sitter *sitter, uint64_t index)
 	int32_t code;
 
 	sitter->slot = slot;
-	sitter->reply = NULL;
 	sitter->reply_size = 0;
 	sitter->env.index = index;
 	sitter->story.is_told = 0;
@@ -875,6 +879,7 @@ static void tell(struct call *call, uint64_t tasks, int64_t ns)
 		each = before + (each - before) / 4;
 	}
 	atomic_store_explicit(&call->task_ns, each > 0 ? each : 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&call->busy_ns, ns, memory_order_relaxed);
 	atomic_fetch_add_explicit(&call->finished, tasks, memory_order_relaxed);
 }
 

@@ -103,6 +103,7 @@ struct call {
 	/* written now and then by all */
 	alignas(CACHE_LINE) _Atomic uint32_t seated; /* how many sit */
 	_Atomic int64_t task_ns;   /* what tasks take, smoothed; 0: not measured */
+	_Atomic int64_t busy_ns;   /* that workers spent on those finished       */
 	_Atomic uint64_t finished; /* tasks that were run, as far as told        */
 	_Atomic uint64_t redone;   /* of those: to be run again                  */
 	_Atomic uint64_t failed;

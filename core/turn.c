@@ -223,6 +223,7 @@ static void reset_call(par_parallel *parallel)
 	atomic_store(&call->yield, 0);
 	atomic_store(&call->helping, 0);
 	atomic_store(&call->finished, 0);
+	atomic_store(&call->busy_ns, 0);
 	atomic_store(&call->redone, 0);
 	atomic_store(&call->failed, 0);
 	atomic_store(&call->reply_bytes, 0);
@@ -305,6 +306,16 @@ static void show_start(par_parallel *parallel)
 		show(parallel, line);
 }
 
+/* Where nobody waits for anything but the end, the first task of an array may as well be run
+ * here as be waited for, however long it turns out to be. */
+static int joins_at_once(const par_parallel *parallel)
+{
+	return parallel->may_help && !parallel->engine->call.is_stream &&
+	       parallel->engine->instance.answer.n_jobs > 1 && parallel->loop.first_watch == NULL &&
+	       parallel->plan.verbose == 0 && parallel->plan.on_progress == NULL &&
+	       parallel->plan.on_event == NULL;
+}
+
 /* The backend is up: plan the call for what it is, and begin. */
 static int32_t set_out(par_parallel *parallel)
 {
@@ -334,6 +345,8 @@ static int32_t set_out(par_parallel *parallel)
 	parallel->may_help = parallel->loop.is_own && !plan_has_deadline(&parallel->plan) &&
 	                     instance_can(&parallel->engine->instance, PAR_USES_THREADS) &&
 	                     !instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
+	if (joins_at_once(parallel))
+		atomic_store(&parallel->engine->call.helping, 1);
 	parallel->engine->in_call = 1;
 	parallel->started_ns = parallel->results.since_ns = loop_now();
 	parallel->look_ns = parallel->started_ns + parallel->plan.task_timeout_ns;
@@ -574,9 +587,9 @@ static void show_progress(par_parallel *parallel, int is_over)
 	if (now - parallel->shown.completed > 1000)
 		parallel->shown.completed = now - 1000;
 	while (parallel->shown.completed < now) {
-		parallel->shown.completed++;
-		if (parallel->shown.completed == point.sent && !is_over && point.exhausted)
+		if (parallel->shown.completed + 1 == point.sent && !is_over && point.exhausted)
 			return;
+		parallel->shown.completed++;
 		point.completed = point.batches = parallel->shown.completed;
 		if (progress_at(&parallel->progress, &point, line, sizeof(line)))
 			show(parallel, line);
@@ -615,10 +628,24 @@ static uint32_t due(par_parallel *parallel)
 	return redo_is_empty(redo) ? 0 : redo_due(redo, loop_now(), parallel->engine->call.n_jobs);
 }
 
+static uint32_t batches_to_send(par_parallel *parallel)
+{
+	struct call *call = &parallel->engine->call;
+	uint32_t due_now = due(parallel);
+	uint32_t n = dispatcher_batches(call, parallel->engine->instance.batches.n_out,
+	                                allowed_out(parallel), due_now);
+	uint64_t work;
+
+	if (n == 0 || call->is_stream || !atomic_load_explicit(&call->helping, memory_order_relaxed))
+		return n;
+	/* One of the last we run ourselves: nobody is woken for it. */
+	work = cursor_unclaimed(&call->cursor) + due_now;
+	return work > n || work == 0 ? n : (uint32_t)work - 1;
+}
+
 static void send_batches(par_parallel *parallel)
 {
-	uint32_t n = dispatcher_batches(&parallel->engine->call, parallel->engine->instance.batches.n_out,
-	                                allowed_out(parallel), due(parallel));
+	uint32_t n = batches_to_send(parallel);
 
 	while (n-- > 0) {
 		int32_t status = instance_submit(&parallel->engine->instance, quota(parallel), &parallel->error);
@@ -809,6 +836,7 @@ static void expire_tasks(par_parallel *parallel, int64_t now_ns)
 			return;
 		if (call_expire(call, i, now_ns, &failure) != 1)
 			continue;
+		parallel->dispatcher.has_late = 1;
 		if (call->is_stream)
 			results_expire(&parallel->results, call, &failure);
 		else
@@ -902,8 +930,7 @@ int turn_advance(par_parallel *parallel)
 
 static int can_send(par_parallel *parallel)
 {
-	return dispatcher_batches(&parallel->engine->call, parallel->engine->instance.batches.n_out,
-	                          allowed_out(parallel), due(parallel)) > 0;
+	return batches_to_send(parallel) > 0;
 }
 
 static int can_take(const par_parallel *parallel)
@@ -1002,14 +1029,28 @@ static void stop_helping(struct call *call)
 	}
 }
 
+/* What a task takes, to decide whether to take part.  In a stream the last ones count, since
+ * source and sink wait meanwhile.  In arrays nobody waits: there it is the mean, so that a
+ * few long ones do not make us come and go, which each time leaves a core to nobody. */
+static int64_t usual_task_ns(const struct call *call)
+{
+	uint64_t finished = atomic_load_explicit(&call->finished, memory_order_relaxed);
+
+	if (call->is_stream || finished == 0)
+		return atomic_load_explicit(&call->task_ns, memory_order_relaxed);
+	return atomic_load_explicit(&call->busy_ns, memory_order_relaxed) / (int64_t)finished + 1;
+}
+
 /* Take part for a while, if tasks are short; 1: did. */
 static int help(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
-	int64_t task_ns = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
+	int64_t task_ns = usual_task_ns(call);
 	struct ticket_report report;
 
-	if (!parallel->may_help || task_ns == 0 || call_is_stopping(call))
+	if (!parallel->may_help || call_is_stopping(call))
+		return 0;
+	if (task_ns == 0 && !atomic_load_explicit(&call->helping, memory_order_relaxed))
 		return 0;
 	if (task_ns > SHORT_TASK_NS) {
 		stop_helping(call);

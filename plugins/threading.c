@@ -119,7 +119,7 @@ static void *worker(void *arg)
 		pthread_mutex_unlock(&backend->lock);
 		host->done(host, batch, status, NULL);
 		/* To find out takes a while: a short life is over by then. */
-		if (++n_batches == 3)
+		if (n_batches < 3 && ++n_batches == 3)
 			spins = may_spin(backend);
 	}
 }

@@ -6,7 +6,7 @@
  *	...
  *	leaks_end(&leaks);
  *
- * or leaks_before and leaks_after as checked fixtures.  What counts: threads,
+ * Around every test of check this is done by around.c.  What counts: threads,
  * descriptors, child processes, entries of /dev/shm and of $TMPDIR, signal
  * dispositions and this thread's mask.  It fails the test with the names of what is
  * left, and of descriptors that are gone though the test did not open them.
@@ -30,9 +30,9 @@
 
 #define LEAKS_USED __attribute__((unused)) static
 
-/* A list of what there was, a line each. */
 struct leaks {
-	char *before;
+	char *tmpdir; /* as it was then: tests have environments of their own */
+	char *before; /* a list of what there was, a line each */
 };
 
 LEAKS_USED const char *leaks_tmpdir(void)
@@ -139,7 +139,7 @@ LEAKS_USED void leaks_signals(FILE *list)
 }
 
 /* To be freed. */
-LEAKS_USED char *leaks_list(void)
+LEAKS_USED char *leaks_list(const char *tmpdir)
 {
 	char *text = NULL;
 	size_t size = 0;
@@ -150,7 +150,7 @@ LEAKS_USED char *leaks_list(void)
 	leaks_descriptors(list);
 	leaks_children(list);
 	leaks_folder(list, "/dev/shm");
-	leaks_folder(list, leaks_tmpdir());
+	leaks_folder(list, tmpdir);
 	leaks_signals(list);
 	fclose(list);
 	return text;
@@ -199,11 +199,13 @@ LEAKS_USED void leaks_begin(struct leaks *leaks)
 	/* A sanitizer starts a thread of its own with the first of ours. */
 	ck_assert_int_eq(pthread_create(&thread, NULL, leaks_no_thread, NULL), 0);
 	pthread_join(thread, NULL);
-	leaks->before = leaks_list();
+	leaks->tmpdir = strdup(leaks_tmpdir());
+	ck_assert_ptr_nonnull(leaks->tmpdir);
+	leaks->before = leaks_list(leaks->tmpdir);
 	/* A joined thread may be listed for a moment longer. */
 	for (int i = 0; i < 1000 && !same; i++) {
 		leaks_moment();
-		again = leaks_list();
+		again = leaks_list(leaks->tmpdir);
 		same = strcmp(again, leaks->before) == 0;
 		free(leaks->before);
 		leaks->before = again;
@@ -216,7 +218,7 @@ LEAKS_USED const char *leaks_report(struct leaks *leaks, int milliseconds, char 
                                     size_t size)
 {
 	for (int i = 0; i <= milliseconds; i++) {
-		char *after = leaks_list();
+		char *after = leaks_list(leaks->tmpdir);
 
 		report[0] = '\0';
 		leaks_difference(after, leaks->before, "", "left:", report, size);
@@ -229,27 +231,31 @@ LEAKS_USED const char *leaks_report(struct leaks *leaks, int milliseconds, char 
 	return report;
 }
 
+LEAKS_USED void leaks_forget(struct leaks *leaks)
+{
+	free(leaks->tmpdir);
+	free(leaks->before);
+	*leaks = (struct leaks){NULL, NULL};
+}
+
 LEAKS_USED void leaks_end(struct leaks *leaks)
 {
+	const char *wait_ms = getenv("LEAKS_WAIT_MS");
 	char report[1024]; /* check takes no longer messages */
 
-	leaks_report(leaks, 5000, report, sizeof(report));
-	free(leaks->before);
-	leaks->before = NULL;
+	leaks_report(leaks, wait_ms != NULL ? atoi(wait_ms) : 5000, report, sizeof(report));
+	leaks_forget(leaks);
 	ck_assert_msg(report[0] == '\0', "%s", report);
 }
 
-/* As fixtures. */
-LEAKS_USED struct leaks leaks_of_test;
+/* Of the test that runs (around.c); one whose beginnings are no leak, such as what a backend makes
+ * once per process, begins it again. */
+extern struct leaks leaks_of_test;
 
-LEAKS_USED void leaks_before(void)
+LEAKS_USED void leaks_begin_again(void)
 {
+	leaks_forget(&leaks_of_test);
 	leaks_begin(&leaks_of_test);
-}
-
-LEAKS_USED void leaks_after(void)
-{
-	leaks_end(&leaks_of_test);
 }
 
 /* Call it in main; the folder is to be removed at its end. */

@@ -3,26 +3,48 @@
 #
 # Each ends with check's line "NN%: Checks: A, Failures: B, Errors: C"; a shell test
 # prints the same.  A line that begins with SKIP is one of those checks that had
-# nothing to test here.  What a program prints is shown if something failed in it.
+# nothing to test here.  The list of behaviours counts as this does, in a last line "A passed,
+# B failed, C skipped".  What a program prints is shown if something failed in it.  Each has a
+# $TMPDIR of its own, where it must leave no file, and by which the processes are known that it
+# started: it must leave none of those either.
 #
 #   LIMIT  seconds that a program may take (300)
 #   WRAP   a command to run the C programs under, as valgrind
 set -u
 limit=${LIMIT:-300}
 passed=0 failed=0 skipped=0
+own=
 log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+trap 'rm -rf "$log" "$own"' EXIT
+
+# What is left of a program.  A process that is ending has a moment to do so.
+left_behind() {
+	moments=50
+	while
+		processes=$(grep -lsz "^TMPDIR=$own" /proc/[0-9]*/environ)
+		[ -n "$processes" ] && [ $((moments -= 1)) -gt 0 ]
+	do
+		sleep 0.1
+	done
+	echo $(ls -A "$own") $processes
+}
 
 for program; do
 	case $program in
 	*.sh) set -- sh "$program" ;;
 	*) set -- ${WRAP:-} "$program" ;;
 	esac
-	timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
+	own=$(mktemp -d) || exit 1
+	TMPDIR=$own timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
 	status=$?
+	left=$(left_behind)
+	rm -rf "$own"
 	counts=$(awk '
 		/^[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+$/ {
 			checks += $3; bad += $5 + $7; lines++
+		}
+		/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ {
+			checks += $1 + $3 + $5; bad += $3; skips += $5; lines++
 		}
 		/^SKIP/ { skips++ }
 		END { print checks + 0, bad + 0, skips + 0, lines + 0 }' "$log")
@@ -37,6 +59,8 @@ for program; do
 		why="all checks passed, but it ended with status $status"
 	elif [ "$status" = 0 ] && [ "$bad" != 0 ]; then
 		why="checks failed, but it ended with status 0"
+	elif [ -n "$left" ]; then
+		why="left behind: $left"
 	fi
 	name=$(basename "$program")
 	if [ -n "$why" ]; then

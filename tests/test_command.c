@@ -445,6 +445,23 @@ START_TEST(a_long_input_is_shortened_where_it_is_shown)
 }
 END_TEST
 
+START_TEST(what_a_task_says_is_shown_whole)
+{
+	char input[260] = "say", expected[300];
+	struct result result;
+
+	memset(input + 3, 'y', 240);
+	(void)snprintf(expected, sizeof(expected), "\"): %s\n", input + 3);
+	result = run(input, "map", DEMO ":picky");
+	assert_status(result, 1);
+	assert_has(result.err, expected);
+	forget(&result);
+	result = run(input, "map", "--fail-fast", DEMO ":picky");
+	assert_has(result.err, expected);
+	forget(&result);
+}
+END_TEST
+
 START_TEST(fail_fast_ends_with_the_first_failure)
 {
 	struct result result = run("ok\nbad egg\nwait\n", "map", "--fail-fast", "-j", "1",
@@ -959,6 +976,8 @@ START_TEST(refuses_settings_without_meaning)
 	refuses(2, "n_jobs == 0", "-1 for all cores", ARGUMENTS("map", "-j0", DEMO ":echo"));
 	refuses(2, "batch_size", "0", ARGUMENTS("map", "--batch-size=0", DEMO ":echo"));
 	refuses(2, "batch_size", "-1", ARGUMENTS("map", "--batch-size=-1", DEMO ":echo"));
+	refuses(2, "--batch-size \"-1000000\"", "or auto",
+	        ARGUMENTS("map", "--batch-size=-1000000", DEMO ":echo"));
 }
 END_TEST
 
@@ -1256,6 +1275,39 @@ START_TEST(show_tells_the_options)
 }
 END_TEST
 
+START_TEST(show_says_what_is_required_and_keeps_what_is_secret)
+{
+	static const char conf[] = "[lazy]\nkeyed = " PAR_BUILD "/tests/plugins/keyed.so\n"
+				   "[backend keyed]\nendpoint = here\npassword = hunter2\n";
+	struct result result;
+
+	write_file("conf", conf, strlen(conf));
+	result = run("", "show", "--config=conf", "keyed");
+	assert_status(result, 0);
+	assert_has(result.out, "\n  endpoint\n    where it listens\n    type text, required\n"
+			       "    plugins.conf sets it to here\n");
+	assert_has(result.out, "\n  password\n    who we are\n    type text, required, secret\n");
+	ck_assert_ptr_null(strstr(result.out, "hunter2"));
+	forget(&result);
+}
+END_TEST
+
+START_TEST(what_is_required_must_be_set)
+{
+	static const char conf[] = "[lazy]\nkeyed = " PAR_BUILD "/tests/plugins/keyed.so\n";
+
+	write_file("conf", conf, strlen(conf));
+	refuses(2, "endpoint", "[backend keyed]",
+	        ARGUMENTS("map", "--config=conf", "-b", "keyed", DEMO ":echo"));
+	refuses(2, "password", "[backend keyed]",
+	        ARGUMENTS("map", "--config=conf", "-b", "keyed", "-oendpoint=x", DEMO ":echo"));
+	/* Both set, it is asked itself. */
+	refuses(3, "for the loader's tests only", "",
+	        ARGUMENTS("map", "--config=conf", "-b", "keyed", "-oendpoint=x", "-opassword=hunter2",
+	                  DEMO ":echo"));
+}
+END_TEST
+
 /* --- all of them ------------------------------------------------------------------------------ */
 
 int main(void)
@@ -1270,6 +1322,7 @@ int main(void)
 		refuses_a_typed_task,
 		a_failed_task_costs_only_itself,
 		a_long_input_is_shortened_where_it_is_shown,
+		what_a_task_says_is_shown_whole,
 		fail_fast_ends_with_the_first_failure,
 		the_last_word_on_failures_counts,
 		a_failure_tells_its_kind_and_the_failure_inside_it,
@@ -1322,6 +1375,8 @@ int main(void)
 		the_environment_names_a_configuration_too,
 		a_configuration_that_lies_in_the_way_is_not_used,
 		show_tells_the_options,
+		show_says_what_is_required_and_keeps_what_is_secret,
+		what_is_required_must_be_set,
 	};
 	Suite *suite = suite_create("command");
 	TCase *tcase = tcase_create("command");

@@ -122,6 +122,18 @@ START_TEST(as_text_it_is_one_line_or_four)
 }
 END_TEST
 
+START_TEST(as_text_it_is_fit_for_a_terminal)
+{
+	error_set(&error, PAR_EUNAVAIL, "w\x1b[31mhat");
+	error_file(&error, "a\nfile");
+	error_reason(&error, "\r");
+	ck_assert_str_eq(par_error_text(&error, 0, text, sizeof(text)),
+	                 "w\\x1b[31mhat; a\\x0afile: \\x0d");
+	ck_assert_str_eq(par_error_text(&error, 1, text, sizeof(text)),
+	                 "w\\x1b[31mhat\n    file    a\\x0afile\n    reason  \\x0d");
+}
+END_TEST
+
 START_TEST(as_text_it_is_cut_to_what_there_is_room_for)
 {
 	char small[10];
@@ -160,6 +172,7 @@ int main(void)
 	tcase_add_test(tests, of_a_long_path_the_end_is_kept);
 	tcase_add_test(tests, control_characters_are_escaped);
 	tcase_add_test(tests, as_text_it_is_one_line_or_four);
+	tcase_add_test(tests, as_text_it_is_fit_for_a_terminal);
 	tcase_add_test(tests, as_text_it_is_cut_to_what_there_is_room_for);
 	tcase_add_test(tests, every_code_has_its_name);
 	tcase_add_test(tests, one_of_an_older_version_is_not_overrun);

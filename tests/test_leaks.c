@@ -43,7 +43,7 @@ START_TEST(finds_a_descriptor_that_is_gone)
 	leaks_begin(&leaks);
 	close(fd);
 	ck_assert_ptr_nonnull(strstr(left(), "gone: descriptor"));
-	free(leaks.before);
+	leaks_forget(&leaks);
 }
 END_TEST
 
@@ -68,7 +68,8 @@ START_TEST(finds_a_thread)
 	close(fds[1]);
 	pthread_join(thread, NULL);
 	ck_assert_ptr_null(strstr(left(), "left: thread"));
-	free(leaks.before);
+	close(fds[0]);
+	leaks_forget(&leaks);
 }
 END_TEST
 
@@ -131,15 +132,53 @@ START_TEST(finds_a_signal_handler_and_a_mask)
 }
 END_TEST
 
+static void nothing(void)
+{
+}
+
+static void make_descriptor(void)
+{
+	ck_assert_int_ge(open("/dev/zero", O_RDONLY), 0);
+}
+
+START_TEST(does_nothing)
+{
+}
+END_TEST
+
+/* How many tests fail in a suite of one, between such fixtures. */
+static int failures_between(SFun before, SFun after)
+{
+	Suite *suite = suite_create("inner");
+	TCase *tests = tcase_create("inner");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	setenv("LEAKS_WAIT_MS", "50", 1);
+	tcase_add_checked_fixture(tests, before, after);
+	tcase_add_test(tests, does_nothing);
+	suite_add_tcase(suite, tests);
+	srunner_run_all(runner, CK_SILENT);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed;
+}
+
+START_TEST(is_around_every_test_and_its_fixtures)
+{
+	ck_assert_int_eq(failures_between(nothing, nothing), 0);
+	ck_assert_int_eq(failures_between(make_descriptor, nothing), 1);
+	ck_assert_int_eq(failures_between(nothing, make_descriptor), 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("leaks");
 	TCase *tests = tcase_create("leaks");
-	char folder[PATH_MAX];
 	SRunner *runner;
 	int failed;
 
-	leaks_own_tmpdir(folder);
 	suite_add_tcase(suite, tests);
 	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, finds_nothing_where_nothing_is);
@@ -150,10 +189,10 @@ int main(void)
 	tcase_add_test(tests, finds_a_temporary_file);
 	tcase_add_test(tests, finds_shared_memory);
 	tcase_add_test(tests, finds_a_signal_handler_and_a_mask);
+	tcase_add_test(tests, is_around_every_test_and_its_fixtures);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
-	rmdir(folder);
 	return failed != 0;
 }

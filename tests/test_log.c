@@ -83,6 +83,14 @@ START_TEST(a_level_beyond_the_last_is_the_last)
 }
 END_TEST
 
+START_TEST(a_line_stays_one_and_does_nothing_to_a_terminal)
+{
+	par_set_log(hear, heard);
+	log_line(LOG_ERROR, "of \x1b[31mred\nfile");
+	ck_assert_str_eq(heard, "3 of \\x1b[31mred\\x0afile\n");
+}
+END_TEST
+
 static size_t longest;
 
 static void measure(void *user, int32_t level, const char *line)
@@ -146,6 +154,7 @@ int main(void)
 	tcase_add_test(tests, the_environment_says_from_which_level_on);
 	tcase_add_test(tests, who_asked_for_the_log_hears_all_of_it);
 	tcase_add_test(tests, a_level_beyond_the_last_is_the_last);
+	tcase_add_test(tests, a_line_stays_one_and_does_nothing_to_a_terminal);
 	tcase_add_test(tests, a_long_line_is_cut);
 	tcase_add_test(tests, threads_may_log_while_the_log_is_set);
 	srunner_run_all(runner, CK_ENV);

@@ -306,6 +306,23 @@ START_TEST(every_backend_is_listed_with_its_state)
 }
 END_TEST
 
+START_TEST(what_could_not_be_loaded_is_listed_as_broken)
+{
+	scratch_copy(PLUGIN("good"), "good.so");
+	scratch_copy(PLUGIN("no_factory"), "bad.so");
+	ck_assert_int_eq(chmod(scratch_path("good.so"), 0666), 0);
+	configure("");
+	ck_assert_int_eq(par_each_backend(list_one, NULL, &error), PAR_OK);
+	assert_contains(listed, "bad:3::exports no parloop_backend_v1\n");
+	assert_contains(listed, "good:3:1.2.3:may be written by everybody\n");
+	listed[0] = '\0';
+	(void)unlink(scratch_path("good.so"));
+	configure("[backend bad]\npath = bad.so\n");
+	ck_assert_int_eq(par_each_backend(list_one, NULL, &error), PAR_OK);
+	assert_contains(listed, "bad:3::exports no parloop_backend_v1\n");
+}
+END_TEST
+
 static int32_t show_one(void *user, const par_backend_info *info)
 {
 	*(int *)user += 1;
@@ -434,6 +451,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, a_lazy_backends_options_are_checked_when_it_is_asked_for);
 	tcase_add_test(tests, configuring_comes_first);
 	tcase_add_test(tests, every_backend_is_listed_with_its_state);
+	tcase_add_test(tests, what_could_not_be_loaded_is_listed_as_broken);
 	tcase_add_test(tests, a_lazy_backend_is_listed_as_loaded_once_it_is);
 	tcase_add_test(tests, a_backend_is_shown_without_running_it_and_without_secrets);
 	srunner_run_all(runner, CK_ENV);

@@ -26,19 +26,32 @@ counted() { # counted STATUS LAST-LINE NAME ...
 says good 0 '100%: Checks: 5, Failures: 0, Errors: 0'
 says more 0 '100%: Checks: 2, Failures: 0, Errors: 0' 'SKIP one: why' \
 	'100%: Checks: 1, Failures: 0, Errors: 0'
+says list 0 '6 passed, 0 failed, 3 skipped'
+says bad_list 1 '6 passed, 2 failed, 3 skipped'
 says bad 1 '50%: Checks: 4, Failures: 1, Errors: 1'
 says liar 0 '50%: Checks: 2, Failures: 1, Errors: 0'
 says crash 139 'nothing yet'
 says leak 23 '100%: Checks: 3, Failures: 0, Errors: 0'
 printf 'echo "100%%: Checks: 3, Failures: 0, Errors: 0"\nexec tail -f /dev/null\n' >"$work/hangs.sh"
 
+checked='echo "100%: Checks: 3, Failures: 0, Errors: 0"'
+printf '%s\n' ': >"$TMPDIR/a-file"' "$checked" >"$work/litters.sh"
+printf '%s\n' 'sleep 60 >/dev/null 2>&1 & echo $! >'"$work/pid" "$checked" >"$work/forgets.sh"
+
 expect "adds up, and takes skipped checks out of those that passed" \
 	counted 0 '7 passed, 0 failed, 1 skipped' good more
+expect "a list of behaviours counts as we do" counted 0 '11 passed, 0 failed, 3 skipped' good list
+expect "its failures too" counted 1 '6 passed, 2 failed, 3 skipped' bad_list
 expect "failures and errors count" counted 1 '7 passed, 2 failed, 0 skipped' good bad
 expect "a failure counts though the program ends with 0" \
 	counted 1 '1 passed, 1 failed, 0 skipped' liar
 expect "a crash counts as one failure" counted 1 '5 passed, 1 failed, 0 skipped' crash good
 expect "a bad status after the last check counts" counted 1 '3 passed, 1 failed, 0 skipped' leak
+expect "a file that is left counts" counted 1 '8 passed, 1 failed, 0 skipped' litters good
+expect "and is named" grep -F "left behind: a-file" "$work/run"
+expect "a process that is left counts" counted 1 '8 passed, 1 failed, 0 skipped' forgets good
+expect "and is named" grep -F "left behind: /proc/$(cat "$work/pid")/environ" "$work/run"
+kill "$(cat "$work/pid")"
 expect "a program that hangs is ended and counts" counted 1 '3 passed, 1 failed, 0 skipped' hangs
 expect "an absent program counts" counted 1 '0 passed, 1 failed, 0 skipped' absent
 expect "no program at all is not a success" counted 1 '0 passed, 0 failed, 0 skipped'

@@ -75,10 +75,12 @@ static int parse_seconds(const char *text, par_real *value)
 
 static int parse_batch_size(const char *text, par_int *value)
 {
-	if (strcmp(text, "auto") != 0)
-		return parse_int(text, value);
-	*value = (par_int)PAR_SET(PAR_AUTO);
-	return 0;
+	if (strcmp(text, "auto") == 0) {
+		*value = (par_int)PAR_SET(PAR_AUTO);
+		return 0;
+	}
+	/* The number behind the word is none that anybody means. */
+	return parse_int(text, value) < 0 || value->value == PAR_AUTO ? -1 : 0;
 }
 
 static int refuse_value(const char *option, const char *value, const char *wanted)
@@ -160,7 +162,7 @@ static int choose(struct choices *choices, int option, char *value, char **argv)
 		return GO_ON;
 	case OPT_BATCH_SIZE:
 		if (parse_batch_size(value, &settings->batch_size) < 0)
-			return refuse_value("--batch-size", value, "a whole number or auto");
+			return refuse_value("--batch-size", value, "1, 2, ... or auto");
 		return GO_ON;
 	case OPT_UNORDERED:
 		settings->order = PAR_UNORDERED;

@@ -54,8 +54,9 @@ int print_help(const char *text);
 int use_config(const char *file);
 
 /* Make anybody's bytes fit to print between quotes: control characters and what is not
- * UTF-8 escaped, and of a long text only its beginning and its end.  Returns buffer. */
-enum { QUOTED_SIZE = 4096 };
+ * UTF-8 escaped, and of a long text only its beginning and its end.  Returns buffer.  It has
+ * room for all that a task can say about its failure (511 bytes, task.h). */
+enum { QUOTED_SIZE = 511 * 4 + 32 };
 char *quote(const void *bytes, size_t n, size_t longest, char buffer[QUOTED_SIZE]);
 
 #endif

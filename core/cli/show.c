@@ -52,26 +52,10 @@ static void print_backend(const par_backend_info *info)
 		print_option(info->options[i]);
 }
 
-/* What is known of a broken backend is why it is broken. */
-static int report_broken(const par_backend_info *info)
-{
-	par_error error = PAR_ERROR_INIT;
-
-	(void)par_fail(&error, PAR_EUNAVAIL, "%s", or_none(info->reason));
-	(void)snprintf(error.what, sizeof(error.what), "cannot use backend \"%s\"", info->name);
-	(void)snprintf(error.file, sizeof(error.file), "%s", info->file != NULL ? info->file : "");
-	par_remedy(&error, "%s", info->remedy != NULL ? info->remedy : "");
-	return report(&error);
-}
-
 static int32_t show(void *user, const par_backend_info *info)
 {
 	int *status = user;
 
-	if (info->state == PAR_STATE_BROKEN) {
-		*status = report_broken(info);
-		return 0;
-	}
 	print_backend(info);
 	*status = finish_stdout();
 	return 0;

@@ -292,6 +292,8 @@ PAR_API const char *par_backend_file(const par_parallel *parallel);
 /* out[i] = task(in[i]) for i below n, in place: no copy, no allocation per task.
  * in and out have n values of the task's in_size and out_size, and may be
  * the same array if those are equal.  parallel NULL: a pool for this call alone.
+ * On a backend of threads the calling thread is one of the n_jobs workers as long as tasks
+ * take less than some 500 us, unless a deadline is set or somebody watches.
  * Returns PAR_OK, or the code of what ended the call; a task that failed is
  * PAR_EFAILED with error->task, and then out[] is filled only where tasks ran.
  * settings may be NULL. */

@@ -28,12 +28,14 @@ static int begins_with(const void *payload, uint64_t size, const char *word)
 	return size >= strlen(word) && memcmp(payload, word, strlen(word)) == 0;
 }
 
-/* Fails for a payload that begins with "bad", in words, or with "mute", without; else an
- * echo. */
+/* Fails for a payload that begins with "bad", in words, with "say", in those that follow, or
+ * with "mute", without; else an echo. */
 static int picky(par_env *env, const void *payload, uint64_t size)
 {
 	if (begins_with(payload, size, "bad"))
 		return par_fail_task(env, 7, "this input is bad");
+	if (begins_with(payload, size, "say"))
+		return par_fail_task(env, 8, "%.*s", (int)(size - 3), (const char *)payload + 3);
 	if (begins_with(payload, size, "mute"))
 		return 9;
 	return par_reply(env, payload, size);
