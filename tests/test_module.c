@@ -191,7 +191,7 @@ START_TEST(an_unknown_task_lists_those_it_has)
 	ck_assert_int_eq(par_module_task(open_module(DEMO), "ehco", &task, &error), PAR_ENOTFOUND);
 	ck_assert_str_eq(error.what, "there is no task \"ehco\"");
 	ck_assert_str_eq(error.file, DEMO);
-	ck_assert_str_eq(error.reason, "the module has: echo, huge, length, picky, silent, snail, "
+	ck_assert_str_eq(error.reason, "the module has: echo, flaky, huge, length, picky, seed, silent, snail, "
 	                               "square, stubborn, upper");
 	ck_assert_str_eq(error.remedy, "did you mean \"echo\"?");
 }

@@ -6,7 +6,18 @@
  * plugins.conf names, and returns when out[] is filled.  Nothing in it says
  * threads, processes or cluster: that is a name in a setting or in plugins.conf.
  * The semantics are those of joblib.Parallel; where they differ, the comment
- * says so.
+ * says so.  Its parameters, and those of parallel_config:
+ *
+ *	n_jobs, verbose, timeout, pre_dispatch, batch_size, prefer, require,
+ *	inner_max_num_threads   the setting of that name
+ *	backend                 .backend; its backend_params: .options
+ *	return_as               "list": par_map(), par_list(); "generator": par_iter_open(),
+ *	                        with .order = PAR_UNORDERED "generator_unordered"
+ *	temp_folder, max_nbytes, mmap_mode
+ *	                        none: of backends in other processes; tasks here read the
+ *	                        caller's arrays in place
+ *
+ * delayed() is an item that names its task, parallel_config a PAR_CONTEXT().
  *
  * Threads.  A par_parallel belongs to the thread that opened it: call it from
  * there only, except where a comment says [any].  Different threads use
