@@ -1061,7 +1061,7 @@ static int help(par_parallel *parallel)
 		stop_helping(call);
 		return 0;
 	}
-	if (cursor_is_dry(&call->cursor))
+	if (cursor_is_dry(&call->cursor) && due(parallel) == 0)
 		return 0;
 	atomic_store_explicit(&call->helping, 1, memory_order_relaxed);
 	if (atomic_load_explicit(&call->seated, memory_order_relaxed) >= call->n_jobs) {
