@@ -46,7 +46,7 @@ AT(par_env, reply, 48);
 AT(par_env, explain, 56);
 AT(par_env, call_seed, 64);
 AT(par_env, attempt, 72);
-AT(par_env, reserved2, 76);
+AT(par_env, saw_stopping, 76);
 
 SIZE(par_task, 48);
 AT(par_task, size, 0);

@@ -201,7 +201,10 @@ static int set_call_timeout(struct reader *reader, const char *value)
 
 static int set_close_timeout(struct reader *reader, const char *value)
 {
-	return set_seconds(&reader->conf->close_timeout, value);
+	if (strcmp(value, "0") != 0)
+		return set_seconds(&reader->conf->close_timeout, value);
+	reader->conf->close_timeout = (par_real)PAR_SET(0);
+	return 0;
 }
 
 static int set_retries(struct reader *reader, const char *value)
@@ -241,7 +244,7 @@ static const struct {
 	{"timeout", set_timeout, "a number of seconds above 0"},
 	{"task_timeout", set_task_timeout, "a number of seconds above 0"},
 	{"call_timeout", set_call_timeout, "a number of seconds above 0"},
-	{"close_timeout", set_close_timeout, "a number of seconds above 0"},
+	{"close_timeout", set_close_timeout, "a number of seconds from 0"},
 	{"retries", set_retries, "a whole number from 0 to 1000"},
 	{"verbose", set_verbose, "a whole number from 0"},
 	{"batch_shortest", set_batch_shortest, "a time with its unit, such as 200us"},

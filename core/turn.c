@@ -367,11 +367,14 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	parallel->aborted = 0;
 	parallel->unrun = parallel->lost = 0;
 	parallel->no_worker_ns = parallel->wait_ns = 0;
-	parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
+	parallel->is_done = parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
 	parallel->may_help = 0;
 	parallel->begun_ns = loop_now();
 	parallel->dispatcher = (struct dispatcher){
-		.source = job->source, .user = job->user, .task = job->task};
+		.source = job->source,
+		.user = job->user,
+		.task = job->task,
+		.copies_all = parallel->plan.task_timeout_ns > 0};
 	parallel->results = (struct results){
 		.sink = job->sink,
 		.user = job->user,
@@ -739,6 +742,8 @@ static int is_at_end(const par_parallel *parallel)
 {
 	const struct call *call = &parallel->engine->call;
 
+	if (parallel->is_done)
+		return 1;
 	/* Whoever stopped it, since this turn began: the next one finds out why. */
 	if (call_is_stopping(call))
 		return parallel->status != PAR_OK;
@@ -758,12 +763,19 @@ static void tell_late(par_parallel *parallel)
 	parallel->told_late = 1;
 }
 
+static int call_is_late(const par_parallel *parallel)
+{
+	return parallel->plan.call_timeout_ns > 0 &&
+	       loop_now() - parallel->begun_ns >= parallel->plan.call_timeout_ns;
+}
+
 /* Does the call end now, although tasks of it still run? */
 static int leaves(par_parallel *parallel)
 {
 	int64_t now;
 
-	if (parallel->status != PAR_ETIMEOUT && parallel->results.n_expired == 0 && !parallel->is_dropped)
+	if (parallel->status != PAR_ETIMEOUT && parallel->results.n_expired == 0 &&
+	    !parallel->is_dropped && !call_is_late(parallel))
 		return 0;
 	now = loop_now();
 	if (parallel->wait_ns == 0)
@@ -780,7 +792,15 @@ static int is_over(par_parallel *parallel)
 {
 	if (!is_at_end(parallel))
 		return 0;
-	return parallel->engine->instance.batches.n_out == 0 || leaves(parallel);
+	if (parallel->engine->instance.batches.n_out == 0)
+		return 1;
+	/* Nothing is left but tasks that are over their time: they may know. */
+	if (parallel->results.n_expired > 0 && !call_is_stopping(&parallel->engine->call) &&
+	    call_is_only_late(&parallel->engine->call)) {
+		parallel->is_done = 1;
+		call_stop(&parallel->engine->call);
+	}
+	return leaves(parallel);
 }
 
 static int has_result(const par_parallel *parallel)
@@ -851,12 +871,6 @@ static void expire_tasks(par_parallel *parallel, int64_t now_ns)
 	parallel->look_ns = call_next_expiry(call, now_ns);
 }
 
-static int call_is_late(const par_parallel *parallel)
-{
-	return parallel->plan.call_timeout_ns > 0 &&
-	       loop_now() - parallel->begun_ns >= parallel->plan.call_timeout_ns;
-}
-
 static void keep_deadlines(par_parallel *parallel)
 {
 	const struct plan *plan = &parallel->plan;
@@ -911,7 +925,7 @@ int turn_advance(par_parallel *parallel)
 	if (call->is_stream)
 		stream(parallel);
 	/* It may have been cancelled only now. */
-	if (__builtin_expect(call_is_stopping(call), 0))
+	if (__builtin_expect(call_is_stopping(call) && !parallel->is_done, 0))
 		stop(parallel, was_cancelled(parallel) ? PAR_ECANCELED : PAR_EFAILED);
 	if (plan_has_deadline(&parallel->plan))
 		keep_deadlines(parallel);
@@ -1015,7 +1029,7 @@ int64_t turn_deadline(par_parallel *parallel)
 		return parallel->close_by_ns;
 	if (parallel->phase == PHASE_IDLE)
 		return 0;
-	if (plan->call_timeout_ns > 0 && !parallel->aborted)
+	if (plan->call_timeout_ns > 0 && parallel->wait_ns == 0)
 		next = parallel->begun_ns + plan->call_timeout_ns;
 	if (parallel->phase == PHASE_RISING)
 		return next;

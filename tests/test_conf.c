@@ -165,17 +165,18 @@ END_TEST
 START_TEST(refuses_deadlines_and_retries_that_are_none)
 {
 	static const char *const keys[] = {"timeout", "task_timeout", "call_timeout", "close_timeout"};
-	static const char *const values[] = {"0", "-1", "nan", "inf", "1e9", "soon", "0ms", "1 s", ""};
+	static const char *const values[] = {"-1", "0.0", "nan", "inf", "1e9", "soon", "0ms", "1 s", ""};
 	char text[100], part[100];
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		for (size_t j = 0; j < sizeof(values) / sizeof(values[0]); j++) {
 			(void)snprintf(text, sizeof(text), "[parloop]\n\n%s = %s\n", keys[i], values[j]);
-			(void)snprintf(part, sizeof(part), "\"%s\" is not a number of seconds above 0",
-			               values[j]);
+			(void)snprintf(part, sizeof(part), "\"%s\" is not a number of seconds %s 0",
+			               values[j], i == 3 ? "from" : "above");
 			refuses(text, 3, part);
 			assert_contains(error.what, keys[i]);
 		}
+	refuses("[parloop]\ntimeout = 0\n", 2, "is not a number of seconds above 0");
 	refuses("[parloop]\nretries = -1\n", 2, "\"-1\" is not a whole number from 0 to 1000");
 	refuses("[parloop]\nretries = 1001\n", 2, "from 0 to 1000");
 	refuses("[parloop]\nretries = 1.5\n", 2, "from 0 to 1000");

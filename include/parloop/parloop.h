@@ -196,8 +196,8 @@ typedef struct par_settings {
 	 * A call that ran out of time says so at once (on_event, a warning), and returns at once
 	 * if all memory that its tasks see is parloop's: payloads that were copied, no .shared.
 	 * par_map, and calls with the caller's memory, return when their tasks have left it.
-	 * close_timeout (30 s if unset) is how long par_close() waits for tasks that were left
-	 * running; then the backend is given up, with its workers, and a warning says so. */
+	 * close_timeout (30 s if unset; 0: not at all) is how long par_close() waits for tasks that
+	 * were left running; then the backend is given up, with its workers, and a warning says so. */
 	par_real task_timeout;
 	par_real call_timeout;
 	par_real close_timeout;
@@ -306,7 +306,8 @@ PAR_API int32_t par_map(par_parallel *parallel, const par_task *task, const void
 typedef struct par_item {
 	uint32_t size;
 	/* 0: payload is copied before the source is called again.  1: it stays valid and
-	 * unchanged until the task's outcome was delivered, and is not copied. */
+	 * unchanged until the task's outcome was delivered, and is not copied (it is if there is a
+	 * task_timeout, after which a task may still read it). */
 	int32_t stays;
 	const void *payload;
 	uint64_t n_bytes;     /* below 4 GiB; a typed task's in_size                  */
