@@ -131,11 +131,12 @@ static void host_capacity(const par_host *host, int32_t workers, int32_t batches
 {
 	struct instance *instance = instance_of(host);
 
+	begin_notice(instance);
 	/* Nobody holds a batch where nobody works. */
 	atomic_store_explicit(&instance->holds, batches > 0 && workers > 0 ? batches : workers,
 	                      memory_order_relaxed);
 	atomic_store_explicit(&instance->workers, workers, memory_order_release);
-	instance_notify(instance);
+	end_notice(instance, 1);
 }
 
 static int32_t host_cores(const par_host *host)
