@@ -60,6 +60,7 @@ struct runner {
 	/* of a task that explains */
 	int explained, has_type, has_where;
 	char type[sizeof(((par_error *)0)->type)], where[256], text[512];
+	char trace[sizeof(((par_error *)0)->trace)];
 
 	/* where the attachments that the batch names are */
 	const char *in;
@@ -237,13 +238,27 @@ static void *reply(par_env *env, uint64_t size)
 
 /* --- failures --------------------------------------------------------------------------------- */
 
-static void tell_failure(struct runner *runner, uint64_t index, uint32_t attempt, int32_t code)
+/* What a call inside it said of its own failure, as the cause of this one.  A task of a range
+ * that asks nothing has not said which one it is. */
+static const char *cause_of(struct runner *runner, uint64_t first, uint64_t index)
+{
+	const char *cause = context_noted(first, index);
+
+	if (cause == NULL)
+		return NULL;
+	(void)snprintf(runner->trace, sizeof(runner->trace), "caused by: %s", cause);
+	return runner->trace;
+}
+
+static void tell_failure(struct runner *runner, uint64_t first, uint64_t index, uint32_t attempt,
+                         int32_t code)
 {
 	const struct wire_outcome failure = {
 		.code = code,
 		.type = runner->explained && runner->has_type ? runner->type : NULL,
 		.where = runner->explained && runner->has_where ? runner->where : NULL,
 		.text = runner->explained ? runner->text : NULL,
+		.trace = cause_of(runner, first, index),
 	};
 
 	wire_put_failure(&runner->answers, index, attempt, &failure);
@@ -402,7 +417,7 @@ static uint64_t run_piece(struct runner *runner, uint64_t i, uint64_t n)
 	if (code == 0)
 		return done;
 	begin_outcomes(runner);
-	tell_failure(runner, range->first + i + done, range->attempt, code);
+	tell_failure(runner, range->first + i, range->first + i + done, range->attempt, code);
 	return done + 1;
 }
 
@@ -488,7 +503,7 @@ static void run_item(struct runner *runner, const struct wire_item *item)
 	code = run_task(runner, runner->tasks[item->head.task], item);
 	if (__builtin_expect(code != 0, 0)) {
 		runner->answers.used = runner->reply_at;
-		tell_failure(runner, item->head.index, item->head.attempt, code);
+		tell_failure(runner, item->head.index, item->head.index, item->head.attempt, code);
 	}
 	runner->ran++;
 }
@@ -777,6 +792,7 @@ static void run_batch(struct runner *runner)
 		.backend = batch->backend,
 		.options = batch->head.n_options > 0 ? batch->options : NULL,
 		.depth = batch->head.depth,
+		.task = &runner->env.index,
 	};
 	struct context_outside outside;
 
