@@ -508,13 +508,16 @@ static int32_t take_section(par_module *module, const struct elf *elf,
 	                                : PAR_OK;
 }
 
-static int32_t create_program(par_module **out, const char *path, par_error *error)
+static int32_t create_program(par_module **out, par_error *error)
 {
 	par_module *module = calloc(1, sizeof(*module));
 	struct dl_phdr_info program = {0};
+	char path[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
 	struct elf elf;
 	int32_t status;
 
+	path[length > 0 ? length : 0] = '\0';
 	if (module == NULL || (module->path = strdup(path)) == NULL) {
 		module_destroy(module);
 		return error_memory(error, "looking for the tasks of the program");
@@ -536,14 +539,11 @@ static int32_t create_program(par_module **out, const char *path, par_error *err
 
 int32_t module_of_program(par_module **module, par_error *error)
 {
-	char path[PATH_MAX];
-	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
 	int32_t status = PAR_OK;
 
-	path[length > 0 ? length : 0] = '\0';
 	pthread_mutex_lock(&modules.lock);
 	if (modules.program == NULL)
-		status = create_program(&modules.program, path, error);
+		status = create_program(&modules.program, error);
 	*module = modules.program;
 	pthread_mutex_unlock(&modules.lock);
 	if (status < 0 && error != NULL && error->what[0] == '\0')

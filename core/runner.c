@@ -138,11 +138,8 @@ static void send_answers(struct runner *runner)
 	if (answers->used > 0 && runner->sent >= 0)
 		runner->sent = runner->work->send(runner->work->user, answers->bytes, answers->used);
 	wire_writer_clear(answers);
-	if (answers->room > KEPT_ROOM) {
-		wire_writer_finish(answers);
-		(void)wire_grow(answers, ROOM);
-		wire_writer_clear(answers);
-	}
+	if (answers->room > KEPT_ROOM)
+		wire_writer_shrink(answers, ROOM);
 }
 
 /* After a task, or some: is it time to send what there is? */
@@ -204,24 +201,26 @@ static void set_reply_size(struct runner *runner, uint32_t size)
 	       &size, sizeof(size));
 }
 
+static void *no_room(struct runner *runner, const char *why)
+{
+	runner->answers.failed = 0;
+	set_reply_size(runner, 0);
+	explain(&runner->env, NULL, NULL, why);
+	return NULL;
+}
+
 /* Room behind the head of the outcome, whose last word is zero where the reply has no byte. */
 static void *reply_room(struct runner *runner, uint64_t size)
 {
 	struct wire_writer *answers = &runner->answers;
 	char *room;
 
-	set_reply_size(runner, 0);
 	answers->used = runner->reply_at + sizeof(struct wire_outcome_head);
-	if (size > UINT32_MAX) {
-		explain(&runner->env, NULL, NULL, "its reply is larger than 4 GiB");
-		return NULL;
-	}
+	if (size > UINT32_MAX)
+		return no_room(runner, "its reply is larger than 4 GiB");
 	room = wire_room(answers, (size_t)wire_padded(size));
-	if (room == NULL) {
-		answers->failed = 0;
-		explain(&runner->env, NULL, NULL, "no memory for its reply");
-		return NULL;
-	}
+	if (room == NULL)
+		return no_room(runner, "no memory for its reply");
 	if (size % 8 != 0)
 		memset(room + (size & ~UINT64_C(7)), 0, 8);
 	set_reply_size(runner, (uint32_t)size);
@@ -471,17 +470,25 @@ static int32_t run_typed(struct runner *runner, const par_task *task, const void
 	return out == NULL ? PAR_ENOMEM : run_values(runner, task, payload, out, 1, &at);
 }
 
-static int32_t run_task(struct runner *runner, const par_task *task, const struct wire_item *item)
+/* NULL: why not was explained.  Apart, since an error takes longer to clear than a task to run. */
+__attribute__((noinline)) static const void *attached_payload(struct runner *runner,
+                                                              const struct wire_item *item)
 {
 	par_error error = PAR_ERROR_INIT;
-	const void *payload = item->payload;
+	const void *payload = find_bytes(runner, &item->ref, item->head.size, 0, &error);
 
 	if (payload == NULL)
-		payload = find_bytes(runner, &item->ref, item->head.size, 0, &error);
-	if (payload == NULL) {
 		explain(&runner->env, NULL, NULL, error.reason);
-		return error.code;
-	}
+	return payload;
+}
+
+static int32_t run_task(struct runner *runner, const par_task *task, const struct wire_item *item)
+{
+	const void *payload = item->payload;
+
+	if (__builtin_expect(payload == NULL, 0) &&
+	    (payload = attached_payload(runner, item)) == NULL)
+		return PAR_EINVAL;
 	if (task->kind == PAR_TASK_TYPED)
 		return run_typed(runner, task, payload);
 	runner->has_reply_room = 1;
@@ -492,10 +499,13 @@ static void run_item(struct runner *runner, const struct wire_item *item)
 {
 	const struct wire_outcome_head head = {item->head.index, 0, item->head.attempt, 0};
 	int32_t code;
+	char *room;
 
-	begin_outcomes(runner);
+	if (!runner->in_outcomes)
+		begin_outcomes(runner);
 	runner->reply_at = runner->answers.used;
-	wire_put(&runner->answers, &head, sizeof(head));
+	room = wire_room(&runner->answers, sizeof(head)); /* there is some: see ROOM */
+	memcpy(room, &head, sizeof(head));
 	runner->env.index = item->head.index;
 	runner->env.attempt = item->head.attempt;
 	runner->explained = 0;

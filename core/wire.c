@@ -23,6 +23,16 @@ void wire_writer_finish(struct wire_writer *writer)
 	wire_writer_init(writer, writer->stays);
 }
 
+void wire_writer_shrink(struct wire_writer *writer, size_t room)
+{
+	char *bytes = writer->used == 0 && room < writer->room ? realloc(writer->bytes, room) : NULL;
+
+	if (bytes == NULL)
+		return;
+	writer->bytes = bytes;
+	writer->room = room;
+}
+
 char *wire_grow(struct wire_writer *writer, size_t n)
 {
 	size_t room = writer->room > 0 ? writer->room : FIRST_ROOM;

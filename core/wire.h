@@ -114,6 +114,9 @@ static inline void wire_writer_clear(struct wire_writer *writer)
 	writer->failed = 0;
 }
 
+/* Of an empty one: give memory back beyond so many bytes. */
+void wire_writer_shrink(struct wire_writer *writer, size_t room);
+
 /* How many bytes there are to be sent. */
 static inline uint64_t wire_writer_size(const struct wire_writer *writer)
 {
