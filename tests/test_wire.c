@@ -178,6 +178,13 @@ static void end(void)
 	wire_writer_finish(&all);
 }
 
+/* As they were, after one was changed. */
+static void again(void)
+{
+	end();
+	begin();
+}
+
 static struct wire_frame frame_of(int which)
 {
 	par_error error = PAR_ERROR_INIT;
@@ -564,23 +571,23 @@ static void refuses(int which, size_t at, uint64_t value, size_t size, const cha
 START_TEST(refuses_counts_of_what_is_not_there)
 {
 	refuses(1, IN_HEAD(n), 101, 8, "101 values of 8 bytes is cut");
-	begin();
+	again();
 	refuses(1, IN_HEAD(n), 99, 8, "8 bytes are left after the batch");
-	begin();
+	again();
 	refuses(1, IN_HEAD(n), UINT64_MAX / 8 + 2, 8, "a range of 2305843009213693953 tasks");
-	begin();
+	again();
 	refuses(3, IN_HEAD(n), 7, 8, "a list of 7 tasks is cut after 6");
-	begin();
+	again();
 	refuses(3, IN_HEAD(n), UINT64_MAX, 8, "is cut after 6");
-	begin();
+	again();
 	refuses(3, IN_HEAD(shared_size), UINT64_MAX, 8, "a shared value of 18446744073709551615");
-	begin();
+	again();
 	refuses(3, IN_HEAD(n_modules), 65, 2, "65 modules");
-	begin();
+	again();
 	refuses(3, IN_HEAD(n_options), 2, 2, "is cut");
-	begin();
+	again();
 	refuses(5, IN_CHUNK(n), 5, 8, "5 values of 4 bytes is");
-	begin();
+	again();
 	refuses(5, IN_CHUNK(n), UINT64_MAX, 8, "a chunk of 18446744073709551615 values");
 }
 END_TEST
@@ -606,11 +613,11 @@ END_TEST
 START_TEST(refuses_what_is_no_frame)
 {
 	refuses(0, 0, 0x6868, 2, "begins with 68 68");
-	begin();
+	again();
 	refuses(0, 4, 1, 4, "reserved field is 1");
-	begin();
+	again();
 	refuses(0, 8, 9, 8, "9 bytes, not a multiple of 8");
-	begin();
+	again();
 	refuses(0, 8, 8, 8, "8 bytes, and 40 came");
 }
 END_TEST
