@@ -3,6 +3,7 @@
 #include "log.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -44,6 +45,12 @@ struct context_outside context_enter(const struct context *context)
 	return outside;
 }
 
+void context_nest(void)
+{
+	if (thread.context.nests != NULL)
+		atomic_store_explicit(thread.context.nests, 1, memory_order_relaxed);
+}
+
 void context_note(const char *text)
 {
 	const uint64_t *task = thread.context.task;
@@ -58,12 +65,12 @@ void context_note(const char *text)
 	thread.noted_in = *task;
 }
 
-const char *context_noted(uint64_t first, uint64_t last)
+const char *context_take_note(uint64_t task)
 {
-	return thread.noted_by != NULL && thread.noted_by == thread.context.task &&
-	                       thread.noted_in >= first && thread.noted_in <= last
-	               ? thread.note
-	               : NULL;
+	if (thread.noted_by == NULL || thread.noted_by != thread.context.task || thread.noted_in != task)
+		return NULL;
+	thread.noted_by = NULL;
+	return thread.note;
 }
 
 static int end_pushed(void)

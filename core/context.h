@@ -24,6 +24,7 @@ struct context {
 	int32_t depth; /* of nesting, as it is: see level                               */
 	int is_transparent;  /* tasks see what their own thread has pushed              */
 	const uint64_t *task; /* the index of the task that runs, while one does         */
+	_Atomic int32_t *nests; /* to be set if it makes a call; NULL: nobody wants to know */
 };
 
 /* This thread's; and what it has pushed, innermost first, NULL: nothing. */
@@ -41,10 +42,13 @@ struct context_outside {
 struct context_outside context_enter(const struct context *context);
 void context_leave(const struct context_outside *outside);
 
+/* A call begins: tell the task that it is in, if any. */
+void context_nest(void);
+
 /* A call inside a task failed: remember how, in case that the task fails because of it.  What
- * was noted in the tasks from first to last, NULL: nothing; until the next note. */
+ * was noted in that task, NULL: nothing; it is forgotten, and valid until the next note. */
 void context_note(const char *text);
-const char *context_noted(uint64_t first, uint64_t last);
+const char *context_take_note(uint64_t task);
 
 /* Push one, which is this thread's from now on and ends with it at the latest.  -1: no
  * memory. */

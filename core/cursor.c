@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of a seat. */
+enum { VACANT, OCCUPIED, STUCK };
+
 static uint64_t range_of(uint64_t low, uint64_t high)
 {
 	return (low & UINT32_MAX) << 32 | (high & UINT32_MAX);
@@ -59,10 +62,10 @@ void cursor_reset(struct cursor *cursor)
 int32_t cursor_sit(struct cursor *cursor)
 {
 	for (uint32_t i = 0; i < cursor->n_seats; i++) {
-		uint32_t vacant = 0;
+		uint32_t vacant = VACANT;
 
-		if (atomic_load_explicit(&cursor->seats[i].occupied, memory_order_relaxed) == 0 &&
-		    atomic_compare_exchange_strong_explicit(&cursor->seats[i].occupied, &vacant, 1,
+		if (atomic_load_explicit(&cursor->seats[i].occupied, memory_order_relaxed) == VACANT &&
+		    atomic_compare_exchange_strong_explicit(&cursor->seats[i].occupied, &vacant, OCCUPIED,
 		                                            memory_order_acquire, memory_order_relaxed))
 			return (int32_t)i;
 	}
@@ -73,12 +76,23 @@ void cursor_leave(struct cursor *cursor, uint32_t seat)
 {
 	uint64_t range = atomic_load_explicit(&cursor->seats[seat].range, memory_order_relaxed);
 
-	atomic_store_explicit(&cursor->seats[seat].occupied, 0, memory_order_release);
+	atomic_store_explicit(&cursor->seats[seat].occupied, VACANT, memory_order_release);
 	if (range_length(range) > 0)
 		atomic_store_explicit(&cursor->left, 1, memory_order_release);
 }
 
-/* In seats that were left with work in them; never counts one that somebody sits on. */
+void cursor_set_stuck(struct cursor *cursor, uint32_t seat, int is_stuck)
+{
+	uint32_t was = is_stuck ? OCCUPIED : STUCK;
+
+	if (atomic_compare_exchange_strong_explicit(&cursor->seats[seat].occupied, &was,
+	                                            is_stuck ? STUCK : OCCUPIED, memory_order_acq_rel,
+	                                            memory_order_relaxed) &&
+	    is_stuck)
+		atomic_store_explicit(&cursor->left, 1, memory_order_release);
+}
+
+/* In seats that were left with work in them; never counts one where somebody works. */
 static uint64_t left_behind(const struct cursor *cursor)
 {
 	uint64_t units = 0;
@@ -86,7 +100,7 @@ static uint64_t left_behind(const struct cursor *cursor)
 	if (!atomic_load_explicit(&cursor->left, memory_order_acquire))
 		return 0;
 	for (uint32_t i = 0; i < cursor->n_seats; i++)
-		if (!atomic_load_explicit(&cursor->seats[i].occupied, memory_order_acquire))
+		if (atomic_load_explicit(&cursor->seats[i].occupied, memory_order_acquire) != OCCUPIED)
 			units += range_length(atomic_load_explicit(&cursor->seats[i].range,
 			                                           memory_order_relaxed));
 	return units;

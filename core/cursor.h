@@ -34,7 +34,7 @@ struct cursor {
 	alignas(CACHE_LINE) _Atomic uint64_t next;  /* the common front */
 	alignas(CACHE_LINE) struct cursor_seat *seats;
 	uint32_t n_seats;
-	_Atomic uint32_t left; /* somebody got up from a seat with work in it */
+	_Atomic uint32_t left; /* somebody got up from a seat with work in it, or is stuck there */
 };
 
 /* Room for that many seats; 0, or -1 if there is no memory. */
@@ -55,6 +55,10 @@ static inline void cursor_extend(struct cursor *cursor, uint64_t limit)
 int32_t cursor_sit(struct cursor *cursor);
 void cursor_leave(struct cursor *cursor, uint32_t seat);
 
+/* Who sits there is stuck with what was taken last: what is left of the chunk waits for others
+ * to steal, until the occupant says that it is not stuck any more, or gets up.  [any] */
+void cursor_set_stuck(struct cursor *cursor, uint32_t seat, int is_stuck);
+
 /* Take up to want consecutive units, from *first; 0: nothing left to take now. [seat] */
 uint32_t cursor_take(struct cursor *cursor, uint32_t seat, uint32_t want, uint64_t *first);
 
@@ -67,7 +71,8 @@ static inline uint64_t cursor_unclaimed(const struct cursor *cursor)
 	return limit > next ? limit - next : 0;
 }
 
-/* Units that wait for somebody to come: unclaimed, or in a seat where nobody sits. [any] */
+/* Units that wait for somebody to come: unclaimed, or in a seat where nobody sits who could do
+ * them. [any] */
 uint64_t cursor_waiting(const struct cursor *cursor);
 
 /* Is there anything left to take?  Exact once nobody sits. [any] */

@@ -21,7 +21,7 @@ struct engine {
 	int stands_in;         /* for one that runs tasks inside submit() */
 	uint64_t slots_asked;  /* what the ring was made for      */
 	uint64_t slots_taken;  /* left behind: tasks in the slots */
-	const par_task *timed; /* whose time a task is remembered */
+	const par_task *timed; /* of which is remembered what it is like */
 	struct engine *next;   /* of those left behind            */
 };
 

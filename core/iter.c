@@ -102,6 +102,8 @@ int32_t par_iter_next(par_iter *iter, const par_outcome **outcome, par_error *er
 		                       "ask for its results where it was opened");
 	if (iter->is_concluded || !next_result(iter)) {
 		conclude(iter);
+		if (iter->status < 0)
+			parallel_note(&iter->error);
 		if (iter->status != PAR_OK && error != NULL)
 			error_copy(error, &iter->error);
 		return iter->status;

@@ -353,6 +353,7 @@ int32_t parallel_begin(par_parallel *parallel, const struct job *job, const par_
 	par_settings call = {.size = sizeof(call)};
 	int32_t code = check_caller(parallel, blocking, error);
 
+	context_nest();
 	if (code == PAR_OK && settings != NULL)
 		code = settings_check(&call, settings, error);
 	if (code == PAR_OK && parallel->is_managed)
@@ -407,12 +408,13 @@ static int32_t run_unmanaged(const struct job *job, const par_settings *settings
 	return code;
 }
 
-/* In a task: it may be why the task fails. */
-static void note_failure(const par_error *error)
+void parallel_note(const par_error *error)
 {
 	char text[sizeof(par_error)];
 	size_t used;
 
+	if (context_current()->task == NULL)
+		return;
 	par_error_text(error, 0, text, sizeof(text));
 	used = strlen(text);
 	if (error->size >= sizeof(*error) && error->task >= 0 && error->trace[0] != '\0')
@@ -430,8 +432,8 @@ static int32_t run(par_parallel *parallel, const struct job *job, const par_sett
 		error = &own;
 	code = parallel != NULL ? run_blocking(parallel, job, settings, error)
 	                        : run_unmanaged(job, settings, error);
-	if (code < 0 && context_current()->task != NULL)
-		note_failure(error);
+	if (code < 0)
+		parallel_note(error);
 	return code;
 }
 

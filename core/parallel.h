@@ -109,6 +109,9 @@ int32_t parallel_new_engine(par_parallel *parallel, int may_block, par_error *er
 int32_t parallel_begin(par_parallel *parallel, const struct job *job, const par_settings *settings,
                        int blocking, par_error *error);
 
+/* A call failed; if it was in a task, it may be why that fails. */
+void parallel_note(const par_error *error);
+
 int32_t parallel_check_arrays(const struct job *job, par_error *error);
 int32_t parallel_check_stream(const struct job *job, par_error *error);
 int32_t parallel_refuse(par_error *error, int32_t code, const char *what, const char *remedy);

@@ -202,34 +202,69 @@ static void tell_event(struct sitter *sitter, int32_t kind, uint64_t index,
 
 /* --- failures ------------------------------------------------------------------------- */
 
-static int is_text(const unsigned char *bytes, uint64_t n)
+/* The bytes of the character of UTF-8 that is there, whole; 0: none that a text has. */
+static size_t character(const unsigned char *bytes, uint64_t n)
 {
-	for (uint64_t i = 0; i < n; i++)
-		if ((bytes[i] < 0x20 && bytes[i] != '\t' && bytes[i] != '\n') || bytes[i] == 0x7f)
+	unsigned char c = bytes[0];
+	size_t length = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+
+	if (length > n || (c < 0x20 && c != '\t' && c != '\n') || c == 0x7f)
+		return 0;
+	for (size_t i = 1; i < length; i++)
+		if ((bytes[i] & 0xc0) != 0x80)
 			return 0;
-	return 1;
+	return length;
+}
+
+/* Is it text, as far as it can be shown?  Its last character may be cut there. */
+static int is_text(const unsigned char *bytes, uint64_t size, size_t room)
+{
+	uint64_t n = size < room ? size : room, i = 0;
+	size_t length;
+
+	while (i < n && (length = character(bytes + i, n - i)) > 0)
+		i += length;
+	return i == n || (n < size && n - i < 4);
+}
+
+static uint64_t describe_text(const unsigned char *bytes, uint64_t size, char *text, size_t room)
+{
+	size_t used = 0, length;
+	uint64_t i = 0;
+
+	while (i < size && (length = character(bytes + i, size - i)) > 0) {
+		size_t wanted = bytes[i] < 0x20 ? 4 : length;
+
+		if (used + wanted >= room)
+			break;
+		(void)error_escape((const char *)bytes + i, length, text + used, room - used);
+		used += wanted;
+		i += length;
+	}
+	return i;
+}
+
+static uint64_t describe_bytes(const unsigned char *bytes, uint64_t size, char *text, size_t room)
+{
+	size_t used = 0;
+	uint64_t i;
+
+	for (i = 0; i < size && used + 3 < room; i++)
+		used += (size_t)snprintf(text + used, room - used, i > 0 ? " %02x" : "%02x", bytes[i]);
+	return i;
 }
 
 void call_describe_input(const void *input, uint64_t size, char *text, size_t room)
 {
-	const unsigned char *bytes = input;
-	uint64_t shown = size < room / 4 ? size : room / 4;
-	size_t used = 0;
+	const size_t most = room - sizeof(" ...");
 
 	text[0] = '\0';
-	if (size == 0 || room < 16)
-		return;
-	if (is_text(bytes, shown)) {
-		(void)error_escape(input, (size_t)(size < room - 8 ? size : room - 8), text, room - 4);
-		if (strlen(text) < size)
+	if (is_text(input, size, most)) {
+		if (describe_text(input, size, text, most) < size)
 			strcat(text, "...");
-		return;
-	}
-	shown = size < (room - 8) / 3 ? size : (room - 8) / 3;
-	for (uint64_t i = 0; i < shown; i++)
-		used += (size_t)snprintf(text + used, room - used, i > 0 ? " %02x" : "%02x", bytes[i]);
-	if (shown < size)
+	} else if (describe_bytes(input, size, text, most) < size) {
 		strcat(text, " ...");
+	}
 }
 
 static void describe_input(const struct call *call, uint64_t index, struct call_failure *failure)
@@ -248,11 +283,11 @@ static void describe_input(const struct call *call, uint64_t index, struct call_
 	}
 }
 
-static void tell_story(struct sitter *sitter, uint64_t first, uint64_t index, int32_t code,
+static void tell_story(struct sitter *sitter, uint64_t index, int32_t code,
                        struct call_failure *failure)
 {
 	const struct story *story = &sitter->story;
-	const char *cause = context_noted(first, index);
+	const char *cause = context_take_note(index);
 	size_t used;
 
 	failure->index = index;
@@ -305,12 +340,11 @@ static int try_again(struct call *call, uint64_t index, int32_t attempt)
 	return 1;
 }
 
-/* A task failed, the first of its range being first; 1: it will be tried again, else it is in
- * *failure, to be charged. */
-static int is_tried_again(struct sitter *sitter, uint64_t first, uint64_t index, int32_t code,
+/* A task failed; 1: it will be tried again, else it is in *failure, to be charged. */
+static int is_tried_again(struct sitter *sitter, uint64_t index, int32_t code,
                           struct call_failure *failure)
 {
-	tell_story(sitter, first, index, code, failure);
+	tell_story(sitter, index, code, failure);
 	/* Told before it is there to be taken. */
 	if (has_other_try(sitter->call, sitter->env.attempt, PAR_ON_ERROR)) {
 		tell_event(sitter, PAR_EVENT_RETRY, index, failure);
@@ -465,11 +499,16 @@ int call_expire(struct call *call, uint32_t seat, int64_t now_ns, struct call_fa
 	int32_t attempt = atomic_load_explicit(&duty->attempt, memory_order_relaxed);
 	int again = has_other_try(call, attempt, PAR_ON_TIMEOUT);
 
-	if (word % DUTY_STATES != DUTY_RUNS || now_ns - since < call->task_timeout_ns ||
-	    !atomic_compare_exchange_strong_explicit(&duty->word, &word,
-	                                             word - DUTY_RUNS + (again ? DUTY_AGAIN : DUTY_OVERDUE),
-	                                             memory_order_acq_rel, memory_order_relaxed))
+	if (word % DUTY_STATES != DUTY_RUNS || now_ns - since < call->task_timeout_ns)
 		return 0;
+	/* Before its worker can see it, and say that it is not stuck any more. */
+	cursor_set_stuck(&call->cursor, seat, 1);
+	if (!atomic_compare_exchange_strong_explicit(&duty->word, &word,
+	                                             word - DUTY_RUNS + (again ? DUTY_AGAIN : DUTY_OVERDUE),
+	                                             memory_order_acq_rel, memory_order_relaxed)) {
+		cursor_set_stuck(&call->cursor, seat, 0);
+		return 0;
+	}
 	*failure = (struct call_failure){
 		.index = index,
 		.status = PAR_ETIMEOUT,
@@ -541,6 +580,8 @@ static void come_back_late(struct sitter *sitter, uint64_t index, enum duty_stat
 {
 	struct call *call = sitter->call;
 
+	(void)context_take_note(index);
+	cursor_set_stuck(&call->cursor, sitter->env.worker, 0);
 	if (sitter->slot != NULL)
 		drop_reply(sitter);
 	if (state == DUTY_AGAIN && has_other_try(call, sitter->env.attempt, PAR_ON_TIMEOUT)) {
@@ -596,7 +637,7 @@ static uint64_t run_range(struct sitter *sitter, uint64_t first, uint64_t last)
 	succeed(sitter, first, first + at);
 	if (sitter->env.saw_stopping)
 		return last;
-	if (!is_tried_again(sitter, first, first + at, code, &failure)) {
+	if (!is_tried_again(sitter, first + at, code, &failure)) {
 		if (call->statuses != NULL)
 			call->statuses[first + at] = failure.status;
 		call_charge(call, &failure);
@@ -613,6 +654,8 @@ static void run_array(struct sitter *sitter, uint64_t first, uint64_t n, uint32_
 
 	last = last < call->n_tasks ? last : call->n_tasks;
 	while (i < last) {
+		if (__builtin_expect(atomic_load_explicit(&call->nests, memory_order_relaxed), 0))
+			most = 1;
 		i = run_range(sitter, i, last - i > most ? i + most : last);
 		if (i < last && call_is_stopping(call))
 			return;
@@ -674,7 +717,7 @@ static int run_slot(struct sitter *sitter, uint64_t index)
 		if (__builtin_expect(call->is_single, 0))
 			tell_event(sitter, PAR_EVENT_DONE, index, NULL);
 	} else {
-		if (sitter->env.saw_stopping || is_tried_again(sitter, index, index, code, &failure)) {
+		if (sitter->env.saw_stopping || is_tried_again(sitter, index, code, &failure)) {
 			drop_reply(sitter);
 			return 0;
 		}
@@ -855,7 +898,7 @@ static uint32_t want(const struct call *call, uint32_t measure, uint64_t quota, 
 	                                                              : call->piece;
 	uint64_t left = quota > ran ? (quota - ran) / call->unit : 0;
 
-	/* Nothing is to wait behind a task that is over its time. */
+	/* Nobody else can do what is in a piece with one that is stuck. */
 	if (call->task_timeout_ns > 0)
 		return 1;
 	if (!quota_counts(call, quota) || left >= piece)
@@ -975,6 +1018,7 @@ void ticket_run(struct call *call, uint64_t quota, int64_t budget_ns, struct tic
 		return;
 	sitter_init(&sitter, call, (uint32_t)seat);
 	context.task = &sitter.env.index;
+	context.nests = &call->nests;
 	outside = context_enter(&context);
 	take_part(&sitter, quota, budget_ns, report);
 	context_leave(&outside);

@@ -99,6 +99,7 @@ struct call {
 	_Atomic int32_t open;    /* stream: more may come, so look out for it    */
 	_Atomic int32_t yield;   /* a ticket is to leave, for the loop's thread  */
 	_Atomic int32_t helping; /* the loop's thread takes part: quotas do not count */
+	_Atomic int32_t nests;   /* tasks make calls: each is run by itself, to know whose they are */
 
 	/* written now and then by all */
 	alignas(CACHE_LINE) _Atomic uint32_t seated; /* how many sit */

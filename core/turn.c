@@ -229,8 +229,10 @@ static void reset_call(par_parallel *parallel)
 	atomic_store(&call->reply_bytes, 0);
 	atomic_store(&call->done_list, 0);
 	call->have_failure = 0;
-	if (call->tasks[0] == NULL || call->tasks[0] != parallel->engine->timed)
+	if (call->tasks[0] == NULL || call->tasks[0] != parallel->engine->timed) {
 		atomic_store(&call->task_ns, 0);
+		atomic_store(&call->nests, 0);
+	}
 	parallel->engine->timed = call->tasks[0];
 }
 
@@ -267,6 +269,9 @@ static void tell_progress(par_parallel *parallel, int64_t now_ns)
 		.remaining_s = -1,
 	};
 
+	/* A failure is told at once, the rest when it is convenient. */
+	if (progress.done < progress.failed)
+		progress.done = progress.failed;
 	if (total < 0 && parallel->dispatcher.exhausted)
 		total = (int64_t)parallel->dispatcher.taken;
 	progress.total = total >= 0 ? (uint64_t)total : UINT64_MAX;
@@ -306,14 +311,25 @@ static void show_start(par_parallel *parallel)
 		show(parallel, line);
 }
 
+/* May the loop's thread run tasks besides?  One of them may be long, and who watches, or waits
+ * for a deadline, is not to wait for it. */
+static int may_help(const par_parallel *parallel)
+{
+	const struct plan *plan = &parallel->plan;
+	const struct instance *instance = &parallel->engine->instance;
+
+	return parallel->loop.is_own && !plan_has_deadline(plan) && plan->on_progress == NULL &&
+	       plan->on_event == NULL && instance_can(instance, PAR_USES_THREADS) &&
+	       !instance_can(instance, PAR_RUNS_INLINE);
+}
+
 /* Where nobody waits for anything but the end, the first task of an array may as well be run
  * here as be waited for, however long it turns out to be. */
 static int joins_at_once(const par_parallel *parallel)
 {
 	return parallel->may_help && !parallel->engine->call.is_stream &&
 	       parallel->engine->instance.answer.n_jobs > 1 && parallel->loop.first_watch == NULL &&
-	       parallel->plan.verbose == 0 && parallel->plan.on_progress == NULL &&
-	       parallel->plan.on_event == NULL;
+	       parallel->plan.verbose == 0;
 }
 
 /* The backend is up: plan the call for what it is, and begin. */
@@ -342,9 +358,7 @@ static int32_t set_out(par_parallel *parallel)
 		return code;
 	if (ops->retrieval_enter != NULL)
 		ops->retrieval_enter(parallel->engine->instance.backend);
-	parallel->may_help = parallel->loop.is_own && !plan_has_deadline(&parallel->plan) &&
-	                     instance_can(&parallel->engine->instance, PAR_USES_THREADS) &&
-	                     !instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
+	parallel->may_help = may_help(parallel);
 	if (joins_at_once(parallel))
 		atomic_store(&parallel->engine->call.helping, 1);
 	parallel->engine->in_call = 1;

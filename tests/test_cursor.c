@@ -49,6 +49,29 @@ START_TEST(one_seat_takes_all_in_order)
 }
 END_TEST
 
+START_TEST(what_one_who_is_stuck_has_claimed_waits_for_others)
+{
+	uint64_t first;
+	int32_t seat;
+
+	start(2, 0);
+	seat = cursor_sit(&cursor);
+	cursor_extend(&cursor, 40);
+	ck_assert_uint_eq(cursor_take(&cursor, (uint32_t)seat, 1, &first), 1);
+	ck_assert_uint_eq(cursor_waiting(&cursor), 30);
+	cursor_set_stuck(&cursor, (uint32_t)seat, 1);
+	ck_assert_uint_eq(cursor_waiting(&cursor), 39);
+	ck_assert_int_ne(cursor_sit(&cursor), seat);
+	cursor_set_stuck(&cursor, (uint32_t)seat, 0);
+	ck_assert_uint_eq(cursor_waiting(&cursor), 30);
+	cursor_set_stuck(&cursor, (uint32_t)seat, 1);
+	cursor_leave(&cursor, (uint32_t)seat);
+	ck_assert_int_eq(cursor_sit(&cursor), seat);
+	ck_assert_uint_eq(cursor_waiting(&cursor), 30);
+	cursor_finish(&cursor);
+}
+END_TEST
+
 /* Guided: a claim is a share of what is left, so that the last ones are small. */
 START_TEST(a_chunk_is_a_share_of_what_is_left)
 {
@@ -227,6 +250,7 @@ int main(void)
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, nothing_is_taken_before_it_is_published);
 	tcase_add_test(tests, one_seat_takes_all_in_order);
+	tcase_add_test(tests, what_one_who_is_stuck_has_claimed_waits_for_others);
 	tcase_add_test(tests, a_chunk_is_a_share_of_what_is_left);
 	tcase_add_test(tests, who_has_nothing_steals_the_upper_half);
 	tcase_add_test(tests, a_seat_is_taken_once_and_can_be_left);

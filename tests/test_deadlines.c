@@ -140,6 +140,22 @@ START_TEST(to_ignore_leaves_it_out)
 }
 END_TEST
 
+/* With what it has claimed, and with what stands behind it in a piece. */
+START_TEST(those_behind_it_are_run_by_others)
+{
+	struct numbers numbers = NUMBERS(1, 2, 3, 4, 5, 6, -7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20);
+
+	open_pool(2, LONG);
+	ck_assert_int_eq(run(&numbers, PAR_SETTINGS(.task_timeout = PAR_SET(SHORT), .on_error = PAR_IGNORE,
+	                                            .pre_dispatch = "all", .batch_size = {1, _i})),
+	                 PAR_OK);
+	ck_assert_int_eq(numbers.got, 19);
+	ck_assert_int_eq(stuck.n_inside, 1);
+	stuck_release(1);
+	par_close(pool);
+}
+END_TEST
+
 /* What it returned is delivered the moment it is over its time, not when somebody looks next. */
 START_TEST(to_collect_delivers_it_when_it_is_over_its_time)
 {
@@ -789,6 +805,7 @@ int main(void)
 	tcase_add_loop_test(tests, to_collect_goes_on_with_the_others, PAR_ORDERED, PAR_UNORDERED + 1);
 	tcase_add_loop_test(tests, to_ignore_leaves_it_out, PAR_ORDERED, PAR_UNORDERED + 1);
 	tcase_add_loop_test(tests, to_collect_delivers_it_when_it_is_over_its_time, PAR_ORDERED, PAR_UNORDERED + 1);
+	tcase_add_loop_test(tests, those_behind_it_are_run_by_others, 1, 20);
 	tcase_add_loop_test(tests, a_late_reply_is_dropped, 8, 12);
 	tcase_add_loop_test(tests, a_late_reply_is_dropped, 4000, 4001);
 	tcase_add_test(tests, one_that_comes_back_before_the_end_gives_its_place_back);

@@ -237,6 +237,34 @@ static int nesting(par_env *env, const int64_t *in, int64_t *out)
 }
 PAR_TASK_ENV(nesting, int64_t, int64_t)
 
+/* Every third one fails, in words, the first two times. */
+static int hesitant(par_env *env, const void *payload, uint64_t size)
+{
+	if (env->index % 3 == 0 && env->attempt < 2)
+		return par_fail_task(env, 3, "task %llu did not want to yet", (unsigned long long)env->index);
+	return par_reply(env, payload, size);
+}
+PAR_TASK_OF_BYTES(hesitant)
+
+/* Number 3 is there until it is let go, or for so long that a call without memory is not
+ * held up by it for ever. */
+static _Atomic int let_go, n_lingering;
+
+static int lingering(par_env *env, const void *payload, uint64_t size)
+{
+	const struct timespec nap = {.tv_nsec = 1000000};
+	char *room = par_reply_room(env, size);
+
+	n_lingering++;
+	for (int i = 0; env->index == 3 && i < 40 && !let_go; i++)
+		(void)nanosleep(&nap, NULL);
+	if (room != NULL && size > 0)
+		memcpy(room, payload, size);
+	n_lingering--;
+	return room != NULL ? 0 : par_fail_task(env, 1, "no memory for a reply");
+}
+PAR_TASK_OF_BYTES(lingering)
+
 enum { N_ITEMS = 40, LARGEST = 30000 };
 
 static const uint64_t sizes[] = {0, 1, 8, 9, 100, 5000, 20000, LARGEST};
@@ -507,6 +535,149 @@ static int32_t run_keeping(par_error *error)
 	return code;
 }
 
+/* Ends as it does if memory lasts, else by what the lack of it did to some task. */
+static int32_t forgive(int32_t code, int32_t usual)
+{
+	return code == usual || (code == PAR_EFAILED && atomic_load(&failures) > 0) ? PAR_OK : code;
+}
+
+static int32_t iterate(struct stream *stream, par_parallel *pool, uint64_t most, const par_settings *settings,
+                       par_error *error)
+{
+	const par_outcome *outcome;
+	par_iter *iter;
+	par_thrown thrown = {.size = sizeof(thrown)};
+	int32_t code = par_iter_open(&iter, pool, &par_task_twice, source, stream, settings, error);
+
+	if (code != PAR_OK)
+		return code;
+	while (stream->got < most && (code = par_iter_next(iter, &outcome, error)) == 1)
+		(void)sink_twice(stream, outcome);
+	par_iter_close(iter, &thrown);
+	return code < 0 ? code : PAR_OK;
+}
+
+static int32_t iterate_to_the_end(par_error *error)
+{
+	struct stream stream = {0};
+	int32_t code = iterate(&stream, NULL, UINT64_MAX, PAR_SETTINGS(.n_jobs = PAR_SET(2)), error);
+
+	calm();
+	ck_assert_uint_eq(stream.wrong, 0);
+	if (code == PAR_OK)
+		ck_assert_uint_eq(stream.got, N_ITEMS);
+	return code;
+}
+
+static int32_t iterate_and_leave_off(par_error *error)
+{
+	struct stream stream = {0}, again = {0};
+	par_parallel *pool;
+	int32_t code = par_open(&pool, PAR_SETTINGS(.n_jobs = PAR_SET(2), .order = PAR_UNORDERED), error);
+
+	if (code == PAR_OK)
+		code = iterate(&stream, pool, 5, NULL, error);
+	if (code == PAR_OK)
+		code = iterate(&again, pool, UINT64_MAX, PAR_SETTINGS(.call_timeout = PAR_SET(1000.0)), error);
+	par_close(pool);
+	calm();
+	ck_assert_uint_eq(stream.wrong + again.wrong, 0);
+	if (code == PAR_OK)
+		ck_assert_uint_eq(again.got, N_ITEMS);
+	return code;
+}
+
+static int32_t list_all(par_error *error)
+{
+	struct stream stream = {0};
+	par_outcome **outcomes;
+	uint64_t n, wrong = 0;
+	int32_t code = par_list(NULL, &par_task_twice, source, &stream, PAR_SETTINGS(.n_jobs = PAR_SET(2)), &outcomes,
+	                        &n, error);
+
+	for (uint64_t i = 0; i < n; i++)
+		wrong += outcomes[i]->status == PAR_OK && !is_right(&stream, outcomes[i], 2);
+	calm();
+	ck_assert(n == 0 || outcomes[n] == NULL);
+	par_list_free(outcomes);
+	ck_assert_uint_eq(wrong, 0);
+	if (code == PAR_OK)
+		ck_assert_uint_eq(n, N_ITEMS);
+	return code;
+}
+
+static void count_event(void *watcher, const par_event *event)
+{
+	++*(int *)watcher;
+	(void)event;
+}
+
+static int32_t run_again(par_error *error)
+{
+	struct stream stream = {0};
+	int n_events = 0;
+	int32_t code = par_run(NULL, &par_task_hesitant, source, sink_moody, &stream,
+	                       PAR_SETTINGS(.n_jobs = PAR_SET(2), .retries = PAR_SET(2), .retry_delay = PAR_SET(0.0001),
+	                                    .order = PAR_UNORDERED, .on_event = count_event, .watcher = &n_events),
+	                       error);
+
+	calm();
+	if (code != PAR_OK)
+		return forgive(code, PAR_OK);
+	ck_assert_uint_eq(stream.got, N_ITEMS);
+	ck_assert(atomic_load(&failures) > 0 || n_events == 2 * N_ITEMS + 2 * 2 * ((N_ITEMS + 2) / 3));
+	return code;
+}
+
+static int32_t run_again_inline(par_error *error)
+{
+	struct stream stream = {0};
+	int32_t code = par_run(NULL, &par_task_hesitant, source, sink_moody, &stream,
+	                       PAR_SETTINGS(.retries = PAR_SET(2), .on_error = PAR_COLLECT), error);
+
+	calm();
+	return forgive(code, PAR_OK);
+}
+
+/* The call leaves the task behind; what it uses is freed when it comes back. */
+static int32_t leave_a_task(par_error *error, int n_jobs, const par_settings *settings)
+{
+	struct stream stream = {0}, again = {0};
+	par_parallel *pool;
+	int32_t code;
+
+	let_go = 0;
+	code = par_open(&pool, PAR_SETTINGS(.n_jobs = {1, n_jobs}), error);
+	if (code == PAR_OK)
+		code = forgive(par_run(pool, &par_task_lingering, source, NULL, &stream, settings, error), PAR_ETIMEOUT);
+	if (code == PAR_OK)
+		code = par_run(pool, &par_task_twice, source, sink_twice, &again, NULL, error);
+	let_go = 1;
+	par_close(pool);
+	calm();
+	ck_assert_int_eq(n_lingering, 0);
+	ck_assert_uint_eq(again.wrong, 0);
+	if (code == PAR_OK)
+		ck_assert_uint_eq(again.got, N_ITEMS);
+	return code;
+}
+
+static int32_t leave_a_task_over_its_time(par_error *error)
+{
+	return leave_a_task(error, 2, PAR_SETTINGS(.task_timeout = PAR_SET(0.002)));
+}
+
+static int32_t leave_a_task_and_collect(par_error *error)
+{
+	return forgive(leave_a_task(error, 2, PAR_SETTINGS(.task_timeout = PAR_SET(0.002), .on_error = PAR_IGNORE)),
+	               PAR_OK);
+}
+
+static int32_t leave_a_task_of_one_worker(par_error *error)
+{
+	return leave_a_task(error, 1, PAR_SETTINGS(.call_timeout = PAR_SET(0.002)));
+}
+
 static int32_t count_info(void *user, const par_backend_info *info)
 {
 	*(int *)user += strcmp(info->name, "threading") == 0 || strcmp(info->name, "sequential") == 0;
@@ -717,6 +888,14 @@ static const struct scenario {
 	{"run a growing list", run_growing},
 	{"run failing tasks", run_failing},
 	{"run and keep", run_keeping},
+	{"iterate to the end", iterate_to_the_end},
+	{"iterate and leave off", iterate_and_leave_off},
+	{"list all", list_all},
+	{"run again", run_again},
+	{"run again inline", run_again_inline},
+	{"leave a task over its time", leave_a_task_over_its_time},
+	{"leave a task and collect", leave_a_task_and_collect},
+	{"leave a task of one worker", leave_a_task_of_one_worker},
 	/* and in a fresh one */
 	{"map on threads", map_on_threads},
 	{"map nested", map_nested},
@@ -731,7 +910,7 @@ static const struct scenario {
 	{"read a configuration", read_configuration},
 	{"read a wrong configuration", read_wrong_configuration},
 };
-enum { N_SCENARIOS = sizeof(scenarios) / sizeof(scenarios[0]), WARM_END = N_SCENARIOS - 2, COLD = 10 };
+enum { N_SCENARIOS = sizeof(scenarios) / sizeof(scenarios[0]), WARM_END = N_SCENARIOS - 2, COLD = 18 };
 
 static int entries(const char *path)
 {
