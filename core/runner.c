@@ -237,11 +237,10 @@ static void *reply(par_env *env, uint64_t size)
 
 /* --- failures --------------------------------------------------------------------------------- */
 
-/* What a call inside it said of its own failure, as the cause of this one.  A task of a range
- * that asks nothing has not said which one it is. */
-static const char *cause_of(struct runner *runner, uint64_t first, uint64_t index)
+/* What a call inside it said of its own failure, as the cause of this one. */
+static const char *cause_of(struct runner *runner, uint64_t index)
 {
-	const char *cause = context_noted(first, index);
+	const char *cause = context_take_note(index);
 
 	if (cause == NULL)
 		return NULL;
@@ -249,15 +248,14 @@ static const char *cause_of(struct runner *runner, uint64_t first, uint64_t inde
 	return runner->trace;
 }
 
-static void tell_failure(struct runner *runner, uint64_t first, uint64_t index, uint32_t attempt,
-                         int32_t code)
+static void tell_failure(struct runner *runner, uint64_t index, uint32_t attempt, int32_t code)
 {
 	const struct wire_outcome failure = {
 		.code = code,
 		.type = runner->explained && runner->has_type ? runner->type : NULL,
 		.where = runner->explained && runner->has_where ? runner->where : NULL,
 		.text = runner->explained ? runner->text : NULL,
-		.trace = cause_of(runner, first, index),
+		.trace = cause_of(runner, index),
 	};
 
 	wire_put_failure(&runner->answers, index, attempt, &failure);
@@ -416,7 +414,7 @@ static uint64_t run_piece(struct runner *runner, uint64_t i, uint64_t n)
 	if (code == 0)
 		return done;
 	begin_outcomes(runner);
-	tell_failure(runner, range->first + i, range->first + i + done, range->attempt, code);
+	tell_failure(runner, range->first + i + done, range->attempt, code);
 	return done + 1;
 }
 
@@ -513,7 +511,7 @@ static void run_item(struct runner *runner, const struct wire_item *item)
 	code = run_task(runner, runner->tasks[item->head.task], item);
 	if (__builtin_expect(code != 0, 0)) {
 		runner->answers.used = runner->reply_at;
-		tell_failure(runner, item->head.index, item->head.index, item->head.attempt, code);
+		tell_failure(runner, item->head.index, item->head.attempt, code);
 	}
 	runner->ran++;
 }
