@@ -68,7 +68,8 @@ struct par_backend {
 	uint64_t given[PLACES]; /* of each place, the last generation whose done() was called */
 };
 
-static struct par_backend backends[MOST_BACKENDS], *live;
+/* The one that was made last, of those that there are, and whose call it is. */
+static struct par_backend backends[MOST_BACKENDS], *live, *serving;
 static int n_backends, joining;
 
 /* What it did in this call that may end one. */
@@ -259,15 +260,23 @@ static void serve(struct par_backend *backend, struct lent lent)
 		give(backend, rarely(2) ? 0 : draw(), PAR_OK);
 }
 
+/* Whose work is there to be done; NULL: nobody's. */
+static struct par_backend *find_work(void)
+{
+	for (int i = n_backends - 1; i >= 0; i--)
+		if (backends[i].n_queued > 0 && backends[i].busy_staff < backends[i].traits->staff)
+			return &backends[i];
+	return NULL;
+}
+
 static void worker_body(void)
 {
 	for (;;) {
-		struct par_backend *backend = live;
+		struct par_backend *backend = find_work();
 		struct lent lent;
 		int at;
 
-		if (backend == NULL || backend->n_queued == 0 ||
-		    backend->busy_staff >= backend->traits->staff) {
+		if (backend == NULL) {
 			sleep_until_woken();
 			continue;
 		}
@@ -344,7 +353,6 @@ static int32_t sim_create(const par_host *host, const par_options *options, int3
 	(void)options, (void)inner_max_num_threads;
 	must(n_backends < MOST_BACKENDS, "the core makes more and more backends");
 	must(level == 0, "an outermost call has level %d", level);
-	must(live == NULL, "two instances serve one par_parallel");
 	*backend = (struct par_backend){.host = host, .traits = traits_of(host), .no_worker_since = NEVER};
 	enter(backend, "create", NOT_MADE, NOT_MADE);
 	status = end_as(backend, backend->traits->create, MADE, MAKING, error);
@@ -377,6 +385,9 @@ static void sim_destroy(par_backend *backend)
 	     (unsigned long long)(backend->dones - backend->lent + backend->runs_refused));
 	backend->life = GONE;
 	live = NULL;
+	for (int i = 0; i < n_backends; i++)
+		if (backends[i].life != GONE)
+			live = &backends[i];
 }
 
 static int32_t sim_effective_n_jobs(par_backend *backend, int32_t n_jobs)
@@ -464,6 +475,7 @@ static int32_t sim_start_call(par_backend *backend, par_error *error)
 		return par_fail(error, PAR_EUNAVAIL, "it cannot begin a call");
 	}
 	backend->life = IN_CALL;
+	serving = backend;
 	backend->is_abort = 0;
 	plan_capacity(backend);
 	return PAR_OK;

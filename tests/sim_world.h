@@ -382,6 +382,27 @@ void __wrap_context_leave(const struct context_outside *outside)
 
 static int locks_held, cores;
 
+/* A thread that waits for what nobody else waits for: the caller's does that at once. */
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+                          void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+                          void *arg)
+{
+	(void)attributes;
+	must(running == &fibers[CALLER], "a worker makes a thread");
+	trace("a thread of its own");
+	*thread = pthread_self();
+	(void)run(arg);
+	return 0;
+}
+
+int __wrap_pthread_detach(pthread_t thread);
+int __wrap_pthread_detach(pthread_t thread)
+{
+	(void)thread;
+	return 0;
+}
+
 int __real_pthread_mutex_lock(pthread_mutex_t *lock);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *lock);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *lock)
@@ -452,6 +473,16 @@ void *__wrap_calloc(size_t n, size_t size)
 	return COUNTED(block);
 }
 
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size)
+{
+	void *block = no_memory() ? NULL : __real_realloc(old, size);
+
+	memory.blocks += old == NULL && block != NULL;
+	return block;
+}
+
 void *__real_aligned_alloc(size_t alignment, size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size)
@@ -490,9 +521,10 @@ void __wrap_free(void *block)
 
 /* --- libuv, as far as the core and its callers use it ---------------------------------------- */
 
-enum { HANDLES = 4 };
+enum { HANDLES = 8 };
 
 struct handle {
+	uv_loop_t *loop;
 	uv_handle_t *uv;
 	uv_async_cb on_async;
 	uv_timer_cb on_timer;
@@ -505,7 +537,8 @@ static struct {
 	struct handle handles[HANDLES];
 	int n;
 	int waiting; /* the caller's fiber sleeps in it */
-	int running, stopped;
+	uv_loop_t *running; /* the innermost that is run: one may be run within another */
+	int stopped;
 } uv;
 
 static struct handle *handle_of(const void *uv_handle)
@@ -516,10 +549,10 @@ static struct handle *handle_of(const void *uv_handle)
 	broken("the core uses a handle of libuv's that it closed, or never made");
 }
 
-static struct handle *handle_create(void *uv_handle)
+static struct handle *handle_create(uv_loop_t *loop, void *uv_handle)
 {
 	must(uv.n < HANDLES, "the core makes more handles of libuv's than it needs");
-	uv.handles[uv.n] = (struct handle){.uv = uv_handle, .is_ref = 1};
+	uv.handles[uv.n] = (struct handle){.loop = loop, .uv = uv_handle, .is_ref = 1};
 	return &uv.handles[uv.n++];
 }
 
@@ -531,8 +564,10 @@ int uv_loop_init(uv_loop_t *loop)
 
 int uv_loop_close(uv_loop_t *loop)
 {
-	(void)loop;
-	return uv.n > 0 ? UV_EBUSY : 0;
+	for (int i = 0; i < uv.n; i++)
+		if (uv.handles[i].loop == loop)
+			return UV_EBUSY;
+	return 0;
 }
 
 const char *uv_strerror(int code)
@@ -546,7 +581,7 @@ int uv_async_init(uv_loop_t *loop, uv_async_t *async, uv_async_cb on_async)
 	if (no_memory())
 		return UV_ENOMEM;
 	async->loop = loop;
-	handle_create(async)->on_async = on_async;
+	handle_create(loop, async)->on_async = on_async;
 	return 0;
 }
 
@@ -562,7 +597,7 @@ int uv_async_send(uv_async_t *async)
 int uv_timer_init(uv_loop_t *loop, uv_timer_t *timer)
 {
 	timer->loop = loop;
-	handle_create(timer);
+	handle_create(loop, timer);
 	return 0;
 }
 
@@ -633,18 +668,20 @@ static int is_due(const struct handle *handle)
 	return handle->started && !handle->closing && handle->due <= world.now / MS;
 }
 
-static int uv_is_alive(void)
+static int uv_is_alive(const uv_loop_t *loop)
 {
 	for (int i = 0; i < uv.n; i++) {
 		struct handle *handle = &uv.handles[i];
 
+		if (handle->loop != loop)
+			continue;
 		if (handle->closing || (handle->is_ref && (handle->on_async != NULL || handle->started)))
 			return 1;
 	}
 	return 0;
 }
 
-/* Until when there is nothing to call. */
+/* Until when there is nothing to call on the loop that is run. */
 static int64_t uv_waits_until(void)
 {
 	int64_t until = NEVER;
@@ -652,6 +689,8 @@ static int64_t uv_waits_until(void)
 	for (int i = 0; i < uv.n; i++) {
 		const struct handle *handle = &uv.handles[i];
 
+		if (handle->loop != uv.running)
+			continue;
 		if (is_due(handle) || handle->closing)
 			return 0;
 		if (handle->on_async == NULL && handle->started && handle->due * MS < until)
@@ -665,7 +704,7 @@ static void uv_call_due(int timers)
 	for (int i = 0; i < uv.n; i++) {
 		struct handle *handle = &uv.handles[i];
 
-		if ((handle->on_async == NULL) != timers || !is_due(handle))
+		if (handle->loop != uv.running || (handle->on_async == NULL) != timers || !is_due(handle))
 			continue;
 		if (timers) {
 			handle->started = 0;
@@ -682,7 +721,7 @@ static void uv_call_closed(void)
 	for (int i = uv.n - 1; i >= 0; i--) {
 		struct handle handle = uv.handles[i];
 
-		if (!handle.closing)
+		if (handle.loop != uv.running || !handle.closing)
 			continue;
 		memmove(&uv.handles[i], &uv.handles[i + 1], (size_t)(--uv.n - i) * sizeof(handle));
 		if (handle.on_closed != NULL)
@@ -692,14 +731,15 @@ static void uv_call_closed(void)
 
 int uv_run(uv_loop_t *loop, uv_run_mode mode)
 {
-	(void)loop;
-	must(!uv.running && running == &fibers[CALLER], "the loop is run within itself");
-	uv.running = 1;
-	while (uv_is_alive() && !uv.stopped) {
+	uv_loop_t *outer = uv.running;
+
+	must(outer != loop && running == &fibers[CALLER], "the loop is run within itself");
+	uv.running = loop;
+	while (uv_is_alive(loop) && !uv.stopped) {
 		must(++world.switches < MOST_SWITCHES, "the loop turns and turns");
 		/* As libuv 1.44: timers before it sleeps, and then it sleeps all the same. */
 		uv_call_due(1);
-		if (mode != UV_RUN_NOWAIT && !uv.stopped && uv_is_alive()) {
+		if (mode != UV_RUN_NOWAIT && !uv.stopped && uv_is_alive(loop)) {
 			fibers[CALLER].wake = uv_waits_until();
 			uv.waiting = 1;
 			world.looks = 0;
@@ -713,8 +753,9 @@ int uv_run(uv_loop_t *loop, uv_run_mode mode)
 		if (mode != UV_RUN_DEFAULT)
 			break;
 	}
-	uv.running = uv.stopped = 0;
-	return uv_is_alive();
+	uv.running = outer;
+	uv.stopped = 0;
+	return uv_is_alive(loop);
 }
 
 /* --- what happens at a time ------------------------------------------------------------------ */

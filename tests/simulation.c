@@ -16,6 +16,7 @@
  * link: -Wl,--wrap=context_current,--wrap=context_enter,--wrap=context_leave
  * link: -Wl,--wrap=cpu_count,--wrap=fputs,--wrap=sched_yield
  * link: -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc,--wrap=posix_memalign
+ * link: -Wl,--wrap=pthread_create,--wrap=pthread_detach,--wrap=realloc
  * link: -Wl,--wrap=strdup,--wrap=free,--wrap=registry_find,--wrap=registry_options
  */
 #include "sim_backend.h"
