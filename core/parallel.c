@@ -347,6 +347,15 @@ static int32_t choose_engine(par_parallel *parallel, par_error *error)
 	return drive_up(parallel, INSTANCE_UP, error);
 }
 
+/* Of a call whose backend does not come up as well. */
+static void reset_statuses(const par_parallel *parallel, const struct job *job)
+{
+	int32_t *statuses = job->source == NULL ? parallel->plan.statuses : NULL;
+
+	for (uint64_t i = 0; statuses != NULL && i < job->n; i++)
+		statuses[i] = PAR_EABORTED;
+}
+
 int32_t parallel_begin(par_parallel *parallel, const struct job *job, const par_settings *settings,
                        int blocking, par_error *error)
 {
@@ -363,8 +372,10 @@ int32_t parallel_begin(par_parallel *parallel, const struct job *job, const par_
 		call = parallel->opened;
 	if (code == PAR_OK)
 		code = settings_plan(&parallel->opened, &call, parallel->conf, &parallel->plan, error);
-	if (code == PAR_OK)
-		code = choose_engine(parallel, error);
+	if (code != PAR_OK)
+		return code;
+	reset_statuses(parallel, job);
+	code = choose_engine(parallel, error);
 	if (code != PAR_OK)
 		return code;
 	atomic_store(&parallel->engine->call.stopping, 0);

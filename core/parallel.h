@@ -170,6 +170,10 @@ int32_t turn_conclude(par_parallel *parallel, par_error *error);
 /* Is there nothing to do until something is notified? */
 int turn_is_idle(void *parallel);
 
+/* The same for a loop that has said that it sleeps: from now on it wants to hear of results.
+ * Before, a worker could take notice of that, and not wake it since it did not sleep yet. */
+int turn_may_sleep(void *parallel);
+
 /* When to look again in any case; 0: never. */
 int64_t turn_deadline(par_parallel *parallel);
 

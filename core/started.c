@@ -28,9 +28,7 @@ static int rests(par_parallel *parallel)
 {
 	_Atomic int32_t *hungry = parallel->engine != NULL ? &parallel->engine->call.hungry : NULL;
 
-	if (hungry != NULL)
-		(void)atomic_exchange_explicit(hungry, 1, memory_order_acq_rel);
-	if (!loop_rest(&parallel->loop, turn_deadline(parallel), turn_is_idle))
+	if (!loop_rest(&parallel->loop, turn_deadline(parallel), turn_may_sleep))
 		return 1;
 	if (hungry != NULL)
 		(void)atomic_exchange_explicit(hungry, 0, memory_order_acq_rel);

@@ -337,6 +337,8 @@ static int try_again(struct call *call, uint64_t index, int32_t attempt)
 	if (redo_add(&call->redo, (struct redo_task){index, call->clock() + wait, attempt + 1}) < 0)
 		return 0;
 	atomic_fetch_add_explicit(&call->redone, 1, memory_order_relaxed);
+	/* Who has failed may be long at the next, and others idle when it is due. */
+	call->wake(call->wake_arg);
 	return 1;
 }
 
@@ -446,10 +448,18 @@ static enum duty_state end_duty(struct sitter *sitter)
 	uint64_t word = atomic_load_explicit(&duty->word, memory_order_relaxed);
 	enum duty_state state;
 
-	word -= word % DUTY_STATES;
-	state = (enum duty_state)(atomic_exchange_explicit(&duty->word, word, memory_order_acq_rel) %
-	                          DUTY_STATES);
-	return state == DUTY_RUNS ? DUTY_NOTHING : state;
+	for (;;) {
+		state = (enum duty_state)(word % DUTY_STATES);
+		/* That it is over its time comes before what becomes of it. */
+		if (state == DUTY_TOLD) {
+			sched_yield();
+			word = atomic_load_explicit(&duty->word, memory_order_relaxed);
+		} else if (atomic_compare_exchange_weak_explicit(&duty->word, &word, word - state,
+		                                                 memory_order_acq_rel,
+		                                                 memory_order_relaxed)) {
+			return state == DUTY_RUNS ? DUTY_NOTHING : state;
+		}
+	}
 }
 
 int64_t call_next_expiry(const struct call *call, int64_t now_ns)
@@ -503,8 +513,7 @@ int call_expire(struct call *call, uint32_t seat, int64_t now_ns, struct call_fa
 		return 0;
 	/* Before its worker can see it, and say that it is not stuck any more. */
 	cursor_set_stuck(&call->cursor, seat, 1);
-	if (!atomic_compare_exchange_strong_explicit(&duty->word, &word,
-	                                             word - DUTY_RUNS + (again ? DUTY_AGAIN : DUTY_OVERDUE),
+	if (!atomic_compare_exchange_strong_explicit(&duty->word, &word, word - DUTY_RUNS + DUTY_TOLD,
 	                                             memory_order_acq_rel, memory_order_relaxed)) {
 		cursor_set_stuck(&call->cursor, seat, 0);
 		return 0;
@@ -519,6 +528,8 @@ int call_expire(struct call *call, uint32_t seat, int64_t now_ns, struct call_fa
 	               (double)call->task_timeout_ns / 1e9);
 	if (call->events.on_event != NULL)
 		add_event(call, PAR_EVENT_TIMEOUT, index, seat, attempt, failure);
+	atomic_store_explicit(&duty->word, word - DUTY_RUNS + (again ? DUTY_AGAIN : DUTY_OVERDUE),
+	                      memory_order_release);
 	if (again)
 		return 2;
 	if (call->statuses != NULL)

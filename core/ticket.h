@@ -38,10 +38,11 @@ enum { CALL_TASKS = 256 }; /* different tasks in one streamed call */
  * it was over in time.
  *
  *   NOTHING -> RUNS -> NOTHING                    in time
- *              RUNS -> OVERDUE, AGAIN -> NOTHING  by the loop; then its worker comes back:
- *                                                 what it brings is thrown away, and the
- *                                                 task is run again or not */
-enum duty_state { DUTY_NOTHING, DUTY_RUNS, DUTY_OVERDUE, DUTY_AGAIN, DUTY_STATES };
+ *              RUNS -> TOLD -> OVERDUE, AGAIN     by the loop, which tells of it in between
+ *                      OVERDUE, AGAIN -> NOTHING  then its worker comes back: what it brings
+ *                                                 is thrown away, and the task is run again
+ *                                                 or not */
+enum duty_state { DUTY_NOTHING, DUTY_RUNS, DUTY_TOLD, DUTY_OVERDUE, DUTY_AGAIN, DUTY_STATES };
 
 struct duty {
 	alignas(CACHE_LINE) _Atomic uint64_t word; /* number * DUTY_STATES + state */

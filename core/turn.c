@@ -34,6 +34,9 @@ enum { MOST_UNRUN = 1000, MOST_LOST = 3 };
 /* A call that need not wait for its running tasks gives them this time to end. */
 #define LEAVE_NS 5000000
 
+/* Tasks are looked at so often at most, whatever their time-out. */
+#define LOOK_NS 1000000
+
 /* Progress is told so often at most. */
 #define PROGRESS_NS 100000000
 
@@ -183,15 +186,6 @@ static uint64_t fresh_seed(void)
 	return atomic_fetch_add(&next, 1);
 }
 
-static void reset_statuses(par_parallel *parallel)
-{
-	struct call *call = &parallel->engine->call;
-
-	call->statuses = call->is_stream ? NULL : parallel->plan.statuses;
-	for (uint64_t i = 0; call->statuses != NULL && i < call->n_tasks; i++)
-		call->statuses[i] = PAR_EABORTED;
-}
-
 static void reset_call(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
@@ -215,7 +209,6 @@ static void reset_call(par_parallel *parallel)
 	call->seed = parallel->plan.has_seed ? parallel->plan.seed : fresh_seed();
 	call->is_inline = instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
 	call->is_single = call->task_timeout_ns > 0 || parallel->plan.on_event != NULL;
-	reset_statuses(parallel);
 	redo_clear(&call->redo);
 	events_begin(&call->events, parallel->plan.on_event, parallel->plan.watcher);
 	atomic_store(&call->hungry, 0);
@@ -272,6 +265,9 @@ static void tell_progress(par_parallel *parallel, int64_t now_ns)
 	/* A failure is told at once, the rest when it is convenient. */
 	if (progress.done < progress.failed)
 		progress.done = progress.failed;
+	/* That a task is to run again is known before that it has run. */
+	if (progress.done < parallel->told_done)
+		progress.done = parallel->told_done;
 	if (total < 0 && parallel->dispatcher.exhausted)
 		total = (int64_t)parallel->dispatcher.taken;
 	progress.total = total >= 0 ? (uint64_t)total : UINT64_MAX;
@@ -383,6 +379,7 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	parallel->no_worker_ns = parallel->wait_ns = 0;
 	parallel->is_done = parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
 	parallel->may_help = 0;
+	parallel->told_done = 0;
 	parallel->begun_ns = loop_now();
 	parallel->dispatcher = (struct dispatcher){
 		.source = job->source,
@@ -405,6 +402,7 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	call->n_tasks = job->n;
 	call->tasks[0] = job->task;
 	call->n_tasks_known = job->task != NULL;
+	call->statuses = job->source == NULL ? parallel->plan.statuses : NULL;
 	parallel->phase = PHASE_RISING;
 }
 
@@ -836,11 +834,12 @@ static int has_result(const par_parallel *parallel)
 }
 
 /* Is there a result to wait for?  Not while the source has none to begin with, nor when it is
- * there and only has to be handed out. */
+ * there and only has to be handed out, or taken by an iterator. */
 static int is_pending(const par_parallel *parallel)
 {
 	if (parallel->engine->call.is_stream)
-		return parallel->results.delivered < parallel->dispatcher.taken && !has_result(parallel);
+		return !parallel->results.holds && !has_result(parallel) &&
+		       parallel->results.delivered < parallel->dispatcher.taken;
 	return parallel->engine->instance.batches.n_out > 0 || !is_at_end(parallel);
 }
 
@@ -868,6 +867,7 @@ static void expire_tasks(par_parallel *parallel, int64_t now_ns)
 {
 	struct call *call = &parallel->engine->call;
 	struct call_failure failure;
+	int64_t next_ns;
 
 	if (now_ns < parallel->look_ns)
 		return;
@@ -882,7 +882,8 @@ static void expire_tasks(par_parallel *parallel, int64_t now_ns)
 		else
 			parallel->results.n_expired++;
 	}
-	parallel->look_ns = call_next_expiry(call, now_ns);
+	next_ns = call_next_expiry(call, now_ns);
+	parallel->look_ns = next_ns - now_ns < LOOK_NS ? now_ns + LOOK_NS : next_ns;
 }
 
 static void keep_deadlines(par_parallel *parallel)
@@ -1011,6 +1012,15 @@ int turn_is_idle(void *arg)
 	        (!call_is_stopping(&parallel->engine->call) && !atomic_load(&parallel->cancelled)));
 }
 
+int turn_may_sleep(void *arg)
+{
+	par_parallel *parallel = arg;
+
+	if (parallel->engine != NULL)
+		(void)atomic_exchange_explicit(&parallel->engine->call.hungry, 1, memory_order_acq_rel);
+	return turn_is_idle(parallel);
+}
+
 static int64_t sooner(int64_t a, int64_t b)
 {
 	return a == 0 || (b != 0 && b < a) ? b : a;
@@ -1133,8 +1143,7 @@ static void wait(par_parallel *parallel)
 			loop_turn(&parallel->loop);
 		return;
 	}
-	(void)atomic_exchange_explicit(&call->hungry, 1, memory_order_acq_rel);
-	loop_wait(&parallel->loop, turn_deadline(parallel), turn_is_idle);
+	loop_wait(&parallel->loop, turn_deadline(parallel), turn_may_sleep);
 	/* An exchange: a store would part us from results whose workers found it 0. */
 	(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);
 }
