@@ -43,16 +43,18 @@ HERE      := -DPAR_CHECKOUT='"$(CURDIR)"' -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"'
 
 CORE    := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/*.c))
 CLI     := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/cli/*.c))
+WORKER  := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/worker/*.c))
 PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c))
 TASKS   := $(patsubst tests/tasks/%.c,$(O)/tasks/%.so,$(wildcard tests/tasks/*.c))
 UNIT    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/test_*.c))
 LIST    := $(O)/tests/acceptance/acceptance
 TESTS   := $(UNIT) $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/conformance.c tests/simulation.c)) $(LIST)
 BAD     := $(patsubst tests/plugins/%.c,$(O)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
+FUZZ    := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
 LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
 SONAME  := libparloop.so.0
 
-all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(PLUGIN) $(TASKS)
+all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(TASKS)
 
 # A source says what else it is linked with: /* link: -lz */
 link_flags = $(shell sed -n 's|^[ /]*[*] link: *\([^*]*\).*|\1|p' $(1))
@@ -71,8 +73,8 @@ $(O)/core/%.o: core/%.c $(O)/flags
 PATHS :=
 $(O)/core/paths.o: PATHS := $(HERE)
 
-# The command sees what everybody sees.
-$(O)/core/cli/%.o: core/cli/%.c $(O)/flags
+# The programs see what everybody sees.
+$(CLI) $(WORKER): $(O)/core/%.o: core/%.c $(O)/flags
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -MMD -MP -c $< -o $@
 
 LINK_CORE = $(CC) $(ALL) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=core/parloop.map \
@@ -89,6 +91,9 @@ $(O)/libparloop.a: $(CORE)
 
 $(O)/parloop: $(CLI) $(O)/libparloop.so
 	$(call say,LD,$@)$(CC) $(ALL) $(CLI) -L$(O) -lparloop -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@
+
+$(O)/parloop-worker: $(WORKER) $(O)/libparloop.so
+	$(call say,LD,$@)$(CC) $(ALL) $(WORKER) -L$(O) -lparloop -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@
 
 # A plugin sees include/ and nothing else of us, and links against nothing of us.
 $(PLUGINS)/%.so: plugins/%.c $(O)/flags
@@ -136,7 +141,7 @@ run:
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)O=$(O) sh tests/run-headers.sh
 
-tests-build: all $(TESTS) $(BAD) $(LIBS)
+tests-build: all $(TESTS) $(BAD) $(LIBS) $(FUZZ)
 
 export ASAN_OPTIONS  ?= detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
@@ -188,6 +193,8 @@ $(I)/$(SONAME): $(filter-out $(O)/core/paths.o,$(CORE)) $(I)/paths.o core/parloo
 	$(call say,LD,$@)$(LINK_CORE)
 
 $(I)/parloop: $(CLI) $(I)/$(SONAME)
+$(I)/parloop-worker: $(WORKER) $(I)/$(SONAME)
+$(I)/parloop $(I)/parloop-worker:
 	$(call say,LD,$@)$(CC) $(ALL) $^ $(if $(filter /usr,$(PREFIX)),,-Wl$(comma)-rpath$(comma)$(LIBDIR)) \
 	  $(LDFLAGS) -o $@
 
@@ -201,9 +208,9 @@ refresh = test -n '$(DESTDIR)' || ! $(LDCONFIG) -v -N -X 2>/dev/null | grep -q '
           $(LDCONFIG) || echo 'ldconfig, typed by root, tells the loader of $(LIBDIR)'
 
 D := $(DESTDIR)
-install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop.pc $(PLUGIN)
+install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGIN)
 	$(Q)install -d $D$(BINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/parloop $D$(PLUGINDIR) $D$(SYSCONFDIR)/parloop
-	$(Q)install $(I)/parloop $D$(BINDIR)
+	$(Q)install $(I)/parloop $(I)/parloop-worker $D$(BINDIR)
 	$(Q)install -m 644 $(I)/$(SONAME) $D$(LIBDIR)
 	$(Q)ln -sf $(SONAME) $D$(LIBDIR)/libparloop.so
 	$(Q)install -m 644 $(I)/parloop.pc $D$(LIBDIR)/pkgconfig
@@ -214,7 +221,7 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop.pc $(PLUGIN)
 
 # A plugins.conf that somebody changed stays, and so do plugins that are not ours.
 uninstall:
-	$(Q)rm -f $D$(BINDIR)/parloop $D$(LIBDIR)/$(SONAME) $D$(LIBDIR)/libparloop.so $D$(LIBDIR)/pkgconfig/parloop.pc \
+	$(Q)rm -f $D$(BINDIR)/parloop $D$(BINDIR)/parloop-worker $D$(LIBDIR)/$(SONAME) $D$(LIBDIR)/libparloop.so $D$(LIBDIR)/pkgconfig/parloop.pc \
 	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
 	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)))
 	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
@@ -229,4 +236,4 @@ FORCE:
 .PHONY: all run test acceptance valgrind bench install uninstall clean tests-build FORCE
 .SECONDARY:
 
--include $(CORE:.o=.d) $(CLI:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)
+-include $(CORE:.o=.d) $(CLI:.o=.d) $(WORKER:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/fuzz/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)

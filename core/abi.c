@@ -4,6 +4,7 @@
 #include <parloop/backend.h>
 #include <parloop/parloop.h>
 #include <parloop/task.h>
+#include <parloop/worker.h>
 
 #if !defined(__LP64__)
 #error "parloop is for LP64 machines"
@@ -46,7 +47,7 @@ AT(par_env, reply, 48);
 AT(par_env, explain, 56);
 AT(par_env, call_seed, 64);
 AT(par_env, attempt, 72);
-AT(par_env, reserved2, 76);
+AT(par_env, saw_stopping, 76);
 
 SIZE(par_task, 48);
 AT(par_task, size, 0);
@@ -289,6 +290,26 @@ AT(par_backend_info, remedy, 64);
 AT(par_backend_info, n_options, 72);
 AT(par_backend_info, reserved, 76);
 AT(par_backend_info, options, 80);
+
+SIZE(par_work, 64);
+AT(par_work, size, 0);
+AT(par_work, worker, 4);
+AT(par_work, bytes, 8);
+AT(par_work, n_bytes, 16);
+AT(par_work, attachments, 24);
+AT(par_work, n_attachments, 32);
+AT(par_work, reserved, 36);
+AT(par_work, stopping, 40);
+AT(par_work, send, 48);
+AT(par_work, user, 56);
+
+SIZE(par_serving, 24);
+AT(par_serving, size, 0);
+AT(par_serving, worker, 4);
+AT(par_serving, in, 8);
+AT(par_serving, out, 12);
+AT(par_serving, parent, 16);
+AT(par_serving, reserved, 20);
 
 SIZE(par_int, 16);
 AT(par_int, set, 0);

@@ -162,7 +162,7 @@ static int set_pre_dispatch(struct reader *reader, const char *value)
 static int set_batch_size(struct reader *reader, const char *value)
 {
 	if (strcmp(value, "auto") != 0)
-		return set_number(&reader->conf->batch_size, value, 1, INT32_MAX);
+		return set_number(&reader->conf->batch_size, value, 1, 1 << 30);
 	reader->conf->batch_size = (par_int)PAR_SET(PAR_AUTO);
 	return 0;
 }
@@ -201,7 +201,10 @@ static int set_call_timeout(struct reader *reader, const char *value)
 
 static int set_close_timeout(struct reader *reader, const char *value)
 {
-	return set_seconds(&reader->conf->close_timeout, value);
+	if (strcmp(value, "0") != 0)
+		return set_seconds(&reader->conf->close_timeout, value);
+	reader->conf->close_timeout = (par_real)PAR_SET(0);
+	return 0;
 }
 
 static int set_retries(struct reader *reader, const char *value)
@@ -237,11 +240,11 @@ static const struct {
 	{"plugin_dir", set_plugin_dir, "a directory"},
 	{"n_jobs", set_n_jobs, "a whole number: 1, 2, ..., or -1 for all cores; 0 has no meaning"},
 	{"pre_dispatch", set_pre_dispatch, "all, a number, or arithmetic in n_jobs"},
-	{"batch_size", set_batch_size, "auto or a whole number from 1"},
+	{"batch_size", set_batch_size, "auto or a whole number from 1 to 1073741824"},
 	{"timeout", set_timeout, "a number of seconds above 0"},
 	{"task_timeout", set_task_timeout, "a number of seconds above 0"},
 	{"call_timeout", set_call_timeout, "a number of seconds above 0"},
-	{"close_timeout", set_close_timeout, "a number of seconds above 0"},
+	{"close_timeout", set_close_timeout, "a number of seconds from 0"},
 	{"retries", set_retries, "a whole number from 0 to 1000"},
 	{"verbose", set_verbose, "a whole number from 0"},
 	{"batch_shortest", set_batch_shortest, "a time with its unit, such as 200us"},

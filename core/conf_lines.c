@@ -34,23 +34,23 @@ static int32_t cannot_read(const char *path, const char *why, par_error *error)
 	return PAR_ECONFIG;
 }
 
-/* Of malloc, with a NUL behind its last byte. */
-static int32_t read_all(int fd, const char *path, char **bytes, size_t *n, par_error *error)
+/* Of malloc, with a NUL behind its last byte.  What is added while it is read is left out. */
+static int32_t read_all(int fd, const char *path, size_t size, char **bytes, size_t *n,
+                        par_error *error)
 {
 	size_t used = 0;
-	ssize_t got;
+	ssize_t got = 1;
 
-	*bytes = malloc(LONGEST_FILE + 1);
+	if (size > LONGEST_FILE)
+		return cannot_read(path, "longer than 1 MiB", error);
+	*bytes = malloc(size + 1);
 	if (*bytes == NULL)
 		return error_memory(error, "reading the configuration");
-	while ((got = read(fd, *bytes + used, LONGEST_FILE + 1 - used)) != 0) {
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
+	while (used < size && got != 0) {
+		got = read(fd, *bytes + used, size - used);
+		if (got < 0 && errno != EINTR)
 			return cannot_read(path, strerror(errno), error);
-		used += (size_t)got;
-		if (used > LONGEST_FILE)
-			return cannot_read(path, "longer than 1 MiB", error);
+		used += got > 0 ? (size_t)got : 0;
 	}
 	(*bytes)[used] = '\0';
 	*n = used;
@@ -74,7 +74,7 @@ static int32_t read_file(const char *path, char **bytes, size_t *n, par_error *e
 	else if (!S_ISREG(file.st_mode))
 		status = cannot_read(path, "not a regular file", error);
 	else
-		status = read_all(fd, path, bytes, n, error);
+		status = read_all(fd, path, (size_t)file.st_size, bytes, n, error);
 	close(fd);
 	return status;
 }

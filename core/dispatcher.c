@@ -85,7 +85,7 @@ static int32_t keep_payload(struct dispatcher *dispatcher, struct slot *slot, co
 		memcpy(&slot->in, item->n_bytes > 0 ? item->payload : "", (size_t)item->n_bytes);
 		return PAR_OK;
 	}
-	if (item->stays) {
+	if (item->stays && !dispatcher->copies_all) {
 		/* Never written: tasks get it as const. */
 		slot->in.pointer = (void *)(uintptr_t)item->payload;
 		slot->flags = SLOT_IN_STAYS;

@@ -23,6 +23,7 @@ struct dispatcher {
 	int exhausted;
 	int waits; /* the source had none yet; whoever hears of one sets this back */
 	int64_t payload_bytes; /* of large payloads under way */
+	int copies_all; /* also what stays: it may be read after it was delivered */
 	int has_callers_memory; /* a payload was not copied */
 	int has_late; /* a task was delivered before it was over, and has its place a while longer */
 	struct arena payloads;

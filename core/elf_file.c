@@ -194,6 +194,8 @@ static int32_t not_elf(const struct elf *elf, par_error *error)
 
 static int32_t check_kind(const struct elf *elf, par_error *error)
 {
+	if (elf->any_kind)
+		return PAR_OK;
 	switch (elf->header.e_type) {
 	case ET_DYN:
 		return PAR_OK;
@@ -298,6 +300,8 @@ static int32_t check_segments(const struct elf *elf, par_error *error)
 	}
 	if (find_segment(elf, PT_LOAD) == NULL)
 		return refuse(elf, error, "damaged ELF file: nothing to load");
+	if (elf->any_kind)
+		return PAR_OK;
 	if (find_segment(elf, PT_DYNAMIC) == NULL)
 		return refuse(elf, error, "damaged ELF file: no dynamic section");
 	if (!wants_executable_stack(elf))
@@ -307,11 +311,12 @@ static int32_t check_segments(const struct elf *elf, par_error *error)
 	return PAR_EUNAVAIL;
 }
 
-int32_t elf_open(struct elf *elf, const char *path, par_error *error)
+static int32_t open_any(struct elf *elf, const char *path, int any_kind, par_error *error)
 {
 	int32_t status;
 
-	*elf = (struct elf){.path = path, .fd = -1, .window = calloc(1, sizeof(*elf->window))};
+	*elf = (struct elf){.path = path, .fd = -1, .any_kind = any_kind,
+	                    .window = calloc(1, sizeof(*elf->window))};
 	status = open_regular(elf, error);
 	if (status == PAR_OK)
 		status = check_header(elf, error);
@@ -322,6 +327,16 @@ int32_t elf_open(struct elf *elf, const char *path, par_error *error)
 	if (status < 0)
 		elf_close(elf);
 	return status;
+}
+
+int32_t elf_open(struct elf *elf, const char *path, par_error *error)
+{
+	return open_any(elf, path, 0, error);
+}
+
+int32_t elf_open_program(struct elf *elf, const char *path, par_error *error)
+{
+	return open_any(elf, path, 1, error);
 }
 
 void elf_close(struct elf *elf)
@@ -347,6 +362,7 @@ struct note_search {
 	const struct elf *elf;
 	const char *owner;
 	uint32_t type;
+	int is_binary; /* not a text, and the first of several counts */
 	par_error *error;
 	struct elf_note found; /* text NULL: not yet */
 };
@@ -361,6 +377,8 @@ static int32_t take_note(struct note_search *search, const char *text, size_t si
 {
 	const struct elf *elf = search->elf;
 
+	if (search->found.text != NULL && search->is_binary)
+		return PAR_OK;
 	if (search->found.text != NULL) {
 		refuse(elf, search->error, "has two notes: two of its sources have PAR_PLUGIN");
 		error_remedy(search->error, "keep the one beside parloop_backend_v1");
@@ -369,9 +387,9 @@ static int32_t take_note(struct note_search *search, const char *text, size_t si
 	if (size > LONGEST_NOTE)
 		return refuse(elf, search->error, "its note has %zu bytes, at most %d are allowed",
 		              size, LONGEST_NOTE);
-	if (size == 0 || memchr(text, '\0', size) != text + size - 1)
+	if (!search->is_binary && (size == 0 || memchr(text, '\0', size) != text + size - 1))
 		return refuse(elf, search->error, "its note does not end in NUL");
-	search->found.text = malloc(size);
+	search->found.text = malloc(size > 0 ? size : 1);
 	if (search->found.text == NULL)
 		return no_memory(elf, search->error);
 	memcpy(search->found.text, text, size);
@@ -447,29 +465,38 @@ static int32_t search_segments(struct note_search *search)
 	return status;
 }
 
-/* Only the program headers matter to the loader: a file whose section headers are
- * cut off or nonsense is as good as one without. */
-static int32_t search_sections(struct note_search *search)
+/* The section headers, to be freed; *n is 0 without them.  Only the program headers matter
+ * to the loader: a file whose section headers are cut off or nonsense is as good as one
+ * without. */
+static int32_t read_sections(const struct elf *elf, Elf64_Shdr **sections, unsigned *n,
+                             par_error *error)
 {
-	const struct elf *elf = search->elf;
 	const Elf64_Ehdr *header = &elf->header;
-	size_t bytes = (size_t)header->e_shnum * sizeof(Elf64_Shdr);
-	int32_t status = PAR_OK;
-	Elf64_Shdr *sections;
+	size_t bytes = (size_t)header->e_shnum * sizeof(**sections);
 
-	if (header->e_shnum == 0 || header->e_shentsize != sizeof(*sections) ||
+	*sections = NULL;
+	*n = 0;
+	if (header->e_shnum == 0 || header->e_shentsize != sizeof(**sections) ||
 	    !is_inside(elf, header->e_shoff, bytes))
 		return PAR_OK;
-	sections = malloc(bytes);
-	if (sections == NULL)
-		return no_memory(elf, search->error);
-	if (read_at(elf, sections, bytes, header->e_shoff) == 0)
-		for (unsigned i = 0; status == PAR_OK && i < header->e_shnum; i++)
-			if (sections[i].sh_type == SHT_NOTE)
-				status = walk_notes_at(search, sections[i].sh_offset,
-				                       sections[i].sh_size,
-				                       sections[i].sh_addralign,
-				                       sections[i].sh_addr);
+	*sections = malloc(bytes);
+	if (*sections == NULL)
+		return no_memory(elf, error);
+	if (read_at(elf, *sections, bytes, header->e_shoff) == 0)
+		*n = header->e_shnum;
+	return PAR_OK;
+}
+
+static int32_t search_sections(struct note_search *search)
+{
+	Elf64_Shdr *sections;
+	unsigned n;
+	int32_t status = read_sections(search->elf, &sections, &n, search->error);
+
+	for (unsigned i = 0; status == PAR_OK && i < n; i++)
+		if (sections[i].sh_type == SHT_NOTE)
+			status = walk_notes_at(search, sections[i].sh_offset, sections[i].sh_size,
+			                       sections[i].sh_addralign, sections[i].sh_addr);
 	free(sections);
 	return status;
 }
@@ -494,6 +521,104 @@ int32_t elf_find_note(const struct elf *elf, const char *owner, uint32_t type,
 	}
 	*note = search.found;
 	return PAR_OK;
+}
+
+/* --- which file it is ----------------------------------------------------------------------- */
+
+enum { CHECKSUM_BLOCK = 16384 };
+
+/* FNV-1a, over what the file is: for those whose linker wrote no build id. */
+static int checksum(const struct elf *elf, uint64_t *sum)
+{
+	unsigned char block[CHECKSUM_BLOCK];
+
+	*sum = UINT64_C(0xcbf29ce484222325);
+	for (uint64_t at = 0, n; at < file_size(elf); at += n) {
+		n = file_size(elf) - at < sizeof(block) ? file_size(elf) - at : sizeof(block);
+		if (read_at(elf, block, (size_t)n, at) < 0)
+			return -1;
+		for (uint64_t i = 0; i < n; i++)
+			*sum = (*sum ^ block[i]) * UINT64_C(0x100000001b3);
+	}
+	return 0;
+}
+
+static int32_t id_of_contents(const struct elf *elf, struct elf_id *id, par_error *error)
+{
+	uint64_t both[2] = {file_size(elf), 0};
+
+	if (checksum(elf, &both[1]) < 0)
+		return refuse(elf, error, "truncated while it was read");
+	id->size = sizeof(both);
+	memcpy(id->bytes, both, sizeof(both));
+	return PAR_OK;
+}
+
+int32_t elf_identify(const struct elf *elf, struct elf_id *id, par_error *error)
+{
+	struct note_search search = {.elf = elf, .owner = "GNU", .type = NT_GNU_BUILD_ID,
+	                             .is_binary = 1, .error = error};
+	int32_t status = search_segments(&search);
+
+	*id = (struct elf_id){0};
+	if (status == PAR_OK && search.found.text == NULL)
+		status = search_sections(&search);
+	if (status == PAR_OK && (search.found.text == NULL || search.found.size == 0)) {
+		status = id_of_contents(elf, id, error);
+	} else if (status == PAR_OK) {
+		id->size = (uint32_t)(search.found.size < ELF_ID ? search.found.size : ELF_ID);
+		memcpy(id->bytes, search.found.text, id->size);
+	}
+	free(search.found.text);
+	return status;
+}
+
+char *elf_id_text(const struct elf_id *id, char buffer[ELF_ID_TEXT])
+{
+	buffer[0] = '\0';
+	for (uint32_t i = 0; i < id->size && i < ELF_ID; i++)
+		(void)snprintf(buffer + 2 * i, 3, "%02x", id->bytes[i]);
+	return buffer;
+}
+
+/* --- sections by name ------------------------------------------------------------------------ */
+
+static int is_named(const struct elf *elf, const Elf64_Shdr *names, const Elf64_Shdr *section,
+                    const char *name)
+{
+	char found[64];
+	size_t size = strlen(name) + 1;
+
+	return size <= sizeof(found) && section->sh_name < names->sh_size &&
+	       size <= names->sh_size - section->sh_name &&
+	       read_at(elf, found, size, names->sh_offset + section->sh_name) == 0 &&
+	       memcmp(found, name, size) == 0;
+}
+
+int32_t elf_find_section(const struct elf *elf, const char *name, uint64_t *address,
+                         uint64_t *size, par_error *error)
+{
+	Elf64_Shdr *sections;
+	unsigned n;
+	int32_t status = read_sections(elf, &sections, &n, error);
+
+	if (status == PAR_OK)
+		status = PAR_ENOTFOUND;
+	for (unsigned i = 0; status == PAR_ENOTFOUND && elf->header.e_shstrndx < n && i < n; i++) {
+		if ((sections[i].sh_flags & SHF_ALLOC) == 0 ||
+		    !is_named(elf, &sections[elf->header.e_shstrndx], &sections[i], name))
+			continue;
+		*address = sections[i].sh_addr;
+		*size = sections[i].sh_size;
+		status = PAR_OK;
+	}
+	free(sections);
+	if (status == PAR_ENOTFOUND) {
+		(void)refuse(elf, error, "has no section %s", name);
+		if (error != NULL)
+			error->code = PAR_ENOTFOUND;
+	}
+	return status;
 }
 
 /* --- dynamic symbols ----------------------------------------------------------------------- */

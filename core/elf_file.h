@@ -13,6 +13,7 @@
 #include <elf.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/stat.h>
 
 struct elf_window; /* what was read last, for the many small reads nearby */
@@ -20,6 +21,7 @@ struct elf_window; /* what was read last, for the many small reads nearby */
 struct elf {
 	const char *path; /* the caller's, kept until elf_close */
 	int fd;
+	int any_kind; /* programs too */
 	struct elf_window *window; /* NULL: do without */
 	struct stat stat;
 	Elf64_Ehdr header;
@@ -33,6 +35,9 @@ struct elf {
 int32_t elf_open(struct elf *elf, const char *path, par_error *error);
 void elf_close(struct elf *elf);
 
+/* The same, but a program of any kind will do, too. */
+int32_t elf_open_program(struct elf *elf, const char *path, par_error *error);
+
 /* Where a note's text was found. */
 struct elf_note {
 	char *text;       /* of malloc; ends in NUL, and has no other */
@@ -45,6 +50,26 @@ struct elf_note {
  * its text is longer than 4 KiB or does not end in NUL. */
 int32_t elf_find_note(const struct elf *elf, const char *owner, uint32_t type,
                       struct elf_note *note, par_error *error);
+
+/* Which file it is, wherever it lies and whatever it is called: its build id, as much of it
+ * as there is room for, or where the linker wrote none its size and a checksum. */
+enum { ELF_ID = 32, ELF_ID_TEXT = 2 * ELF_ID + 1 };
+struct elf_id {
+	uint32_t size;
+	unsigned char bytes[ELF_ID]; /* zero beyond size */
+};
+int32_t elf_identify(const struct elf *elf, struct elf_id *id, par_error *error);
+char *elf_id_text(const struct elf_id *id, char buffer[ELF_ID_TEXT]); /* returns buffer */
+
+static inline int elf_id_is(const struct elf_id *id, const struct elf_id *other)
+{
+	return id->size == other->size && memcmp(id->bytes, other->bytes, sizeof(id->bytes)) == 0;
+}
+
+/* Where a loaded section of that name lies, relative to the load address.  PAR_ENOTFOUND if
+ * there is none, or the file has no section headers. */
+int32_t elf_find_section(const struct elf *elf, const char *name, uint64_t *address,
+                         uint64_t *size, par_error *error);
 
 /* Is it a program (it names its own loader), so that dlopen would refuse it? */
 int elf_is_program(const struct elf *elf);

@@ -25,36 +25,37 @@ static struct loop *loop_of(struct instance *instance)
 	return atomic_load_explicit(&instance->loop, memory_order_relaxed);
 }
 
-/* Around whatever makes the loop go on, and telling it: it may end the instance in between. */
-static void begin_notifying(struct instance *instance)
+/* Whoever is about to queue something says so first: as soon as it is queued the loop may go
+ * on and end the instance. */
+static void begin_notice(struct instance *instance)
 {
 	(void)atomic_fetch_add(&instance->notifying, 1);
 }
 
-static void end_notifying(struct instance *instance, int has_news)
+static void end_notice(struct instance *instance, int queued)
 {
-	if (has_news)
+	if (queued)
 		loop_notify(atomic_load(&instance->loop));
 	(void)atomic_fetch_sub(&instance->notifying, 1);
 }
 
-void instance_notify(struct instance *instance)
-{
-	begin_notifying(instance);
-	end_notifying(instance, 1);
-}
-
-static void await_notifying(const struct instance *instance)
+/* What is left of it is a system call. */
+static void await_notices(struct instance *instance)
 {
 	while (atomic_load(&instance->notifying) > 0)
 		sched_yield();
 }
 
+void instance_notify(struct instance *instance)
+{
+	begin_notice(instance);
+	end_notice(instance, 1);
+}
+
 void instance_move(struct instance *instance, struct loop *loop)
 {
 	atomic_store(&instance->loop, loop);
-	/* Whoever read the old one said so before; what is left of it is a system call. */
-	await_notifying(instance);
+	await_notices(instance);
 }
 
 /* --- the host table ----------------------------------------------------------------------- */
@@ -78,8 +79,8 @@ static int32_t host_run(const par_host *host, par_batch handle)
 	ticket_run(instance->call, batch->quota, 0, &report);
 	batch->ran = report.ran;
 	batch->ran_ns = report.ns;
-	if (batch_end(&instance->batches, batch))
-		instance_notify(instance);
+	begin_notice(instance);
+	end_notice(instance, batch_end(&instance->batches, batch));
 	return PAR_OK;
 }
 
@@ -88,12 +89,12 @@ static void host_done(const par_host *host, par_batch handle, int32_t status, co
 	struct instance *instance = instance_of(host);
 	int done;
 
-	begin_notifying(instance);
+	begin_notice(instance);
 	done = batch_complete(&instance->batches, handle, status, how);
 	if (done <= 0)
 		log_line(done < 0 ? LOG_DEBUG : LOG_WARNING, "%s: done() of a batch that %s",
 		         instance->provider->name, done < 0 ? "is not out" : "still runs");
-	end_notifying(instance, done > 0);
+	end_notice(instance, done > 0);
 }
 
 static int32_t host_stopping(const par_host *host, par_batch handle)
@@ -117,24 +118,25 @@ static void host_ready(const par_host *host, int32_t status, const par_error *er
 {
 	struct instance *instance = instance_of(host);
 
-	begin_notifying(instance);
 	instance->ready_status = status;
 	instance->ready_error = (par_error)PAR_ERROR_INIT;
 	if (error != NULL)
 		error_copy(&instance->ready_error, error);
+	begin_notice(instance);
 	atomic_store_explicit(&instance->ready, 1, memory_order_release);
-	end_notifying(instance, 1);
+	end_notice(instance, 1);
 }
 
 static void host_capacity(const par_host *host, int32_t workers, int32_t batches)
 {
 	struct instance *instance = instance_of(host);
 
+	begin_notice(instance);
 	/* Nobody holds a batch where nobody works. */
 	atomic_store_explicit(&instance->holds, batches > 0 && workers > 0 ? batches : workers,
 	                      memory_order_relaxed);
 	atomic_store_explicit(&instance->workers, workers, memory_order_release);
-	instance_notify(instance);
+	end_notice(instance, 1);
 }
 
 static int32_t host_cores(const par_host *host)
@@ -376,7 +378,7 @@ static void destroy(struct instance *instance)
 		loop_run_posts(loop_of(instance));
 	if (instance->backend != NULL)
 		instance->provider->ops.destroy(instance->backend);
-	await_notifying(instance);
+	await_notices(instance);
 	instance->backend = NULL;
 	options_destroy(instance->options);
 	instance->options = NULL;

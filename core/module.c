@@ -7,12 +7,15 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define TASK_SYMBOL "par_task_"
+#define TASK_SYMBOL  "par_task_"
+#define TASK_SECTION "par_tasks"
 
 /* Names of tasks, without the symbols' prefix. */
 struct names {
@@ -26,14 +29,18 @@ struct par_module {
 	dev_t device;
 	ino_t inode;
 	char *path;
-	void *handle;
+	void *handle; /* NULL: the program */
 	struct names tasks; /* sorted */
+	struct elf_id id;
+	const char *section; /* the program's: its tasks' descriptions, one after the other */
+	size_t section_size;
 };
 
 static struct {
 	pthread_mutex_t lock;
 	/* under lock */
 	par_module *first;
+	par_module *program;
 } modules = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 const char *module_path(const par_module *module)
@@ -41,26 +48,38 @@ const char *module_path(const par_module *module)
 	return module->path;
 }
 
+const struct elf_id *module_id(const par_module *module)
+{
+	return &module->id;
+}
+
+int module_is_program(const par_module *module)
+{
+	return module->handle == NULL;
+}
+
 /* --- which tasks it has ------------------------------------------------------------------ */
 
-static int add_name(void *user, const char *symbol, unsigned type)
+static int add_name(struct names *tasks, const char *name)
 {
-	struct names *tasks = user;
 	char **names;
 
-	if (type != STT_OBJECT)
-		return 0;
 	tasks->no_memory = 1;
 	names = reallocarray(tasks->names, tasks->n + 1, sizeof(*names));
 	if (names == NULL)
 		return 1;
 	tasks->names = names;
-	names[tasks->n] = strdup(symbol + strlen(TASK_SYMBOL));
+	names[tasks->n] = strdup(name);
 	if (names[tasks->n] == NULL)
 		return 1;
 	tasks->n++;
 	tasks->no_memory = 0;
 	return 0;
+}
+
+static int add_symbol(void *user, const char *symbol, unsigned type)
+{
+	return type == STT_OBJECT ? add_name(user, symbol + strlen(TASK_SYMBOL)) : 0;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -78,7 +97,7 @@ static void names_finish(struct names *tasks)
 
 static int32_t list_tasks(const struct elf *elf, struct names *tasks, par_error *error)
 {
-	int32_t status = elf_symbols(elf, TASK_SYMBOL, add_name, tasks, error);
+	int32_t status = elf_symbols(elf, TASK_SYMBOL, add_symbol, tasks, error);
 
 	if (status < 0)
 		return status;
@@ -140,6 +159,8 @@ static int32_t create(par_module **out, const struct elf *elf, par_error *error)
 	module->device = elf->stat.st_dev;
 	module->inode = elf->stat.st_ino;
 	status = list_tasks(elf, &module->tasks, error);
+	if (status == PAR_OK)
+		status = elf_identify(elf, &module->id, error);
 	if (status < 0)
 		goto fail;
 	module->path = realpath(elf->path, NULL);
@@ -362,6 +383,30 @@ static size_t symbol_size(const void *address)
 	return symbol->st_size;
 }
 
+/* The next description in the section, or NULL: none, or what is there is none. */
+static const par_task *next_in_section(const par_module *module, size_t *at)
+{
+	const par_task *task = (const par_task *)(const void *)(module->section + *at);
+	size_t left = module->section_size - *at;
+
+	if (left < sizeof(*task) || task->size < sizeof(*task) || task->size % 8 != 0 ||
+	    task->size > left || task->name == NULL)
+		return NULL;
+	*at += task->size;
+	return task;
+}
+
+static const par_task *find_in_section(const par_module *module, const char *name)
+{
+	const par_task *task;
+	size_t at = 0;
+
+	while ((task = next_in_section(module, &at)) != NULL)
+		if (strcmp(task->name, name) == 0)
+			return task;
+	return NULL;
+}
+
 static int is_listed(const par_module *module, const char *name)
 {
 	return bsearch(&name, module->tasks.names, module->tasks.n, sizeof(name), compare_names) !=
@@ -384,14 +429,154 @@ int32_t par_module_task(par_module *module, const char *name, const par_task **t
 	if (strlen(name) > NAME_MAX || !is_listed(module, name))
 		return unknown_task(module, name, error);
 	(void)snprintf(symbol, sizeof(symbol), TASK_SYMBOL "%s", name);
-	found = dlsym(module->handle, symbol);
+	found = module_is_program(module) ? find_in_section(module, name) : dlsym(module->handle, symbol);
 	if (found == NULL)
 		return refuse_task(module, name, error, "the loader does not find its symbol");
-	if (symbol_size(found) < sizeof(*found))
+	if (!module_is_program(module) && symbol_size(found) < sizeof(*found))
 		return refuse_task(module, name, error, "its description has %zu bytes, not %zu",
 		                   symbol_size(found), sizeof(*found));
 	status = check_task(module, name, found, error);
 	if (status == PAR_OK)
 		*task = found;
 	return status;
+}
+
+/* --- the program ----------------------------------------------------------------------------- */
+
+static int list_section(par_module *module)
+{
+	const par_task *task;
+	size_t at = 0;
+
+	while ((task = next_in_section(module, &at)) != NULL)
+		if (add_name(&module->tasks, task->name) != 0)
+			return -1;
+	qsort(module->tasks.names, module->tasks.n, sizeof(*module->tasks.names), compare_names);
+	return 0;
+}
+
+static int first_object(struct dl_phdr_info *info, size_t size, void *user)
+{
+	(void)size;
+	*(struct dl_phdr_info *)user = *info;
+	return 1;
+}
+
+/* Is that the file that runs here?  /proc/self/exe is another's under valgrind, and a path may
+ * have been replaced since. */
+static int is_running(const struct elf *elf, const struct dl_phdr_info *program)
+{
+	return elf->header.e_phnum == program->dlpi_phnum &&
+	       memcmp(elf->segments, program->dlpi_phdr,
+	              program->dlpi_phnum * sizeof(*program->dlpi_phdr)) == 0;
+}
+
+static int32_t open_running(struct elf *elf, const char *path,
+                            const struct dl_phdr_info *program, par_error *error)
+{
+	int32_t status = elf_open_program(elf, "/proc/self/exe", error);
+
+	if (status == PAR_OK && is_running(elf, program))
+		return PAR_OK;
+	if (status == PAR_OK)
+		elf_close(elf);
+	status = elf_open_program(elf, path, error);
+	if (status < 0 || is_running(elf, program))
+		return status;
+	elf_close(elf);
+	error_set(error, PAR_EUNAVAIL, "%s", "");
+	error_file(error, "%s", path);
+	error_reason(error, "the file was replaced since it was started");
+	error_remedy(error, "start the program anew");
+	return PAR_EUNAVAIL;
+}
+
+static int32_t take_section(par_module *module, const struct elf *elf,
+                            const struct dl_phdr_info *program, par_error *error)
+{
+	uint64_t address, size;
+	int32_t status = elf_find_section(elf, TASK_SECTION, &address, &size, error);
+
+	/* A program without tasks is one all the same: it may have run those of modules. */
+	if (status == PAR_ENOTFOUND)
+		return PAR_OK;
+	if (status < 0)
+		return status;
+	module->section = (const char *)(uintptr_t)(program->dlpi_addr + address);
+	module->section_size = size;
+	return list_section(module) < 0 ? error_memory(error, "listing the tasks of the program")
+	                                : PAR_OK;
+}
+
+static int32_t create_program(par_module **out, par_error *error)
+{
+	par_module *module = calloc(1, sizeof(*module));
+	struct dl_phdr_info program = {0};
+	char path[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	struct elf elf;
+	int32_t status;
+
+	path[length > 0 ? length : 0] = '\0';
+	if (module == NULL || (module->path = strdup(path)) == NULL) {
+		module_destroy(module);
+		return error_memory(error, "looking for the tasks of the program");
+	}
+	dl_iterate_phdr(first_object, &program);
+	status = open_running(&elf, path, &program, error);
+	if (status == PAR_OK) {
+		status = elf_identify(&elf, &module->id, error);
+		if (status == PAR_OK)
+			status = take_section(module, &elf, &program, error);
+		elf_close(&elf);
+	}
+	if (status < 0)
+		module_destroy(module);
+	else
+		*out = module;
+	return status;
+}
+
+int32_t module_of_program(par_module **module, par_error *error)
+{
+	int32_t status = PAR_OK;
+
+	pthread_mutex_lock(&modules.lock);
+	if (modules.program == NULL)
+		status = create_program(&modules.program, error);
+	*module = modules.program;
+	pthread_mutex_unlock(&modules.lock);
+	if (status < 0 && error != NULL && error->what[0] == '\0')
+		error_prefix(error, "cannot look up the program's own tasks");
+	return status;
+}
+
+static int is_in_program(const par_module *program, const par_task *task)
+{
+	const char *address = (const char *)task;
+
+	return address >= program->section && address < program->section + program->section_size;
+}
+
+int32_t module_of_task(par_module **module, const par_task *task, par_error *error)
+{
+	const par_task *found;
+	Dl_info info = {0};
+	int32_t status = module_of_program(module, error);
+
+	if (status < 0 || is_in_program(*module, task))
+		return status;
+	if (dladdr(task, &info) == 0 || info.dli_fname == NULL) {
+		error_set(error, PAR_EINVAL, "task \"%.100s\" cannot leave this process", task->name);
+		error_reason(error, "it stands in no file");
+		error_remedy(error, "define it with the macros of parloop/task.h");
+		return PAR_EINVAL;
+	}
+	status = par_module_open(module, info.dli_fname, error);
+	if (status < 0)
+		return status;
+	status = par_module_task(*module, task->name, &found, error);
+	if (status < 0 || found == task)
+		return status;
+	return refuse_task(*module, task->name, error, "under its name there is another");
 }

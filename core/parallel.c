@@ -6,6 +6,7 @@
 #include "hints.h"
 #include "log.h"
 #include "scope.h"
+#include "serve.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -114,10 +115,12 @@ int32_t parallel_new_engine(par_parallel *parallel, int may_block, par_error *er
 int32_t parallel_create(par_parallel **out, uv_loop_t *uv, const par_settings *settings,
                         par_error *error)
 {
-	par_parallel *parallel = calloc(1, sizeof(*parallel));
 	struct wish wish;
-	int32_t code;
+	int32_t code = serve_guard(error);
+	par_parallel *parallel = code == PAR_OK ? calloc(1, sizeof(*parallel)) : NULL;
 
+	if (code != PAR_OK)
+		return code;
 	if (parallel == NULL)
 		return error_memory(error, "cannot make a par_parallel");
 	parallel->thread = pthread_self();

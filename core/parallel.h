@@ -59,6 +59,7 @@ struct par_parallel {
 	int64_t begun_ns, started_ns, no_worker_ns;
 	int64_t look_ns;      /* when to look again for tasks that are over their time     */
 	int64_t wait_ns;      /* since when nothing is left to do but wait for running tasks */
+	int is_done;          /* all is delivered, and what runs is told so                 */
 	int leaves;           /* they are not waited for                                    */
 	int is_dropped;       /* nobody wants its results any more, so they need not be     */
 	int late_call;        /* it is the whole call that ran out of time                  */

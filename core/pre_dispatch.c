@@ -341,7 +341,11 @@ int32_t pre_dispatch_tasks(const char *expression, int32_t n_jobs, uint64_t *tas
 	enum fault fault;
 	int64_t result = 0;
 
-	expression = expression != NULL ? expression : "2 * n_jobs";
+	/* The default is nobody's expression, and has no limit. */
+	if (expression == NULL) {
+		*tasks = 2 * (uint64_t)n_jobs;
+		return PAR_OK;
+	}
 	if (strcmp(expression, "all") == 0) {
 		*tasks = UINT64_MAX;
 		return PAR_OK;

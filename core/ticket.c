@@ -478,6 +478,16 @@ int64_t call_next_expiry(const struct call *call, int64_t now_ns)
 	return next + call->task_timeout_ns;
 }
 
+int call_is_only_late(const struct call *call)
+{
+	uint32_t seated = atomic_load_explicit(&call->seated, memory_order_acquire), late = 0;
+
+	for (uint32_t i = 0; i < call->n_jobs; i++)
+		late += atomic_load_explicit(&call->duties[i].word, memory_order_acquire) % DUTY_STATES ==
+		        DUTY_OVERDUE;
+	return late > 0 && late == seated;
+}
+
 void call_tell_late(struct call *call)
 {
 	for (uint32_t i = 0; call->events.on_event != NULL && i < call->n_jobs; i++) {
@@ -636,6 +646,8 @@ static uint64_t run_range(struct sitter *sitter, uint64_t first, uint64_t last)
 		return last;
 	}
 	succeed(sitter, first, first + at);
+	if (sitter->env.saw_stopping)
+		return last;
 	if (!is_tried_again(sitter, first + at, code, &failure)) {
 		if (call->statuses != NULL)
 			call->statuses[first + at] = failure.status;
@@ -716,7 +728,7 @@ static int run_slot(struct sitter *sitter, uint64_t index)
 		if (__builtin_expect(call->is_single, 0))
 			tell_event(sitter, PAR_EVENT_DONE, index, NULL);
 	} else {
-		if (is_tried_again(sitter, index, code, &failure)) {
+		if (sitter->env.saw_stopping || is_tried_again(sitter, index, code, &failure)) {
 			drop_reply(sitter);
 			return 0;
 		}

@@ -153,6 +153,9 @@ void call_charge(struct call *call, struct call_failure *failure);
  * failed, and is in *failure; 2, it will be run again. [loop] */
 int call_expire(struct call *call, uint32_t seat, int64_t now_ns, struct call_failure *failure);
 
+/* Nobody is at anything but a task that is over its time, for good. [loop] */
+int call_is_only_late(const struct call *call);
+
 /* When to look next whether a task is over its time, going by those that run now; those that
  * begin later have all theirs. [loop] */
 int64_t call_next_expiry(const struct call *call, int64_t now_ns);

@@ -319,6 +319,15 @@ static int may_help(const par_parallel *parallel)
 	       !instance_can(instance, PAR_RUNS_INLINE);
 }
 
+/* Where nobody waits for anything but the end, the first task of an array may as well be run
+ * here as be waited for, however long it turns out to be. */
+static int joins_at_once(const par_parallel *parallel)
+{
+	return parallel->may_help && !parallel->engine->call.is_stream &&
+	       parallel->engine->instance.answer.n_jobs > 1 && parallel->loop.first_watch == NULL &&
+	       parallel->plan.verbose == 0;
+}
+
 /* The backend is up: plan the call for what it is, and begin. */
 static int32_t set_out(par_parallel *parallel)
 {
@@ -346,6 +355,8 @@ static int32_t set_out(par_parallel *parallel)
 	if (ops->retrieval_enter != NULL)
 		ops->retrieval_enter(parallel->engine->instance.backend);
 	parallel->may_help = may_help(parallel);
+	if (joins_at_once(parallel))
+		atomic_store(&parallel->engine->call.helping, 1);
 	parallel->engine->in_call = 1;
 	parallel->started_ns = parallel->results.since_ns = loop_now();
 	parallel->look_ns = parallel->started_ns + parallel->plan.task_timeout_ns;
@@ -366,12 +377,15 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	parallel->aborted = 0;
 	parallel->unrun = parallel->lost = 0;
 	parallel->no_worker_ns = parallel->wait_ns = 0;
-	parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
+	parallel->is_done = parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
 	parallel->may_help = 0;
 	parallel->told_done = 0;
 	parallel->begun_ns = loop_now();
 	parallel->dispatcher = (struct dispatcher){
-		.source = job->source, .user = job->user, .task = job->task};
+		.source = job->source,
+		.user = job->user,
+		.task = job->task,
+		.copies_all = parallel->plan.task_timeout_ns > 0};
 	parallel->results = (struct results){
 		.sink = job->sink,
 		.user = job->user,
@@ -631,10 +645,24 @@ static uint32_t due(par_parallel *parallel)
 	return redo_is_empty(redo) ? 0 : redo_due(redo, loop_now(), parallel->engine->call.n_jobs);
 }
 
+static uint32_t batches_to_send(par_parallel *parallel)
+{
+	struct call *call = &parallel->engine->call;
+	uint32_t due_now = due(parallel);
+	uint32_t n = dispatcher_batches(call, parallel->engine->instance.batches.n_out,
+	                                allowed_out(parallel), due_now);
+	uint64_t work;
+
+	if (n == 0 || call->is_stream || !atomic_load_explicit(&call->helping, memory_order_relaxed))
+		return n;
+	/* One of the last we run ourselves: nobody is woken for it. */
+	work = cursor_unclaimed(&call->cursor) + due_now;
+	return work > n || work == 0 ? n : (uint32_t)work - 1;
+}
+
 static void send_batches(par_parallel *parallel)
 {
-	uint32_t n = dispatcher_batches(&parallel->engine->call, parallel->engine->instance.batches.n_out,
-	                                allowed_out(parallel), due(parallel));
+	uint32_t n = batches_to_send(parallel);
 
 	while (n-- > 0) {
 		int32_t status = instance_submit(&parallel->engine->instance, quota(parallel), &parallel->error);
@@ -726,6 +754,8 @@ static int is_at_end(const par_parallel *parallel)
 {
 	const struct call *call = &parallel->engine->call;
 
+	if (parallel->is_done)
+		return 1;
 	/* Whoever stopped it, since this turn began: the next one finds out why. */
 	if (call_is_stopping(call))
 		return parallel->status != PAR_OK;
@@ -745,12 +775,19 @@ static void tell_late(par_parallel *parallel)
 	parallel->told_late = 1;
 }
 
+static int call_is_late(const par_parallel *parallel)
+{
+	return parallel->plan.call_timeout_ns > 0 &&
+	       loop_now() - parallel->begun_ns >= parallel->plan.call_timeout_ns;
+}
+
 /* Does the call end now, although tasks of it still run? */
 static int leaves(par_parallel *parallel)
 {
 	int64_t now;
 
-	if (parallel->status != PAR_ETIMEOUT && parallel->results.n_expired == 0 && !parallel->is_dropped)
+	if (parallel->status != PAR_ETIMEOUT && parallel->results.n_expired == 0 &&
+	    !parallel->is_dropped && !call_is_late(parallel))
 		return 0;
 	now = loop_now();
 	if (parallel->wait_ns == 0)
@@ -767,7 +804,15 @@ static int is_over(par_parallel *parallel)
 {
 	if (!is_at_end(parallel))
 		return 0;
-	return parallel->engine->instance.batches.n_out == 0 || leaves(parallel);
+	if (parallel->engine->instance.batches.n_out == 0)
+		return 1;
+	/* Nothing is left but tasks that are over their time: they may know. */
+	if (parallel->results.n_expired > 0 && !call_is_stopping(&parallel->engine->call) &&
+	    call_is_only_late(&parallel->engine->call)) {
+		parallel->is_done = 1;
+		call_stop(&parallel->engine->call);
+	}
+	return leaves(parallel);
 }
 
 static int has_result(const par_parallel *parallel)
@@ -793,7 +838,8 @@ static int has_result(const par_parallel *parallel)
 static int is_pending(const par_parallel *parallel)
 {
 	if (parallel->engine->call.is_stream)
-		return !parallel->results.holds && parallel->results.delivered < parallel->dispatcher.taken && !has_result(parallel);
+		return !parallel->results.holds && !has_result(parallel) &&
+		       parallel->results.delivered < parallel->dispatcher.taken;
 	return parallel->engine->instance.batches.n_out > 0 || !is_at_end(parallel);
 }
 
@@ -838,12 +884,6 @@ static void expire_tasks(par_parallel *parallel, int64_t now_ns)
 	}
 	next_ns = call_next_expiry(call, now_ns);
 	parallel->look_ns = next_ns - now_ns < LOOK_NS ? now_ns + LOOK_NS : next_ns;
-}
-
-static int call_is_late(const par_parallel *parallel)
-{
-	return parallel->plan.call_timeout_ns > 0 &&
-	       loop_now() - parallel->begun_ns >= parallel->plan.call_timeout_ns;
 }
 
 static void keep_deadlines(par_parallel *parallel)
@@ -900,7 +940,7 @@ int turn_advance(par_parallel *parallel)
 	if (call->is_stream)
 		stream(parallel);
 	/* It may have been cancelled only now. */
-	if (__builtin_expect(call_is_stopping(call), 0))
+	if (__builtin_expect(call_is_stopping(call) && !parallel->is_done, 0))
 		stop(parallel, was_cancelled(parallel) ? PAR_ECANCELED : PAR_EFAILED);
 	if (plan_has_deadline(&parallel->plan))
 		keep_deadlines(parallel);
@@ -924,8 +964,7 @@ int turn_advance(par_parallel *parallel)
 
 static int can_send(par_parallel *parallel)
 {
-	return dispatcher_batches(&parallel->engine->call, parallel->engine->instance.batches.n_out,
-	                          allowed_out(parallel), due(parallel)) > 0;
+	return batches_to_send(parallel) > 0;
 }
 
 static int can_take(const par_parallel *parallel)
@@ -1014,7 +1053,7 @@ int64_t turn_deadline(par_parallel *parallel)
 		return parallel->close_by_ns;
 	if (parallel->phase == PHASE_IDLE)
 		return 0;
-	if (plan->call_timeout_ns > 0 && !parallel->aborted)
+	if (plan->call_timeout_ns > 0 && parallel->wait_ns == 0)
 		next = parallel->begun_ns + plan->call_timeout_ns;
 	if (parallel->phase == PHASE_RISING)
 		return next;
@@ -1052,14 +1091,16 @@ static int help(par_parallel *parallel)
 	int64_t task_ns = usual_task_ns(call);
 	struct ticket_report report;
 
-	if (!parallel->may_help || task_ns == 0 || call_is_stopping(call))
+	if (!parallel->may_help || call_is_stopping(call))
+		return 0;
+	if (task_ns == 0 && !atomic_load_explicit(&call->helping, memory_order_relaxed))
 		return 0;
 	if (task_ns > SHORT_TASK_NS) {
 		stop_helping(call);
 		return 0;
 	}
-	if (cursor_is_dry(&call->cursor)) {
-		/* What is to be tried again is sent, for which we may not take the place of one. */
+	if (cursor_is_dry(&call->cursor) && due(parallel) == 0) {
+		/* What is to be tried later is sent, for which we may not take the place of one. */
 		if (!redo_is_empty(&call->redo))
 			stop_helping(call);
 		return 0;

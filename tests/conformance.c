@@ -56,14 +56,19 @@ static const char *error_line(void)
 		              par_code_name(must_code), par_code_name(expected));               \
 	} while (0)
 
-static const par_task *task(const char *name)
+static const par_task *task_of(const char *file, const char *name)
 {
 	par_module *module;
 	const par_task *found;
 
-	MUST(par_module_open(&module, PAR_BUILD "/tasks/conformance.so", &error));
+	MUST(par_module_open(&module, file, &error));
 	MUST(par_module_task(module, name, &found, &error));
 	return found;
+}
+
+static const par_task *task(const char *name)
+{
+	return task_of(PAR_BUILD "/tasks/conformance.so", name);
 }
 
 static par_parallel *open_n(int64_t n_jobs)
@@ -1117,12 +1122,14 @@ static int32_t take_mixed(void *user, const par_outcome *outcome)
 	return 0;
 }
 
+/* Of two modules. */
 START_TEST(one_call_may_mix_tasks)
 {
 	begin(_i);
 	EACH(j, jobs) EACH(b, batch_sizes) {
 		par_parallel *pool = open_n(jobs[j]);
-		struct mixed mixed = {task("mix"), task("echo"), task("silent"), 0, 0, 0};
+		const par_task *echo = task_of(PAR_BUILD "/tasks/demo.so", "echo");
+		struct mixed mixed = {task("mix"), echo, task("silent"), 0, 0, 0};
 
 		MUST(par_run(pool, NULL, give_mixed, take_mixed, &mixed,
 		             PAR_SETTINGS(.batch_size = {1, batch_sizes[b]}), &error));

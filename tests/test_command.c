@@ -15,11 +15,13 @@
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PARLOOP PAR_BUILD "/parloop"
 #define DEMO    PAR_BUILD "/tasks/demo.so"
 #define COUNT   PAR_BUILD "/tasks/count.so"
+#define NESTED  PAR_BUILD "/tests/libs/nested.so"
 
 enum { LIMIT_MS = 60 * 1000, N_ARGUMENTS = 64, BIG = 100 * 1000 * 1000 };
 
@@ -272,7 +274,8 @@ START_TEST(help_names_every_option_of_map)
 	static const char *const options[] = {
 		"-b, --backend", "-j, --n-jobs", "-o, --option", "--config", "--pre-dispatch",
 		"--batch-size", "--timeout", "--unordered", "-0, --null", "--fail-fast",
-		"-v, --verbose", "-q, --no-progress", ":::",
+		"-k, --keep-going", "--retries", "--retry-delay", "--task-timeout",
+		"--call-timeout", "--seed", "-v, --verbose", "-q, --no-progress", ":::",
 	};
 	struct result result = run("", "map", "--help");
 
@@ -312,6 +315,18 @@ START_TEST(refuses_values_that_are_none)
 	        ARGUMENTS("map", "-j99999999999999999999", "x"));
 	refuses(2, "--timeout \"-1\"", "above 0", ARGUMENTS("map", "--timeout=-1", "x"));
 	refuses(2, "--timeout \"nan\"", "above 0", ARGUMENTS("map", "--timeout=nan", "x"));
+	refuses(2, "--task-timeout \"0\"", "above 0", ARGUMENTS("map", "--task-timeout=0", "x"));
+	refuses(2, "--task-timeout \"1s\"", "above 0", ARGUMENTS("map", "--task-timeout=1s", "x"));
+	refuses(2, "--call-timeout \"-2\"", "above 0", ARGUMENTS("map", "--call-timeout=-2", "x"));
+	refuses(2, "--call-timeout \"\"", "above 0", ARGUMENTS("map", "--call-timeout=", "x"));
+	refuses(2, "--retries \"often\": not a whole number", "",
+	        ARGUMENTS("map", "--retries", "often", "x"));
+	refuses(2, "--retries \"1.5\"", "", ARGUMENTS("map", "--retries=1.5", "x"));
+	refuses(2, "--retry-delay \"-1\": not a number of seconds", "",
+	        ARGUMENTS("map", "--retry-delay=-1", "x"));
+	refuses(2, "--retry-delay \"inf\"", "", ARGUMENTS("map", "--retry-delay=inf", "x"));
+	refuses(2, "--seed \"0x1\": not a whole number", "", ARGUMENTS("map", "--seed=0x1", "x"));
+	refuses(2, "--seed \"\"", "", ARGUMENTS("map", "--seed=", "x"));
 	refuses(2, "--batch-size \"some\"", "or auto", ARGUMENTS("map", "--batch-size=some", "x"));
 	refuses(2, "--option \"x\": not KEY=VALUE", "", ARGUMENTS("map", "-ox", "x"));
 	refuses(2, "--option \"=x\": not KEY=VALUE", "", ARGUMENTS("map", "-o=x", "x"));
@@ -332,9 +347,9 @@ END_TEST
 
 START_TEST(an_unknown_task_lists_those_there_are)
 {
-	refuses(2, "the module has: echo, huge, length", "did you mean \"echo\"?",
+	refuses(2, "the module has: echo, flaky, huge, length", "did you mean \"echo\"?",
 	        ARGUMENTS("map", DEMO ":ecko"));
-	refuses(2, "the module has: echo, huge, length", "name one of those",
+	refuses(2, "the module has: echo, flaky, huge, length", "name one of those",
 	        ARGUMENTS("map", DEMO));
 }
 END_TEST
@@ -348,6 +363,19 @@ START_TEST(refuses_a_typed_task)
 }
 END_TEST
 
+/* Is the first line of the text followed by one about where it is in this source? */
+static void names_its_source_line(const char *text, const char *source)
+{
+	const char *next = strchr(text, '\n');
+	size_t length = strlen(source);
+
+	ck_assert_ptr_nonnull(next);
+	ck_assert_msg(strncmp(next + 1, "    ", 4) == 0 && strncmp(next + 5, source, length) == 0 &&
+	                      next[5 + length] == ':' &&
+	                      strspn(next + 6 + length, "0123456789") == strcspn(next + 6 + length, "\n"),
+	              "%s", text);
+}
+
 START_TEST(a_failed_task_costs_only_itself)
 {
 	struct result result =
@@ -355,9 +383,45 @@ START_TEST(a_failed_task_costs_only_itself)
 
 	assert_status(result, 1);
 	ck_assert_str_eq(result.out, "one\ntwo\nthree\n");
-	ck_assert_str_eq(result.err,
-	                 "parloop: task 2 (\"bad\\x1b \\\"egg\\\"\"): this input is bad\n"
+	assert_has(result.err, "parloop: task 2 (\"bad\\x1b \\\"egg\\\"\"): this input is bad\n");
+	names_its_source_line(result.err, "tests/tasks/demo.c");
+	/* Which said nothing, and so nobody knows where. */
+	ck_assert_str_eq(strstr(result.err, "parloop: task 4"),
 	                 "parloop: task 4 (\"mute\"): failed with code 9\n");
+	forget(&result);
+}
+END_TEST
+
+START_TEST(the_last_word_on_failures_counts)
+{
+	struct result result = run("bad\na\nb\n", "map", "-j1", "--fail-fast", "-k", DEMO ":picky");
+
+	assert_status(result, 1);
+	ck_assert_str_eq(result.out, "a\nb\n");
+	forget(&result);
+	result = run("bad\na\nb\n", "map", "-j1", "--batch-size=1", "-b", "sequential", "--keep-going",
+	             "--fail-fast", DEMO ":picky");
+	assert_status(result, 1);
+	ck_assert_str_eq(result.out, "");
+	forget(&result);
+}
+END_TEST
+
+START_TEST(a_failure_tells_its_kind_and_the_failure_inside_it)
+{
+	static const char first[] = "parloop: task 1 (\"x\"): the outer one\n";
+	struct result result = run("x\n", "map", NESTED ":outer");
+	const char *cause;
+
+	assert_status(result, 1);
+	ck_assert_msg(strncmp(result.err, first, strlen(first)) == 0, "%s", result.err);
+	names_its_source_line(result.err, "tests/libs/nested.c");
+	cause = strstr(result.err, "\n    caused by: task 1 failed: the inner one\n");
+	ck_assert_msg(cause != NULL, "%s", result.err);
+	names_its_source_line(cause + 1, "tests/libs/nested.c");
+	forget(&result);
+	result = run("9\n", "map", DEMO ":flaky");
+	assert_has(result.err, "task 1 (\"9\"): Hiccup: not this time\n    tests/tasks/demo.c:");
 	forget(&result);
 }
 END_TEST
@@ -404,7 +468,8 @@ START_TEST(fail_fast_ends_with_the_first_failure)
 	                           DEMO ":picky");
 
 	assert_status(result, 1);
-	ck_assert_str_eq(result.err, "parloop: task 2 (\"bad egg\"): this input is bad\n");
+	assert_has(result.err, "parloop: task 2 (\"bad egg\"): this input is bad\n");
+	ck_assert_ptr_null(strstr(result.err + 1, "parloop: "));
 	forget(&result);
 }
 END_TEST
@@ -885,9 +950,12 @@ START_TEST(shows_progress_on_a_terminal_and_erases_it)
 {
 	char *shown = run_on_terminal("-j1"), *last;
 
-	assert_has(shown, "\rdone 1");
+	assert_has(shown, "\rdone 0");
 	assert_has(shown, "failed 0");
 	assert_has(shown, "\r\033[Kparloop: task 2 (\"bad\")");
+	/* However fast it is, it tells how it ended. */
+	assert_has(shown, "\rdone 3 of 3  failed 1  running 0  ");
+	assert_has(shown, "  0:00 left\033[K");
 	/* Nothing comes behind the last erasure but whole lines. */
 	last = strrchr(shown, '\r');
 	ck_assert_msg(strcmp(last, "\r\033[K") == 0 || strcmp(last, "\r\n") == 0, "%s", shown);
@@ -956,6 +1024,112 @@ START_TEST(a_result_that_never_comes_times_out)
 	ck_assert_str_eq(result.out, "a\n");
 	assert_has(result.err, "no result came within 0.1 s");
 	forget(&result);
+}
+END_TEST
+
+/* --- trying again, and time that is up -------------------------------------------------------- */
+
+START_TEST(a_failed_task_is_tried_again_if_asked)
+{
+	struct result result = run("0\n1\n3\n2\n", "map", "--retries", "2", DEMO ":flaky");
+
+	assert_status(result, 1);
+	/* After how many tries. */
+	ck_assert_str_eq(result.out, "1\n2\n3\n");
+	assert_has(result.err, "parloop: task 3 (\"3\"): Hiccup: not this time (3 attempts)\n");
+	ck_assert_ptr_null(strstr(result.err + 1, "parloop: "));
+	forget(&result);
+	prints(run("2\n", "map", "-b", "sequential", "--retries=2", DEMO ":flaky"), "3\n");
+	prints(run("2\n", "map", "--retries=2", "--retry-delay=0", "--fail-fast", DEMO ":flaky"),
+	       "3\n");
+}
+END_TEST
+
+static double now_s(void)
+{
+	struct timespec now;
+
+	ck_assert_int_eq(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+START_TEST(tries_are_apart_by_the_delay_doubled_each_time)
+{
+	double since = now_s(), took;
+
+	prints(run("2\n", "map", "--retries=2", "--retry-delay=0.05", DEMO ":flaky"), "3\n");
+	took = now_s() - since;
+	ck_assert_msg(took >= 0.15, "it took %g s", took);
+}
+END_TEST
+
+START_TEST(a_task_that_is_over_its_time_fails_alone)
+{
+	struct result result = run("a\nstuck and on a long line\nc\n", "map", "-j2",
+	                           "--task-timeout=0.5", DEMO ":stubborn");
+
+	assert_status(result, 1);
+	ck_assert_str_eq(result.out, "a\nc\n");
+	assert_has(result.err, "parloop: task 2 (\"stuck and on a long line\"): ");
+	assert_has(result.err, "longer than its task_timeout\n");
+	forget(&result);
+}
+END_TEST
+
+START_TEST(a_call_that_is_over_its_time_ends_with_what_it_has)
+{
+	struct result result =
+		run("wait\nc\n", "map", "-j2", "--call-timeout=0.2", DEMO ":snail");
+
+	assert_status(result, 1);
+	ck_assert_str_eq(result.out, "");
+	ck_assert_str_eq(result.err, "parloop: the call took longer than its call_timeout, 0.2 s; "
+	                             "set a longer timeout, or none\n");
+	forget(&result);
+	result = run("stuck\n", "map", "-j1", "-b", "sequential", "--call-timeout=0.2",
+	             DEMO ":stubborn");
+	assert_status(result, 1);
+	assert_has(result.err, "the call took longer than its call_timeout, 0.2 s");
+	forget(&result);
+}
+END_TEST
+
+START_TEST(enough_time_changes_nothing)
+{
+	prints(run("a\nb\n", "map", "--task-timeout=600", "--call-timeout=600", "--timeout=600",
+	           DEMO ":upper"),
+	       "A\nB\n");
+	prints(run("", "map", "--task-timeout=600", "--call-timeout=600", DEMO ":upper", ":::",
+	           "some longer arguments", "of which there are two"),
+	       "SOME LONGER ARGUMENTS\nOF WHICH THERE ARE TWO\n");
+}
+END_TEST
+
+START_TEST(refuses_numbers_of_retries_beyond_reason)
+{
+	refuses(2, "retries must be 0 to 1000, got: -1", "", ARGUMENTS("map", "--retries=-1", DEMO ":echo"));
+	refuses(2, "retries must be 0 to 1000, got: 1001", "",
+	        ARGUMENTS("map", "--retries=1001", DEMO ":echo"));
+	refuses(2, "retry_delay must be a number of seconds", "",
+	        ARGUMENTS("map", "--retry-delay=1e300", DEMO ":echo"));
+}
+END_TEST
+
+START_TEST(a_seed_repeats_the_random_numbers)
+{
+	struct result one = run("a\nb\nc\n", "map", "-j2", "--seed=42", DEMO ":seed");
+	struct result two = run("a\nb\nc\n", "map", "-b", "sequential", "--seed=42", DEMO ":seed");
+	struct result other = run("a\nb\nc\n", "map", "--seed=-43", DEMO ":seed");
+	struct result none = run("a\nb\nc\n", "map", DEMO ":seed");
+
+	assert_status(one, 0);
+	ck_assert_str_eq(one.out, two.out);
+	ck_assert_str_ne(one.out, other.out);
+	ck_assert_str_ne(one.out, none.out);
+	forget(&one);
+	forget(&two);
+	forget(&other);
+	forget(&none);
 }
 END_TEST
 
@@ -1150,6 +1324,8 @@ int main(void)
 		a_long_input_is_shortened_where_it_is_shown,
 		what_a_task_says_is_shown_whole,
 		fail_fast_ends_with_the_first_failure,
+		the_last_word_on_failures_counts,
+		a_failure_tells_its_kind_and_the_failure_inside_it,
 		a_task_that_returns_nothing_has_an_empty_line,
 		a_reply_of_100_megabytes_arrives,
 		each_line_is_a_task_also_an_empty_one,
@@ -1182,6 +1358,13 @@ int main(void)
 		takes_the_settings_that_there_are,
 		verbose_lines_come_on_stderr,
 		a_result_that_never_comes_times_out,
+		a_failed_task_is_tried_again_if_asked,
+		tries_are_apart_by_the_delay_doubled_each_time,
+		a_task_that_is_over_its_time_fails_alone,
+		a_call_that_is_over_its_time_ends_with_what_it_has,
+		enough_time_changes_nothing,
+		refuses_numbers_of_retries_beyond_reason,
+		a_seed_repeats_the_random_numbers,
 		refuses_an_unknown_backend,
 		refuses_an_option_that_the_backend_has_not,
 		refuses_a_configuration_that_is_wrong,

@@ -65,6 +65,27 @@ START_TEST(reads_every_setting)
 }
 END_TEST
 
+START_TEST(reads_deadlines_and_retries)
+{
+	ck_assert_int_eq(read_text("[parloop]\ntask_timeout = 0.25\ncall_timeout = 3e2\n"
+	                           "close_timeout = 500ms\nretries = 3\n"),
+	                 PAR_OK);
+	ck_assert(conf->task_timeout.set && conf->task_timeout.value == 0.25);
+	ck_assert(conf->call_timeout.set && conf->call_timeout.value == 300);
+	ck_assert(conf->close_timeout.set && conf->close_timeout.value == 0.5);
+	ck_assert(conf->retries.set && conf->retries.value == 3);
+	ck_assert_int_eq(conf->timeout.set, 0);
+	conf_destroy(conf);
+	ck_assert_int_eq(read_text("[parloop]\nretries = 0\ntimeout = 2ms\n"), PAR_OK);
+	ck_assert(conf->retries.set && conf->retries.value == 0);
+	ck_assert(conf->timeout.set && conf->timeout.value == 0.002);
+	ck_assert_int_eq(conf->task_timeout.set, 0);
+	ck_assert_int_eq(conf->call_timeout.set, 0);
+	ck_assert_int_eq(conf->close_timeout.set, 0);
+	conf_destroy(conf);
+}
+END_TEST
+
 START_TEST(the_checkouts_own_file_is_right)
 {
 	ck_assert_msg(conf_read(&conf, PAR_CHECKOUT "/plugins.conf", &error) == PAR_OK, "%s %s",
@@ -138,6 +159,32 @@ START_TEST(refuses_values_of_wrong_type_or_range)
 	refuses("[lazy]\nmpi = $ORIGIN/mpi.so\n", 2, "without \"$\"");
 	scratch_write("file", "x", 1);
 	refuses("[parloop]\nplugin_dir = file\n", 2, "is not a directory");
+}
+END_TEST
+
+START_TEST(refuses_deadlines_and_retries_that_are_none)
+{
+	static const char *const keys[] = {"timeout", "task_timeout", "call_timeout", "close_timeout"};
+	static const char *const values[] = {"-1", "0.0", "nan", "inf", "1e9", "soon", "0ms", "1 s", ""};
+	char text[100], part[100];
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		for (size_t j = 0; j < sizeof(values) / sizeof(values[0]); j++) {
+			(void)snprintf(text, sizeof(text), "[parloop]\n\n%s = %s\n", keys[i], values[j]);
+			(void)snprintf(part, sizeof(part), "\"%s\" is not a number of seconds %s 0",
+			               values[j], i == 3 ? "from" : "above");
+			refuses(text, 3, part);
+			assert_contains(error.what, keys[i]);
+		}
+	refuses("[parloop]\ntimeout = 0\n", 2, "is not a number of seconds above 0");
+	refuses("[parloop]\nretries = -1\n", 2, "\"-1\" is not a whole number from 0 to 1000");
+	refuses("[parloop]\nretries = 1001\n", 2, "from 0 to 1000");
+	refuses("[parloop]\nretries = 1.5\n", 2, "from 0 to 1000");
+	refuses("[parloop]\nretries = twice\n", 2, "from 0 to 1000");
+	refuses("[parloop]\nretry = 1\n", 2, "did you mean \"retries\"?");
+	refuses("[parloop]\ntask_time = 1\n", 2, "did you mean \"task_timeout\"?");
+	refuses("[parloop]\nretries = 1\nretries = 2\n", 3, "line 2 already");
+	refuses("[parloop]\ncall_timeout = 1\n\ncall_timeout = 2\n", 4, "line 2 already");
 }
 END_TEST
 
@@ -322,11 +369,13 @@ int main(void)
 	tcase_add_checked_fixture(tests, scratch_begin, scratch_end);
 	tcase_add_test(tests, without_a_file_the_built_in_settings_serve);
 	tcase_add_test(tests, reads_every_setting);
+	tcase_add_test(tests, reads_deadlines_and_retries);
 	tcase_add_test(tests, the_checkouts_own_file_is_right);
 	tcase_add_test(tests, takes_files_as_editors_leave_them);
 	tcase_add_test(tests, a_value_may_be_long_and_have_semicolons);
 	tcase_add_test(tests, refuses_unknown_sections_and_keys_with_the_nearest);
 	tcase_add_test(tests, refuses_values_of_wrong_type_or_range);
+	tcase_add_test(tests, refuses_deadlines_and_retries_that_are_none);
 	tcase_add_test(tests, refuses_what_stands_twice_and_says_where);
 	tcase_add_test(tests, refuses_lines_that_are_none);
 	tcase_add_test(tests, tells_every_error_at_once);

@@ -14,10 +14,10 @@ installing() {
 	make --no-print-directory CC="$CC" PREFIX="$prefix" "$@"
 }
 
-cksum "$O/libparloop.so.0" "$O/parloop" >"$work/before"
+cksum "$O/libparloop.so.0" "$O/parloop" "$O/parloop-worker" >"$work/before"
 expect "make install succeeds" installing install
-cksum "$O/libparloop.so.0" "$O/parloop" >"$work/after"
-expect "the checkout's own library and command stay as they were" same "$work/before" "$work/after"
+cksum "$O/libparloop.so.0" "$O/parloop" "$O/parloop-worker" >"$work/after"
+expect "the checkout's own library and programs stay as they were" same "$work/before" "$work/after"
 
 cat >"$work/plugin.c" <<'END'
 #include <parloop/backend.h>
@@ -143,8 +143,10 @@ expect "the program runs on the stranger's plugin" runs_on stranger stranger
 expect "the program runs on threading if it names none" runs_on threading
 expect "the installed command lists the stranger's plugin by its file" \
 	sh -c "env -u LD_LIBRARY_PATH $prefix/bin/parloop backends | grep -F '$plugindir/stranger.so'"
+expect "the installed worker finds the installed library" \
+	sh -c "env -u LD_LIBRARY_PATH $prefix/bin/parloop-worker --version"
 expect "nothing that was installed names the checkout" \
-	sh -c "! grep -rlF --exclude='*.so*' --exclude=parloop '$here' $prefix; \
+	sh -c "! grep -rlF --exclude='*.so*' --exclude='parloop*' '$here' $prefix; \
 		! strings -a $prefix/lib/libparloop.so.0 | grep -F '$here/plugins'"
 printf '#include <parloop/parloop.h>\nPAR_VERSION_STRING\n' >version.h
 expect "parloop.pc says the version of the header" \

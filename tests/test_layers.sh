@@ -4,11 +4,11 @@
 
 # From the bottom up.  Among the words, on the ground and in the ring a module may include
 # those that stand before it in its line; the stages do not see each other.  conf_check is a
-# part of conf, and stands where conf does.
+# part of conf, and stands where conf does; wire_batch and wire_answer are parts of wire.
 cat >"$work/layers" <<'END'
 words  error log nearest cpu options arena cursor slots context redo events ticket batch batcher
 words  pre_dispatch progress worker_env outcome abi
-ground elf_file note paths trust scan module conf settings loader lookup retriever
+ground elf_file note paths trust scan module wire runner serve conf settings loader lookup retriever
 stages registry dispatcher results loop
 ring   listing instance engine scope hints parallel closing turn started iter
 END
@@ -81,6 +81,8 @@ expect "dispatcher, batcher and results touch no clock, descriptor, thread or lo
 system='<[a-z_]+(/[a-z_]+)?\.h>'
 expect "the command includes what anybody can" \
 	includes_only "<parloop/(error|task|parloop|worker)\.h>|$system|\"[a-z_]+\.h\"" core/cli/*.[ch]
+expect "the worker includes <parloop/worker.h>, and nothing else of ours" \
+	includes_only "<parloop/worker\.h>|$system" core/worker/*.[ch]
 if grep -nE 'include *<parloop/' plugins/*.c | grep -vE '<parloop/(backend|error)\.h>'; then
 	found=true
 else

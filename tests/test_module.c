@@ -95,6 +95,102 @@ static void refuses_task(const char *name, const char *reason)
 	ck_assert_ptr_nonnull(strstr(error.remedy, "headers"));
 }
 
+/* Tasks of this program: it exports none of them. */
+static int twice(const int64_t *in, int64_t *out)
+{
+	*out = 2 * *in;
+	return 0;
+}
+PAR_TASK(twice, int64_t, int64_t)
+
+static int quiet(par_env *env, const void *payload, uint64_t size)
+{
+	(void)env, (void)payload, (void)size;
+	return 0;
+}
+PAR_TASK_OF_BYTES(quiet)
+
+static par_module *program(void)
+{
+	par_error error = PAR_ERROR_INIT;
+	par_module *module;
+
+	ck_assert_msg(module_of_program(&module, &error) == PAR_OK, "%s: %s: %s", error.what,
+	              error.file, error.reason);
+	return module;
+}
+
+START_TEST(the_program_is_a_module)
+{
+	par_error error = PAR_ERROR_INIT;
+	const par_task *task;
+
+	ck_assert(module_is_program(program()));
+	ck_assert(!module_is_program(open_module(DEMO)));
+	ck_assert_int_eq(par_module_task(program(), "twice", &task, &error), PAR_OK);
+	ck_assert_ptr_eq(task, &par_task_twice);
+	ck_assert_int_eq(par_module_task(program(), "quiet", &task, &error), PAR_OK);
+	ck_assert_ptr_eq(task, &par_task_quiet);
+	ck_assert_int_eq(par_module_task(program(), "quite", &task, &error), PAR_ENOTFOUND);
+	ck_assert_str_eq(error.reason, "the module has: quiet, twice");
+}
+END_TEST
+
+START_TEST(a_task_knows_where_it_comes_from)
+{
+	par_error error = PAR_ERROR_INIT;
+	const par_task *square;
+	par_module *module;
+
+	ck_assert_int_eq(module_of_task(&module, &par_task_twice, &error), PAR_OK);
+	ck_assert_ptr_eq(module, program());
+	ck_assert_int_eq(par_module_task(open_module(DEMO), "square", &square, &error), PAR_OK);
+	ck_assert_int_eq(module_of_task(&module, square, &error), PAR_OK);
+	ck_assert_ptr_eq(module, open_module(DEMO));
+}
+END_TEST
+
+START_TEST(a_task_made_at_run_time_cannot_leave)
+{
+	par_error error = PAR_ERROR_INIT;
+	par_task made = par_task_twice;
+	par_module *module;
+
+	ck_assert_int_eq(module_of_task(&module, &made, &error), PAR_EINVAL);
+	ck_assert_str_eq(error.what, "task \"twice\" cannot leave this process");
+}
+END_TEST
+
+START_TEST(equal_files_have_equal_ids_and_others_other_ones)
+{
+	char text[ELF_ID_TEXT];
+	const struct elf_id *demo;
+
+	copy_file(DEMO, in_folder("copy.so"));
+	demo = module_id(open_module(DEMO));
+	ck_assert(elf_id_is(demo, module_id(open_module(in_folder("copy.so")))));
+	ck_assert(!elf_id_is(demo, module_id(open_module(WRONG))));
+	ck_assert(!elf_id_is(demo, module_id(program())));
+	ck_assert_uint_ge(demo->size, 8);
+	ck_assert_uint_eq(strlen(elf_id_text(demo, text)), 2 * demo->size);
+}
+END_TEST
+
+START_TEST(a_file_without_build_id_is_known_by_its_contents)
+{
+	char command[3 * PATH_MAX];
+	const struct elf_id *id;
+
+	(void)snprintf(command, sizeof(command),
+	               "objcopy --remove-section .note.gnu.build-id '%s' '%s'", DEMO,
+	               in_folder("without.so"));
+	ck_assert_int_eq(system(command), 0);
+	id = module_id(open_module(in_folder("without.so")));
+	ck_assert_uint_eq(id->size, 16);
+	ck_assert(!elf_id_is(id, module_id(open_module(DEMO))));
+}
+END_TEST
+
 START_TEST(finds_a_bytes_task)
 {
 	par_error error = PAR_ERROR_INIT;
@@ -191,7 +287,7 @@ START_TEST(an_unknown_task_lists_those_it_has)
 	ck_assert_int_eq(par_module_task(open_module(DEMO), "ehco", &task, &error), PAR_ENOTFOUND);
 	ck_assert_str_eq(error.what, "there is no task \"ehco\"");
 	ck_assert_str_eq(error.file, DEMO);
-	ck_assert_str_eq(error.reason, "the module has: echo, huge, length, picky, silent, snail, "
+	ck_assert_str_eq(error.reason, "the module has: echo, flaky, huge, length, picky, seed, silent, snail, "
 	                               "square, stubborn, upper");
 	ck_assert_str_eq(error.remedy, "did you mean \"echo\"?");
 }
@@ -323,6 +419,11 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
+		the_program_is_a_module,
+		a_task_knows_where_it_comes_from,
+		a_task_made_at_run_time_cannot_leave,
+		equal_files_have_equal_ids_and_others_other_ones,
+		a_file_without_build_id_is_known_by_its_contents,
 		finds_a_bytes_task,
 		finds_a_typed_task_that_runs,
 		a_file_is_one_module_under_all_its_names,

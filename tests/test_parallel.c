@@ -577,6 +577,19 @@ START_TEST(nothing_is_no_pool)
 }
 END_TEST
 
+/* Or it would start workers that do the same. */
+START_TEST(a_worker_that_comes_to_main_opens_no_pool)
+{
+	par_parallel *opened;
+
+	ck_assert_int_eq(setenv("PARLOOP_WORKER", "3:3:0:1", 1), 0);
+	ck_assert_int_eq(par_open(&opened, NULL, &error), PAR_EINVAL);
+	ck_assert_ptr_null(opened);
+	assert_contains(error.what, "Attempting to do parallel computing without protecting");
+	assert_contains(error.remedy, "par_worker_main");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("parallel");
@@ -611,6 +624,7 @@ int main(void)
 	tcase_add_test(tests, to_close_cancels_the_call_under_way);
 	tcase_add_test(tests, one_that_was_just_opened_can_be_closed);
 	tcase_add_test(tests, nothing_is_no_pool);
+	tcase_add_test(tests, a_worker_that_comes_to_main_opens_no_pool);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -213,6 +213,15 @@ START_TEST(any_text_is_a_number_or_refused)
 }
 END_TEST
 
+START_TEST(the_default_is_twice_the_workers_however_many)
+{
+	uint64_t tasks;
+
+	ck_assert_int_eq(pre_dispatch_tasks(NULL, 1000000, &tasks, NULL), PAR_OK);
+	ck_assert_uint_eq(tasks, 2000000);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("pre_dispatch");
@@ -233,6 +242,7 @@ int main(void)
 	tcase_add_test(tests, needs_no_error_to_write_to);
 	tcase_add_test(tests, a_locale_with_commas_changes_nothing);
 	tcase_add_test(tests, any_text_is_a_number_or_refused);
+	tcase_add_test(tests, the_default_is_twice_the_workers_however_many);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -11,7 +11,7 @@ exports_only() { # exports_only REGEX FILE
 
 # Every function that the public headers declare can be linked against.
 exports_all_declared() {
-	cat include/parloop/parloop.h | tr '\n' ' ' | grep -oE 'PAR_API [^;(]*\(' |
+	cat include/parloop/parloop.h include/parloop/worker.h | tr '\n' ' ' | grep -oE 'PAR_API [^;(]*\(' |
 		grep -oE 'par_[a-z_]+ *\($' | tr -d ' (' | sort -u >"$work/declared"
 	exports "$O/libparloop.so" | sort >"$work/exports"
 	[ -s "$work/declared" ] && ! comm -23 "$work/declared" "$work/exports" | grep .
@@ -31,17 +31,19 @@ refused() {
 }
 
 expect "only par_ names leave libparloop.so" exports_only 'par_[a-z0-9_]+' "$O/libparloop.so"
-expect "every function of parloop.h is in libparloop.so" exports_all_declared
+expect "every function of parloop.h and worker.h is in libparloop.so" exports_all_declared
 expect "its name for the loader is libparloop.so.0" \
 	sh -c "readelf -d $O/libparloop.so | grep -q 'SONAME.*\[libparloop.so.0\]'"
 if [ -z "$SAN" ]; then
 	expect "libparloop.so needs libuv, libinih and libc, and nothing else" \
 		needs_only 'libuv\.so\.1|libinih\.so\.1|lib[cm]\.so\.6|ld-linux.*' "$O/libparloop.so"
-	expect "the command needs libparloop and libc" \
-		needs_only 'libparloop\.so\.0|libc\.so\.6|ld-linux.*' "$O/parloop"
+	for program in parloop parloop-worker; do
+		expect "$program needs libparloop and libc" \
+			needs_only 'libparloop\.so\.0|libc\.so\.6|ld-linux.*' "$O/$program"
+	done
 else
 	skip "libparloop.so needs libuv, libinih and libc, and nothing else" "a sanitizer is linked in"
-	skip "the command needs libparloop and libc" "a sanitizer is linked in"
+	skip "the programs need libparloop and libc" "a sanitizer is linked in"
 fi
 for plugin in "$PLUGINS"/*.so; do
 	name=${plugin##*/}

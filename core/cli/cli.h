@@ -12,7 +12,7 @@
 /* How the program ends.  By a signal: 128 plus its number, as a shell says it. */
 enum {
 	STATUS_OK = 0,
-	STATUS_FAILED = 1,      /* a task failed, or the output could not be written */
+	STATUS_FAILED = 1,      /* a task failed, the time was up, no output      */
 	STATUS_USAGE = 2,       /* a wrong command line or configuration             */
 	STATUS_UNAVAILABLE = 3, /* a backend that cannot be had here                 */
 	STATUS_PIPE = 141       /* nobody reads standard output any more             */

@@ -94,11 +94,6 @@ uint64_t input_taken(const struct input *input)
 	return input->taken;
 }
 
-int input_is_over(const struct input *input)
-{
-	return input->over;
-}
-
 static int fail(struct input *input, int error)
 {
 	input->error = error;

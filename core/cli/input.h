@@ -29,9 +29,8 @@ int input_next(struct input *input, const char **bytes, size_t *n);
 /* Why it returned -1: an errno; EFBIG if a line has 4 GiB or more. */
 int input_error(const struct input *input);
 
-/* How many were handed out; and whether those are all. */
+/* How many were handed out. */
 uint64_t input_taken(const struct input *input);
-int input_is_over(const struct input *input);
 
 /* The task of that index, from 0, is over; each once, in any order. */
 void input_release(struct input *input, uint64_t index);

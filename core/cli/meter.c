@@ -5,18 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { REDRAW_MS = 100, LINE_SIZE = 256 };
-
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
+enum { LINE_SIZE = 256 };
 
 void meter_start(struct meter *meter, int wanted)
 {
@@ -24,13 +15,12 @@ void meter_start(struct meter *meter, int wanted)
 	int dumb = term == NULL || strcmp(term, "dumb") == 0;
 
 	*meter = (struct meter){.on = wanted && !dumb && isatty(STDERR_FILENO)};
-	meter->started_ns = now_ns();
 }
 
 /* "1:02:03", or "2:03" within the first hour. */
-static void print_elapsed(int64_t elapsed_ns, char *buffer, size_t size)
+static void print_time(double seconds, char *buffer, size_t size)
 {
-	int64_t s = elapsed_ns / 1000000000;
+	int64_t s = (int64_t)seconds;
 
 	if (s < 3600)
 		(void)snprintf(buffer, size, "%d:%02d", (int)(s / 60), (int)(s % 60));
@@ -39,20 +29,23 @@ static void print_elapsed(int64_t elapsed_ns, char *buffer, size_t size)
 		               (int)(s % 60));
 }
 
-char *meter_line(const struct meter_point *point, int64_t elapsed_ns, char *buffer, int size)
+/* "done 3 of 9  failed 0  running 2  0:12  0.3/s  0:24 left" */
+static void print_line(const par_progress *progress, char *buffer, size_t size)
 {
-	double seconds = (double)elapsed_ns / 1e9;
-	double rate = seconds > 0 ? (double)point->done / seconds : 0;
-	char elapsed[32], total[32] = "";
+	double rate = progress->elapsed_s > 0 ? (double)progress->done / progress->elapsed_s : 0;
+	char elapsed[32], total[32] = "", left[48] = "", time[32];
 
-	print_elapsed(elapsed_ns, elapsed, sizeof(elapsed));
-	if (point->taken_all)
-		(void)snprintf(total, sizeof(total), " of %" PRIu64, point->taken);
-	(void)snprintf(buffer, (size_t)size,
-	               "done %" PRIu64 "%s  failed %" PRIu64 "  running %" PRIu64 "  %s  %.*f/s",
-	               point->done, total, point->failed, point->taken - point->done, elapsed,
-	               rate < 10, rate);
-	return buffer;
+	print_time(progress->elapsed_s, elapsed, sizeof(elapsed));
+	if (progress->total != UINT64_MAX)
+		(void)snprintf(total, sizeof(total), " of %" PRIu64, progress->total);
+	if (progress->remaining_s >= 0) {
+		print_time(progress->remaining_s, time, sizeof(time));
+		(void)snprintf(left, sizeof(left), "  %s left", time);
+	}
+	(void)snprintf(buffer, size,
+	               "done %" PRIu64 "%s  failed %" PRIu64 "  running %" PRIu64 "  %s  %.*f/s%s",
+	               progress->done, total, progress->failed, progress->running, elapsed,
+	               rate < 10, rate, left);
 }
 
 /* A line that wraps cannot be erased. */
@@ -65,19 +58,14 @@ static int columns(void)
 	return window.ws_col - 1;
 }
 
-void meter_update(struct meter *meter, const struct meter_point *point)
+void meter_draw(struct meter *meter, const par_progress *progress)
 {
 	char line[LINE_SIZE];
-	int64_t now;
 
 	if (!meter->on)
 		return;
-	now = now_ns();
-	if (now - meter->drawn_ns < REDRAW_MS * INT64_C(1000000))
-		return;
-	(void)meter_line(point, now - meter->started_ns, line, sizeof(line));
+	print_line(progress, line, sizeof(line));
 	(void)dprintf(STDERR_FILENO, "\r%.*s\033[K", columns(), line);
-	meter->drawn_ns = now;
 	meter->shown = 1;
 }
 

@@ -6,7 +6,18 @@
  * plugins.conf names, and returns when out[] is filled.  Nothing in it says
  * threads, processes or cluster: that is a name in a setting or in plugins.conf.
  * The semantics are those of joblib.Parallel; where they differ, the comment
- * says so.
+ * says so.  Its parameters, and those of parallel_config:
+ *
+ *	n_jobs, verbose, timeout, pre_dispatch, batch_size, prefer, require,
+ *	inner_max_num_threads   the setting of that name
+ *	backend                 .backend; its backend_params: .options
+ *	return_as               "list": par_map(), par_list(); "generator": par_iter_open(),
+ *	                        with .order = PAR_UNORDERED "generator_unordered"
+ *	temp_folder, max_nbytes, mmap_mode
+ *	                        none: of backends in other processes; tasks here read the
+ *	                        caller's arrays in place
+ *
+ * delayed() is an item that names its task, parallel_config a PAR_CONTEXT().
  *
  * Threads.  A par_parallel belongs to the thread that opened it: call it from
  * there only, except where a comment says [any].  Different threads use
@@ -185,8 +196,8 @@ typedef struct par_settings {
 	 * A call that ran out of time says so at once (on_event, a warning), and returns at once
 	 * if all memory that its tasks see is parloop's: payloads that were copied, no .shared.
 	 * par_map, and calls with the caller's memory, return when their tasks have left it.
-	 * close_timeout (30 s if unset) is how long par_close() waits for tasks that were left
-	 * running; then the backend is given up, with its workers, and a warning says so. */
+	 * close_timeout (30 s if unset; 0: not at all) is how long par_close() waits for tasks that
+	 * were left running; then the backend is given up, with its workers, and a warning says so. */
 	par_real task_timeout;
 	par_real call_timeout;
 	par_real close_timeout;
@@ -281,6 +292,8 @@ PAR_API const char *par_backend_file(const par_parallel *parallel);
 /* out[i] = task(in[i]) for i below n, in place: no copy, no allocation per task.
  * in and out have n values of the task's in_size and out_size, and may be
  * the same array if those are equal.  parallel NULL: a pool for this call alone.
+ * On a backend of threads the calling thread is one of the n_jobs workers as long as tasks
+ * take less than some 500 us, unless a deadline is set or somebody watches.
  * Returns PAR_OK, or the code of what ended the call; a task that failed is
  * PAR_EFAILED with error->task, and then out[] is filled only where tasks ran.
  * settings may be NULL. */
@@ -293,7 +306,8 @@ PAR_API int32_t par_map(par_parallel *parallel, const par_task *task, const void
 typedef struct par_item {
 	uint32_t size;
 	/* 0: payload is copied before the source is called again.  1: it stays valid and
-	 * unchanged until the task's outcome was delivered, and is not copied. */
+	 * unchanged until the task's outcome was delivered, and is not copied (it is if there is a
+	 * task_timeout, after which a task may still read it). */
 	int32_t stays;
 	const void *payload;
 	uint64_t n_bytes;     /* below 4 GiB; a typed task's in_size                  */

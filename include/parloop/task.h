@@ -61,15 +61,19 @@ struct par_env {
 	void (*explain)(par_env *env, const char *type, const char *where, const char *text);
 	uint64_t call_seed;      /* the call's .seed: use par_seed()                   */
 	int32_t attempt;         /* 0, or how often this task was tried before         */
-	int32_t reserved2;
+	int32_t saw_stopping;    /* written by par_cancelled(): this task was told     */
 };
 
 /* Was the call cancelled, timed out or aborted?  A long task asks now and then
- * and returns early; what it returns is thrown away. */
+ * and returns early; once it was told so, a failure of it is nobody's. */
 static inline int
 par_cancelled(const par_env *env)
 {
-	return __atomic_load_n(env->stopping, __ATOMIC_RELAXED) != 0;
+	if (__atomic_load_n(env->stopping, __ATOMIC_RELAXED) == 0)
+		return 0;
+	/* The worker's own, and never const. */
+	((par_env *)(uintptr_t)env)->saw_stopping = 1;
+	return 1;
 }
 
 /* Room for a reply of that many bytes, in the arena of the batch: write it

@@ -382,7 +382,8 @@ static void add_outcome(struct line *line, const char *name, const struct outcom
 	append(line->names, sizeof(line->names), "%s%s", line->n > 1 ? ", " : "",
 	       name != NULL ? name : "core");
 	if (outcome->verdict == NOT_MET && name != NULL)
-		append(line->words, sizeof(line->words), "%s%s: %s", line->words[0] != '\0' ? "; " : "",
+		append(line->words, sizeof(line->words), "%s%s: %s",
+		       line->words[0] != '\0' ? "; " : "",
 		       name, outcome->words);
 	else
 		add_words(line, outcome->words);

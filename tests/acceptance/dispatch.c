@@ -246,8 +246,8 @@ static void expect_empty_list(void)
 	par_outcome **outcomes;
 	uint64_t n = 1;
 
-	MUST(par_list(NULL, task("square"), give_count, &none, ON(.n_jobs = PAR_SET(2)), &outcomes, &n,
-	              &error));
+	MUST(par_list(NULL, task("square"), give_count, &none, ON(.n_jobs = PAR_SET(2)), &outcomes,
+	              &n, &error));
 	EXPECT_INT(0, n);
 	EXPECT(outcomes != NULL && outcomes[0] == NULL, "the list does not end in NULL");
 	par_list_free(outcomes);

@@ -119,7 +119,7 @@ static void expect_nothing_left(struct leaks *leaks)
 	char report[1024];
 
 	leaks_report(leaks, 5000, report, sizeof(report));
-	free(leaks->before);
+	leaks_forget(leaks);
 	EXPECT(report[0] == '\0', "%s", report);
 }
 
@@ -275,7 +275,8 @@ static void after_crash(void *user, int32_t status, const par_error *why)
 {
 	struct chain *chain = user;
 
-	EXPECT(status == PAR_ELOST, "expected PAR_ELOST, got %s (%s)", par_code_name(status), why->what);
+	EXPECT(status == PAR_ELOST, "expected PAR_ELOST, got %s (%s)", par_code_name(status),
+	       why->what);
 	chain->in[0] = 0;
 	next_link(user, PAR_OK, NULL);
 }
@@ -287,8 +288,8 @@ static void go_on_after_a_crash(void)
 
 	EXPECT_INT(0, uv_loop_init(&loop));
 	MUST(par_open_on(&chain.pool, &loop, ON(.n_jobs = PAR_SET(2)), NULL, NULL, &error));
-	MUST(par_start_map(chain.pool, task("end"), chain.in, chain.out, 10, NULL, after_crash, &chain,
-	                   &error));
+	MUST(par_start_map(chain.pool, task("end"), chain.in, chain.out, 10, NULL, after_crash,
+	                   &chain, &error));
 	uv_run(&loop, UV_RUN_DEFAULT);
 	EXPECT_INT(0, uv_loop_close(&loop));
 	EXPECT_INT(-1, chain.left);

@@ -79,10 +79,13 @@ static void nap(void)
 	(void)nanosleep(&millisecond, NULL);
 }
 
-/* For the payload "wait" sleeps until the call is cancelled; else a slow echo. */
+/* For the payload "wait" sleeps until the call is cancelled, for "bad" fails; else a slow
+ * echo. */
 static int snail(par_env *env, const void *payload, uint64_t size)
 {
 	nap();
+	if (begins_with(payload, size, "bad"))
+		return par_fail_task(env, 7, "this input is bad");
 	if (!begins_with(payload, size, "wait"))
 		return par_reply(env, payload, size);
 	while (!par_cancelled(env))
@@ -99,6 +102,28 @@ static int stubborn(par_env *env, const void *payload, uint64_t size)
 	return par_reply(env, payload, size);
 }
 
+/* Fails as often as its payload says, then replies with how often it was tried. */
+static int flaky(par_env *env, const void *payload, uint64_t size)
+{
+	int failures = size > 0 ? *(const char *)payload - '0' : 0;
+	char reply[16];
+
+	if (env->attempt < failures)
+		return par_fail_task_as(env, 3, "Hiccup", "not this time");
+	return par_reply(env, reply, (uint64_t)snprintf(reply, sizeof(reply), "%d", env->attempt + 1));
+}
+
+/* Replies with the number that its random numbers begin with. */
+static int seed(par_env *env, const void *payload, uint64_t size)
+{
+	char reply[32];
+
+	(void)payload, (void)size;
+	return par_reply(env, reply,
+	                 (uint64_t)snprintf(reply, sizeof(reply), "%llx",
+	                                    (unsigned long long)par_seed(env)));
+}
+
 static int square(const int64_t *in, int64_t *out)
 {
 	*out = *in * *in;
@@ -113,4 +138,6 @@ PAR_TASK_OF_BYTES(huge)
 PAR_TASK_OF_BYTES(length)
 PAR_TASK_OF_BYTES(snail)
 PAR_TASK_OF_BYTES(stubborn)
+PAR_TASK_OF_BYTES(flaky)
+PAR_TASK_OF_BYTES(seed)
 PAR_TASK(square, int64_t, int64_t)

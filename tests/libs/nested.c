@@ -1,0 +1,21 @@
+/* A task module whose task makes a call of its own, which fails. */
+#include <parloop/parloop.h>
+
+static int inner(par_env *env, const int *in, int *out)
+{
+	*out = *in;
+	return *in == 1 ? par_fail_task_as(env, 5, "Inner", "the inner one") : 0;
+}
+PAR_TASK_ENV(inner, int, int)
+
+static int outer(par_env *env, const void *payload, uint64_t size)
+{
+	const int in[] = {0, 1, 2};
+	int out[3];
+
+	(void)payload, (void)size;
+	if (par_map(NULL, &par_task_inner, in, out, 3, NULL, NULL) < 0)
+		return par_fail_task(env, 4, "the outer one");
+	return 0;
+}
+PAR_TASK_OF_BYTES(outer)
