@@ -1008,8 +1008,8 @@ int turn_is_idle(void *arg)
 	return !batch_has_completed(&parallel->engine->instance.batches) && !has_result(parallel) &&
 	       !can_take(parallel) && !can_send(parallel) && !was_woken(parallel) &&
 	       !lost_workers(parallel) && !events_has_some(&parallel->engine->call.events) &&
-	       (parallel->aborted ||
-	        (!call_is_stopping(&parallel->engine->call) && !atomic_load(&parallel->cancelled)));
+	       (parallel->aborted || ((parallel->is_done || !call_is_stopping(&parallel->engine->call)) &&
+	                              !atomic_load(&parallel->cancelled)));
 }
 
 int turn_may_sleep(void *arg)
@@ -1061,7 +1061,9 @@ int64_t turn_deadline(par_parallel *parallel)
 		next = sooner(next, parallel->wait_ns + LEAVE_NS);
 	if (plan->task_timeout_ns > 0)
 		next = sooner(next, parallel->look_ns);
-	return parallel->aborted ? next : sooner(next, deadline_on_the_way(parallel));
+	if (parallel->aborted || parallel->is_done)
+		return next;
+	return sooner(next, deadline_on_the_way(parallel));
 }
 
 static void stop_helping(struct call *call)
