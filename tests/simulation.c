@@ -684,6 +684,11 @@ static int may_end_by_backend(int32_t status)
 	return status == PAR_EUNAVAIL && did.no_worker;
 }
 
+static int is_late_call(void)
+{
+	return call.call_timeout > 0 && world.now - seen.begun_at >= call.call_timeout;
+}
+
 static int may_end(int32_t status)
 {
 	if (memory.refused && (status == PAR_ENOMEM || status == PAR_EFAILED))
@@ -703,7 +708,7 @@ static int may_end(int32_t status)
 	case PAR_EINVAL:
 		return seen.bad;
 	case PAR_ETIMEOUT:
-		if (call.call_timeout > 0 && world.now - seen.begun_at >= call.call_timeout)
+		if (is_late_call())
 			return 1;
 		if (!call.collect && call.task_timeout > 0 && count_tasks(is_late) > 0)
 			return 1;
@@ -801,7 +806,8 @@ static void check_end(int32_t status, const par_error *error)
 	/* What it may leave behind it does only if it is out of time, or not wanted any more. */
 	must(seen.began == seen.ended ||
 	             (!call.shares && !call.is_map &&
-	              (status == PAR_ETIMEOUT || count_tasks(is_late) > 0 || seen.dropped || seen.cancelled)),
+	              (status == PAR_ETIMEOUT || count_tasks(is_late) > 0 || is_late_call() || seen.dropped ||
+	               seen.cancelled)),
 	     "a task is under way when its call is over");
 	must(!call.collect || (status != PAR_OK && status != PAR_EFAILED) || count_tasks(is_accounted) == call.n ||
 	             may_end_by_backend(status) || memory.refused,
