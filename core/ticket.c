@@ -478,6 +478,15 @@ int64_t call_next_expiry(const struct call *call, int64_t now_ns)
 	return next + call->task_timeout_ns;
 }
 
+int call_awaits_retry(const struct call *call)
+{
+	for (uint32_t i = 0; call->task_timeout_ns > 0 && i < call->n_jobs; i++)
+		if (atomic_load_explicit(&call->duties[i].word, memory_order_acquire) % DUTY_STATES ==
+		    DUTY_AGAIN)
+			return 1;
+	return 0;
+}
+
 int call_is_only_late(const struct call *call)
 {
 	uint32_t seated = atomic_load_explicit(&call->seated, memory_order_acquire), late = 0;

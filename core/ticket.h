@@ -156,6 +156,9 @@ int call_expire(struct call *call, uint32_t seat, int64_t now_ns, struct call_fa
 /* Nobody is at anything but a task that is over its time, for good. [loop] */
 int call_is_only_late(const struct call *call);
 
+/* One that is over its time is to be tried again, once its worker comes back. [loop] */
+int call_awaits_retry(const struct call *call);
+
 /* When to look next whether a task is over its time, going by those that run now; those that
  * begin later have all theirs. [loop] */
 int64_t call_next_expiry(const struct call *call, int64_t now_ns);

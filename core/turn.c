@@ -762,7 +762,7 @@ static int is_at_end(const par_parallel *parallel)
 	if (call->is_stream)
 		return parallel->dispatcher.exhausted &&
 		       parallel->results.delivered == parallel->dispatcher.taken;
-	return cursor_is_dry(&call->cursor) && redo_is_empty(&call->redo);
+	return cursor_is_dry(&call->cursor) && redo_is_empty(&call->redo) && !call_awaits_retry(call);
 }
 
 /* Once: that the call is over, but returns only when its tasks have left the caller's memory. */
@@ -802,8 +802,10 @@ static int leaves(par_parallel *parallel)
 
 static int is_over(par_parallel *parallel)
 {
-	if (!is_at_end(parallel))
+	if (!is_at_end(parallel)) {
+		parallel->wait_ns = 0;
 		return 0;
+	}
 	if (parallel->engine->instance.batches.n_out == 0)
 		return 1;
 	/* Nothing is left but tasks that are over their time: they may know. */
