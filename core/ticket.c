@@ -497,16 +497,25 @@ int call_is_only_late(const struct call *call)
 	return late > 0 && late == seated;
 }
 
+/* Its worker may come back meanwhile, and waits until it is told. */
+static void tell_late(struct call *call, uint32_t seat)
+{
+	struct duty *duty = &call->duties[seat];
+	uint64_t word = atomic_load_explicit(&duty->word, memory_order_acquire);
+
+	if (word % DUTY_STATES != DUTY_RUNS ||
+	    !atomic_compare_exchange_strong_explicit(&duty->word, &word, word - DUTY_RUNS + DUTY_TOLD,
+	                                             memory_order_acq_rel, memory_order_relaxed))
+		return;
+	add_event(call, PAR_EVENT_TIMEOUT, atomic_load_explicit(&duty->index, memory_order_relaxed), seat,
+	          atomic_load_explicit(&duty->attempt, memory_order_relaxed), NULL);
+	atomic_store_explicit(&duty->word, word, memory_order_release);
+}
+
 void call_tell_late(struct call *call)
 {
-	for (uint32_t i = 0; call->events.on_event != NULL && i < call->n_jobs; i++) {
-		const struct duty *duty = &call->duties[i];
-
-		if (atomic_load_explicit(&duty->word, memory_order_acquire) % DUTY_STATES == DUTY_RUNS)
-			add_event(call, PAR_EVENT_TIMEOUT,
-			          atomic_load_explicit(&duty->index, memory_order_relaxed), i,
-			          atomic_load_explicit(&duty->attempt, memory_order_relaxed), NULL);
-	}
+	for (uint32_t i = 0; call->events.on_event != NULL && i < call->n_jobs; i++)
+		tell_late(call, i);
 }
 
 int call_expire(struct call *call, uint32_t seat, int64_t now_ns, struct call_failure *failure)

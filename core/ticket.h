@@ -39,6 +39,7 @@ enum { CALL_TASKS = 256 }; /* different tasks in one streamed call */
  *
  *   NOTHING -> RUNS -> NOTHING                    in time
  *              RUNS -> TOLD -> OVERDUE, AGAIN     by the loop, which tells of it in between
+ *              RUNS -> TOLD -> RUNS               likewise, if it is the call that is late
  *                      OVERDUE, AGAIN -> NOTHING  then its worker comes back: what it brings
  *                                                 is thrown away, and the task is run again
  *                                                 or not */
