@@ -10,7 +10,7 @@
  *	build/tests/simulation [--seed N] [--schedules N] [--verbose]
  *
  * begins with seed N and runs that many; with --seed alone, that one.  A million take
- * about 30 s of one core.
+ * about a minute of one core.
  *
  * link: -Wl,--wrap=clock_gettime,--wrap=pthread_mutex_lock,--wrap=pthread_mutex_unlock
  * link: -Wl,--wrap=context_current,--wrap=context_enter,--wrap=context_leave
@@ -780,7 +780,7 @@ static void check_error(int32_t status, const par_error *error)
 	must(error->what[0] != '\0', "the error %d says nothing", status);
 	if (status != PAR_EFAILED || memory.refused)
 		return;
-	if (call.task_timeout > 0 || call.retries > 0) {
+	if (call.task_timeout > 0 || call.retries > 0 || is_late_call()) {
 		must(error->task == -1 ? may_end_by_backend(status) : may_have_failed((uint64_t)error->task),
 		     "task %lld is said to have failed", (long long)error->task);
 		return;
@@ -1252,6 +1252,11 @@ static void start_mine(void)
 	else
 		status = par_start_run(mine.parallel, task_of(0), source, sink, &call.settings, on_done, NULL,
 		                       &error);
+	if (status == PAR_ENOMEM && memory.refused) {
+		seen.busy = 0;
+		forget_events();
+		return;
+	}
 	must(status == PAR_OK, "a call could not be started: %d %s", status, error.what);
 	mine.calls++;
 	status = par_start_map(mine.parallel, &par_task_value, array_in, array_out, 1, NULL, NULL, NULL, &error);
