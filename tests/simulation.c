@@ -658,6 +658,11 @@ static void on_progress(void *watcher, const par_progress *progress)
 
 /* --- what must be true when it is over ------------------------------------------------------- */
 
+static int is_late_call(void)
+{
+	return call.call_timeout > 0 && world.now - seen.begun_at >= call.call_timeout;
+}
+
 /* It need not be handed out. */
 static int is_left_out(uint64_t index)
 {
@@ -682,11 +687,6 @@ static int may_end_by_backend(int32_t status)
 	if (did.unrun > 1000 && status == PAR_EFAILED)
 		return 1;
 	return status == PAR_EUNAVAIL && did.no_worker;
-}
-
-static int is_late_call(void)
-{
-	return call.call_timeout > 0 && world.now - seen.begun_at >= call.call_timeout;
 }
 
 static int may_end(int32_t status)
@@ -729,8 +729,8 @@ static void check_delivered(int32_t status)
 		return;
 	if (memory.refused || did.submit_failed || did.most_lost_in_a_row > 3 || did.unrun > 1000)
 		return;
-	/* Who has failed, and when, only the core knows. */
-	if (call.ignore || call.task_timeout > 0 || call.retries > 0)
+	/* Who has failed, and when, only the core knows; and one that was left may have ended since. */
+	if (call.ignore || call.task_timeout > 0 || call.retries > 0 || is_late_call())
 		return;
 	/* What was over before the call failed is handed out: in order up to a gap, else all. */
 	for (uint64_t i = 0; i < seen.taken; i++)
