@@ -88,8 +88,12 @@ static void finish_started(par_parallel *parallel)
 	int32_t status = turn_conclude(parallel, &error);
 
 	atomic_store(&parallel->busy, 0);
-	/* The backend may still be rising: the call was cancelled before it was up. */
-	hold_loop(parallel, parallel->is_closing || instance_is_pending(&parallel->engine->instance));
+	/* The backend may still be rising: the call was cancelled before it was up, or had no memory
+	 * for its workers. */
+	hold_loop(parallel, parallel->is_closing || parallel->ready != NULL ||
+	                            instance_is_pending(&parallel->engine->instance));
+	if (parallel->ready != NULL)
+		(void)uv_async_send(&parallel->loop.async);
 	/* It may start another call, or close. */
 	if (done != NULL)
 		done(user, status, &error);
