@@ -481,14 +481,19 @@ static int32_t sim_start_call(par_backend *backend, par_error *error)
 	return PAR_OK;
 }
 
+/* For 30 s, less a moment in which some came and left again before the loop looked. */
+static int lacks_workers(const struct par_backend *backend)
+{
+	return backend->no_worker_since != NEVER && world.now - backend->no_worker_since >= 29 * S;
+}
+
 static void sim_stop_call(par_backend *backend)
 {
 	enter(backend, "stop_call", IN_CALL, IN_CALL);
 	must(instance_of_sim(backend)->batches.n_out == 0 && backend->accepted == backend->lent,
 	     "stop_call, and %u batches are out", instance_of_sim(backend)->batches.n_out);
 	must(!backend->in_retrieval, "stop_call before retrieval_exit");
-	/* 30 s, less a moment in which some came and left again before the loop looked. */
-	did.no_worker |= backend->no_worker_since != NEVER && world.now - backend->no_worker_since >= 29 * S;
+	did.no_worker |= lacks_workers(backend);
 	backend->life = UP;
 }
 

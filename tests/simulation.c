@@ -695,7 +695,8 @@ static int may_end_by_backend(int32_t status)
 		return 1;
 	if (did.unrun > 1000 && status == PAR_EFAILED)
 		return 1;
-	return status == PAR_EUNAVAIL && did.no_worker;
+	/* One that was left has its stop_call() yet to come. */
+	return status == PAR_EUNAVAIL && (did.no_worker || (serving != NULL && lacks_workers(serving)));
 }
 
 static int may_end(int32_t status)
@@ -1339,7 +1340,7 @@ static void begin_world(uint64_t seed)
 	world.random = mix(seed + 0x1234567);
 	world.now = S;
 	world.switches = 0;
-	live = NULL;
+	live = serving = NULL;
 	n_backends = 0;
 	memset(&did, 0, sizeof(did));
 	memory.refused = 0;
