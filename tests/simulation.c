@@ -111,11 +111,20 @@ static int does_fail(uint64_t index, int32_t attempt)
 	return fact_in(index, 0, call.fails) && (attempt == 0 || fact(index, 0) / 256 % 3 >= (uint64_t)attempt);
 }
 
+/* A worker that comes back while the loop tells that the call is out of time waits for that. */
+static int64_t told_meanwhile(void)
+{
+	int is_told = call.settings.on_event != NULL && (call.call_timeout > 0 || call.settings.timeout.set);
+
+	return is_told ? 500 * US : 0;
+}
+
 /* Is it over its time by now, or was it? */
 static int is_late(uint64_t index)
 {
 	return (marks[index] & LATE) ||
-	       ((marks[index] & RUNS) && call.task_timeout > 0 && world.now - began_at[index] >= call.task_timeout);
+	       ((marks[index] & RUNS) && call.task_timeout > 0 &&
+	        world.now - began_at[index] + told_meanwhile() >= call.task_timeout);
 }
 
 /* May it be what ended the call, or is counted as failed? */
