@@ -864,6 +864,12 @@ static int rise(par_parallel *parallel)
 	return code < 0;
 }
 
+/* Once the whole call is out of time, all that run have been told of. */
+static int times_tasks(const par_parallel *parallel)
+{
+	return parallel->plan.task_timeout_ns > 0 && parallel->status != PAR_ETIMEOUT;
+}
+
 /* Charge tasks that are over their time with it. */
 static void expire_tasks(par_parallel *parallel, int64_t now_ns)
 {
@@ -892,7 +898,7 @@ static void keep_deadlines(par_parallel *parallel)
 {
 	const struct plan *plan = &parallel->plan;
 
-	if (plan->task_timeout_ns > 0)
+	if (times_tasks(parallel))
 		expire_tasks(parallel, loop_now());
 	if (call_is_stopping(&parallel->engine->call))
 		return;
@@ -1061,7 +1067,7 @@ int64_t turn_deadline(par_parallel *parallel)
 		return next;
 	if (parallel->wait_ns > 0 && !parallel->told_late)
 		next = sooner(next, parallel->wait_ns + LEAVE_NS);
-	if (plan->task_timeout_ns > 0)
+	if (times_tasks(parallel))
 		next = sooner(next, parallel->look_ns);
 	if (parallel->aborted || parallel->is_done)
 		return next;
