@@ -481,10 +481,10 @@ static int32_t sim_start_call(par_backend *backend, par_error *error)
 	return PAR_OK;
 }
 
-/* For 30 s, less a moment in which some came and left again before the loop looked. */
+/* For 30 s, less what the loop may be busy with a task, while some come and leave again. */
 static int lacks_workers(const struct par_backend *backend)
 {
-	return backend->no_worker_since != NEVER && world.now - backend->no_worker_since >= 29 * S;
+	return backend->no_worker_since != NEVER && world.now - backend->no_worker_since >= 25 * S;
 }
 
 static void sim_stop_call(par_backend *backend)
