@@ -272,13 +272,14 @@ static int end_task(par_env *env, uint64_t index, struct run *run)
 		pass((int64_t)(fact(index, 1) % (uint64_t)longest));
 	else
 		point();
+	if (run->id == seen.id && !seen.over)
+		cancel_at_times(index, 2);
 	run->is_left = run->id != seen.id || seen.over;
 	if (run->is_left) {
 		must(run->may_be_left, "a call is over, and its task %llu is not", (unsigned long long)index);
 		trace("task %llu of a call that is over ends", (unsigned long long)index);
 		return fails ? par_fail_task(env, 7, "it is late") : 0;
 	}
-	cancel_at_times(index, 2);
 	seen.seats[env->worker] = 0;
 	note_end(index, run, fails);
 	trace("task %llu ends", (unsigned long long)index);
