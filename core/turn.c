@@ -1067,7 +1067,7 @@ int64_t turn_deadline(par_parallel *parallel)
 		return next;
 	if (parallel->wait_ns > 0 && !parallel->told_late)
 		next = sooner(next, parallel->wait_ns + LEAVE_NS);
-	if (times_tasks(parallel))
+	if (times_tasks(parallel) && parallel->engine->instance.batches.n_out > 0)
 		next = sooner(next, parallel->look_ns);
 	if (parallel->aborted || parallel->is_done)
 		return next;

@@ -831,6 +831,15 @@ static void check_end(int32_t status, const par_error *error)
 	check_error(status, error);
 }
 
+/* Tasks are over their time only if some are out. */
+static int has_deadline(const par_parallel *parallel)
+{
+	const struct plan *plan = &parallel->plan;
+
+	return plan->timeout_ns > 0 || plan->call_timeout_ns > 0 ||
+	       (plan->task_timeout_ns > 0 && parallel->engine->instance.batches.n_out > 0);
+}
+
 /* The caller's fiber sleeps, nobody is within the core, and time goes on: then there must be
  * nothing to do. */
 static void check_sleep(int64_t until)
@@ -861,7 +870,7 @@ static void check_sleep(int64_t until)
 	must(turn_is_idle(parallel), "the loop sleeps, and there is something to do");
 	world.frozen = 0;
 	must(!atomic_load(&parallel->loop.has_posts), "the loop sleeps, and there are posts");
-	must(parallel->phase != PHASE_RUNNING || !plan_has_deadline(&parallel->plan) || parallel->aborted ||
+	must(parallel->phase != PHASE_RUNNING || !has_deadline(parallel) || parallel->aborted ||
 	             uv_waits_until() < NEVER,
 	     "the loop sleeps for ever in a call with a time-out");
 }
