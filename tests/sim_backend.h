@@ -64,6 +64,7 @@ struct par_backend {
 	uint64_t lent, accepted; /* batches; those whose done() was the first */
 	uint64_t dones, runs_refused, posts, posted, submits;
 	int64_t no_worker_since; /* NEVER: there are some */
+	int64_t came_at, before; /* when some came, and since when there had been none */
 	int capacity_told;
 	uint64_t given[PLACES]; /* of each place, the last generation whose done() was called */
 };
@@ -434,6 +435,22 @@ static int32_t sim_terminate(par_backend *backend, par_error *error)
 
 /* --- a call ---------------------------------------------------------------------------------- */
 
+/* Some that leave again at once, or while the loop runs a long task, it may never see. */
+static void note_workers(struct par_backend *backend, int there_are)
+{
+	int had_some = backend->no_worker_since == NEVER;
+
+	if (there_are && !had_some) {
+		backend->before = backend->no_worker_since;
+		backend->came_at = world.now;
+		backend->no_worker_since = NEVER;
+	} else if (!there_are && had_some) {
+		backend->no_worker_since = backend->came_at > 0 && world.now - backend->came_at < 15 * S
+		                                   ? backend->before
+		                                   : world.now;
+	}
+}
+
 static void capacity_event(void *arg, uint64_t workers)
 {
 	struct par_backend *backend = arg;
@@ -443,10 +460,7 @@ static void capacity_event(void *arg, uint64_t workers)
 	if (workers == 0)
 		batches = 0;
 	trace("capacity(%d, %d)", (int)workers, batches);
-	if (workers > 0)
-		backend->no_worker_since = NEVER;
-	else if (backend->no_worker_since == NEVER)
-		backend->no_worker_since = world.now;
+	note_workers(backend, workers > 0);
 	in_core(1);
 	backend->host->capacity(backend->host, (int32_t)workers, batches);
 	in_core(-1);
@@ -481,10 +495,10 @@ static int32_t sim_start_call(par_backend *backend, par_error *error)
 	return PAR_OK;
 }
 
-/* For 30 s, less what the loop may be busy with a task, while some come and leave again. */
+/* For 30 s, less a moment. */
 static int lacks_workers(const struct par_backend *backend)
 {
-	return backend->no_worker_since != NEVER && world.now - backend->no_worker_since >= 25 * S;
+	return backend->no_worker_since != NEVER && world.now - backend->no_worker_since >= 29 * S;
 }
 
 static void sim_stop_call(par_backend *backend)
