@@ -86,6 +86,8 @@ void closing_leave(par_parallel *parallel)
 {
 	struct engine *engine = parallel->engine, *next = parallel->spare;
 
+	/* Whoever still runs may know. */
+	call_stop(&engine->call);
 	engine->slots_taken = parallel->dispatcher.taken;
 	closing_add(parallel, engine);
 	next->stands_in = engine->stands_in;

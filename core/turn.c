@@ -171,19 +171,25 @@ static int may_spin(const par_parallel *parallel)
 	       !instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
 }
 
+static struct {
+	pthread_once_t once;
+	_Atomic uint64_t next;
+} seeds = {.once = PTHREAD_ONCE_INIT};
+
+static void begin_seeds(void)
+{
+	uint64_t first;
+
+	if (getrandom(&first, sizeof(first), GRND_NONBLOCK) != sizeof(first))
+		first = (uint64_t)loop_now();
+	atomic_store(&seeds.next, first);
+}
+
 /* Another one each time, of a process that nobody can foretell. */
 static uint64_t fresh_seed(void)
 {
-	static _Atomic uint64_t next;
-	uint64_t seed = atomic_fetch_add(&next, 1), zero = 0, begin = 0;
-
-	if (seed != 0)
-		return seed;
-	if (getrandom(&begin, sizeof(begin), GRND_NONBLOCK) != sizeof(begin))
-		begin = (uint64_t)loop_now();
-	zero = 1;
-	(void)atomic_compare_exchange_strong(&next, &zero, begin | 1);
-	return atomic_fetch_add(&next, 1);
+	pthread_once(&seeds.once, begin_seeds);
+	return atomic_fetch_add(&seeds.next, 1);
 }
 
 static void reset_call(par_parallel *parallel)
