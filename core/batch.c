@@ -21,8 +21,17 @@ int batch_table_init(struct batch_table *table, uint32_t n_places)
 	return 0;
 }
 
+static void forget_how(struct batch *batch)
+{
+	free((void *)(uintptr_t)batch->how.host);
+	free((void *)(uintptr_t)batch->how.text);
+	batch->how.host = batch->how.text = NULL;
+}
+
 void batch_table_finish(struct batch_table *table)
 {
+	for (uint32_t i = 0; i < table->n_places; i++)
+		forget_how(&table->places[i]);
 	free(table->places);
 	memset(table, 0, sizeof(*table));
 }
@@ -47,7 +56,7 @@ struct batch *batch_open(struct batch_table *table)
 	batch->quota = batch->ran = 0;
 	batch->ran_ns = 0;
 	batch->status = PAR_OK;
-	batch->signal = batch->exit_code = batch->pid = 0;
+	batch->how = (struct par_how){.size = sizeof(batch->how), .worker = -1, .exit_code = -1};
 	set_state(batch, OUT);
 	return batch;
 }
@@ -66,6 +75,7 @@ void batch_close(struct batch_table *table, struct batch *batch)
 	/* A handle keeps 32 bits of it, of which 0 is nobody's. */
 	if ((generation & UINT32_MAX) == 0)
 		generation++;
+	forget_how(batch);
 	atomic_store_explicit(&batch->tag, generation << STATE_BITS | FREE, memory_order_release);
 	batch->next = table->spare;
 	table->spare = batch;
@@ -140,6 +150,14 @@ int batch_end(struct batch_table *table, struct batch *batch)
 	}
 }
 
+/* Texts that there is no memory for are left out. */
+static void keep_how(struct batch *batch, const par_how *how)
+{
+	batch->how = *how;
+	batch->how.host = how->host != NULL ? strdup(how->host) : NULL;
+	batch->how.text = how->text != NULL ? strdup(how->text) : NULL;
+}
+
 int batch_complete(struct batch_table *table, par_batch handle, int32_t status, const par_how *how)
 {
 	uint64_t tag;
@@ -161,13 +179,18 @@ int batch_complete(struct batch_table *table, par_batch handle, int32_t status, 
 		return 0;
 	/* The winner alone writes; the loop reads after it took the list. */
 	batch->status = status;
-	if (how != NULL && PAR_HAS(how, exit_code)) {
-		batch->pid = how->pid;
-		batch->signal = how->signal;
-		batch->exit_code = how->exit_code;
-	}
+	if (how != NULL && PAR_HAS(how, text))
+		keep_how(batch, how);
 	push(table, batch);
 	return 1;
+}
+
+struct batch *batch_find(struct batch_table *table, par_batch handle)
+{
+	uint64_t tag;
+	struct batch *batch = place_of(table, handle, &tag);
+
+	return batch != NULL && (tag & STATE) == OUT ? batch : NULL;
 }
 
 struct batch *batch_take_completed(struct batch_table *table)

@@ -24,7 +24,7 @@ struct batch {
 	uint64_t ran;         /* tasks it ran, and in what time; written by its worker */
 	int64_t ran_ns;
 	int32_t status;
-	int32_t signal, exit_code, pid; /* how it ended */
+	struct par_how how; /* how it ended; its texts are the batch's */
 };
 
 struct batch_table {
@@ -54,6 +54,9 @@ int batch_end(struct batch_table *table, struct batch *batch); /* 1: completed m
 
 /* It is given back.  1: now on the list, tell the loop; 0: once it ends; -1: refused. [any] */
 int batch_complete(struct batch_table *table, par_batch handle, int32_t status, const par_how *how);
+
+/* The batch of a handle, if it is out and nobody runs it; else NULL. [loop] */
+struct batch *batch_find(struct batch_table *table, par_batch handle);
 
 /* All that were completed since, oldest first, linked by next. [loop] */
 struct batch *batch_take_completed(struct batch_table *table);

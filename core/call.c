@@ -210,7 +210,9 @@ int call_try_again(struct call *call, uint64_t index, int32_t attempt)
 	                       ? call->retry_delay_ns << doublings
 	                       : INT64_MAX / 4;
 
-	if (redo_add(&call->redo, (struct redo_task){index, call->clock() + wait, attempt + 1}) < 0)
+	if (redo_add(&call->redo, (struct redo_task){.index = index,
+	                                              .due_ns = call->clock() + wait,
+	                                              .attempt = attempt + 1}) < 0)
 		return 0;
 	atomic_fetch_add_explicit(&call->redone, 1, memory_order_relaxed);
 	/* Who has failed may be long at the next, and others idle when it is due. */
@@ -270,7 +272,7 @@ void call_fail_slot(struct slot *slot, struct arena *arena, const struct call_fa
 
 /* --- what was measured ------------------------------------------------------------------- */
 
-void call_tell(struct call *call, uint64_t tasks, int64_t ns)
+void call_measure(struct call *call, uint64_t tasks, int64_t ns)
 {
 	int64_t before = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
 	int64_t each = ns / (int64_t)(tasks > 0 ? tasks : 1);
@@ -283,6 +285,11 @@ void call_tell(struct call *call, uint64_t tasks, int64_t ns)
 	}
 	atomic_store_explicit(&call->task_ns, each > 0 ? each : 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&call->busy_ns, ns, memory_order_relaxed);
+}
+
+void call_tell(struct call *call, uint64_t tasks, int64_t ns)
+{
+	call_measure(call, tasks, ns);
 	atomic_fetch_add_explicit(&call->finished, tasks, memory_order_relaxed);
 }
 

@@ -165,7 +165,8 @@ void call_fail_slot(struct slot *slot, struct arena *arena, const struct call_fa
 void call_add_event(struct call *call, int32_t kind, uint64_t index, uint32_t worker,
                     int32_t attempt, const struct call_failure *failure);
 
-/* So many tasks were run in that time, all of them by one worker. [any] */
+/* So many tasks took that time, all of them on one worker; the same, and they are over. [any] */
+void call_measure(struct call *call, uint64_t tasks, int64_t ns);
 void call_tell(struct call *call, uint64_t tasks, int64_t ns);
 
 /* A large reply is under way; it is not any more. [any] */

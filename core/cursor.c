@@ -142,7 +142,7 @@ static uint32_t settle(struct cursor *cursor, uint32_t seat, uint64_t low, uint6
 	return piece;
 }
 
-static uint32_t take_front(struct cursor *cursor, uint32_t seat, uint32_t want, uint64_t *first)
+static uint32_t take_chunk(struct cursor *cursor, uint32_t seat, uint32_t want, uint64_t *first)
 {
 	uint64_t next = atomic_load_explicit(&cursor->next, memory_order_relaxed);
 	uint64_t limit, left, chunk;
@@ -158,6 +158,21 @@ static uint32_t take_front(struct cursor *cursor, uint32_t seat, uint32_t want, 
 	} while (!atomic_compare_exchange_weak_explicit(&cursor->next, &next, next + chunk,
 	                                                memory_order_acq_rel, memory_order_relaxed));
 	return settle(cursor, seat, next, chunk, want, first);
+}
+
+uint32_t cursor_take_front(struct cursor *cursor, uint32_t want, uint64_t *first)
+{
+	uint64_t next = atomic_load_explicit(&cursor->next, memory_order_relaxed), left, n;
+
+	do {
+		left = atomic_load_explicit(&cursor->limit, memory_order_acquire);
+		left = left > next ? left - next : 0;
+		n = left < want ? left : want;
+	} while (n > 0 && !atomic_compare_exchange_weak_explicit(&cursor->next, &next, next + n,
+	                                                         memory_order_acq_rel,
+	                                                         memory_order_relaxed));
+	*first = next;
+	return (uint32_t)n;
 }
 
 /* The upper half of somebody's chunk, the whole if it is one unit. */
@@ -186,7 +201,7 @@ uint32_t cursor_take(struct cursor *cursor, uint32_t seat, uint32_t want, uint64
 	uint32_t n = take_own(cursor, seat, want, first);
 
 	if (n == 0)
-		n = take_front(cursor, seat, want, first);
+		n = take_chunk(cursor, seat, want, first);
 	return n > 0 ? n : steal(cursor, seat, want, first);
 }
 

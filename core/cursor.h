@@ -62,6 +62,9 @@ void cursor_set_stuck(struct cursor *cursor, uint32_t seat, int is_stuck);
 /* Take up to want consecutive units, from *first; 0: nothing left to take now. [seat] */
 uint32_t cursor_take(struct cursor *cursor, uint32_t seat, uint32_t want, uint64_t *first);
 
+/* Take them from the front, without a seat: for who sends them elsewhere. [any] */
+uint32_t cursor_take_front(struct cursor *cursor, uint32_t want, uint64_t *first);
+
 /* Units published that nobody claimed. [any] */
 static inline uint64_t cursor_unclaimed(const struct cursor *cursor)
 {

@@ -68,9 +68,15 @@ static void host_log(const par_host *host, int32_t level, const char *line)
 static int32_t host_run(const par_host *host, par_batch handle)
 {
 	struct instance *instance = instance_of(host);
-	struct batch *batch = batch_begin(&instance->batches, handle);
+	struct batch *batch;
 	struct ticket_report report;
 
+	if (instance->has_remote) {
+		log_line(LOG_WARNING, "%s: run() by a backend that does not share memory",
+		         instance->provider->name);
+		return PAR_EINVAL;
+	}
+	batch = batch_begin(&instance->batches, handle);
 	if (batch == NULL) {
 		log_line(LOG_WARNING, "%s: run() of a batch that is not out, or runs already",
 		         instance->provider->name);
@@ -179,6 +185,10 @@ static const void *host_extension(const par_host *host, const char *id)
 		return &timer;
 	if (strcmp(id, PAR_EXT_WORKER_ENV) == 0)
 		return &env;
+	if (strcmp(id, PAR_EXT_CHANNEL) == 0)
+		return instance_channels();
+	if (strcmp(id, PAR_EXT_ENCODE) == 0)
+		return instance_encoding();
 	return NULL;
 }
 
@@ -320,15 +330,6 @@ static int32_t too_many(struct instance *instance)
 	return PAR_EINVAL;
 }
 
-static int32_t no_memory_shared(struct instance *instance)
-{
-	error_set(&instance->error, PAR_EUNAVAIL, "cannot use backend \"%s\"", instance->provider->name);
-	error_reason(&instance->error, "its workers are in another address space, "
-	                               "and this parloop sends batches within its own only");
-	error_remedy(&instance->error, "choose one whose note says shares_memory");
-	return PAR_EUNAVAIL;
-}
-
 /* The answer to configure() is untrusted: make it hold together, and make room for what
  * it says. */
 static int32_t accept_answer(struct instance *instance)
@@ -345,12 +346,15 @@ static int32_t accept_answer(struct instance *instance)
 		return too_many(instance);
 	if (answer->holds > MOST_WORKERS)
 		answer->holds = MOST_WORKERS;
-	if (!instance_can(instance, PAR_SHARES_MEMORY))
-		return no_memory_shared(instance);
 	places = answer->holds > answer->n_jobs ? (uint32_t)answer->holds : (uint32_t)answer->n_jobs;
 	if (batch_table_init(&instance->batches, places) < 0)
 		return error_memory(&instance->error, "cannot keep track of batches");
 	instance->has_batches = 1;
+	if (!instance_can(instance, PAR_SHARES_MEMORY)) {
+		if (remote_init(&instance->remote, instance->call, places) < 0)
+			return error_memory(&instance->error, "cannot keep track of batches");
+		instance->has_remote = 1;
+	}
 	if (instance->provider->ops.retrieve_result != NULL) {
 		instance->retriever = retriever_create(&instance->provider->ops, instance->backend,
 		                                       &instance->host);
@@ -382,9 +386,11 @@ static void destroy(struct instance *instance)
 	instance->backend = NULL;
 	options_destroy(instance->options);
 	instance->options = NULL;
+	if (instance->has_remote)
+		remote_finish(&instance->remote);
 	if (instance->has_batches)
 		batch_table_finish(&instance->batches);
-	instance->has_batches = 0;
+	instance->has_remote = instance->has_batches = 0;
 	atomic_store_explicit(&instance->workers, -1, memory_order_relaxed);
 	instance->state = INSTANCE_NONE;
 }
@@ -544,29 +550,92 @@ uint32_t instance_holds(const struct instance *instance)
 	return (uint32_t)holds < instance->batches.n_places ? (uint32_t)holds : instance->batches.n_places;
 }
 
-int32_t instance_submit(struct instance *instance, uint64_t quota, par_error *error)
+/* Lend it to the backend. */
+static int32_t submit(struct instance *instance, struct batch *batch, par_error *error)
 {
-	struct batch *batch;
-	int32_t status;
+	par_batch handle = batch_handle(&instance->batches, batch);
+	int32_t status = instance->provider->ops.submit(instance->backend, handle, &batch->future, error);
 
-	if (instance->retriever != NULL && retriever_reserve(instance->retriever) < 0)
-		return error_memory(error, "cannot send a batch");
-	batch = batch_open(&instance->batches);
-	if (batch == NULL)
-		return error_set(error, PAR_EINVAL, "more batches than the backend holds");
-	batch->quota = quota;
-	status = instance->provider->ops.submit(instance->backend, batch_handle(&instance->batches, batch),
-	                                        &batch->future, error);
 	if (status == PAR_OK) {
 		if (instance->retriever != NULL)
-			retriever_add(instance->retriever, batch_handle(&instance->batches, batch),
-			              batch->future);
+			retriever_add(instance->retriever, handle, batch->future);
 		return PAR_OK;
 	}
-	batch_withdraw(&instance->batches, batch);
 	if (error != NULL && error->what[0] == '\0')
 		error_prefix(error, "backend \"%s\" cannot take a batch", instance->provider->name);
 	return status < 0 ? status : PAR_EFAILED;
+}
+
+static struct batch *open_batch(struct instance *instance, uint64_t quota, par_error *error)
+{
+	struct batch *batch;
+
+	if (instance->retriever != NULL && retriever_reserve(instance->retriever) < 0) {
+		error_memory(error, "cannot send a batch");
+		return NULL;
+	}
+	batch = batch_open(&instance->batches);
+	if (batch == NULL)
+		error_set(error, PAR_EINVAL, "more batches than the backend holds");
+	else
+		batch->quota = quota;
+	return batch;
+}
+
+int32_t instance_submit(struct instance *instance, uint64_t quota, par_error *error)
+{
+	struct batch *batch = open_batch(instance, quota, error);
+	int32_t status;
+
+	if (batch == NULL)
+		return error->code;
+	status = submit(instance, batch, error);
+	if (status < 0)
+		batch_withdraw(&instance->batches, batch);
+	return status;
+}
+
+static uint32_t place_of(const struct instance *instance, const struct batch *batch)
+{
+	return (uint32_t)(batch - instance->batches.places);
+}
+
+int32_t instance_send(struct instance *instance, uint64_t most, int is_fixed, par_error *error)
+{
+	struct batch *batch = open_batch(instance, most, error);
+	int32_t status;
+
+	if (batch == NULL)
+		return error->code;
+	batch->quota = remote_claim(&instance->remote, place_of(instance, batch), most, is_fixed);
+	status = batch->quota > 0 ? submit(instance, batch, error) : PAR_PENDING;
+	if (status < 0)
+		remote_unclaim(&instance->remote, place_of(instance, batch));
+	if (status != PAR_OK)
+		batch_withdraw(&instance->batches, batch);
+	return status;
+}
+
+int instance_poll(struct instance *instance, int32_t sleeps)
+{
+	const par_backend_ops *ops = &instance->provider->ops;
+
+	return ops->poll != NULL && instance->batches.n_out > 0 &&
+	       ops->poll(instance->backend, sleeps) > 0;
+}
+
+int64_t instance_expire(struct instance *instance, int64_t now_ns)
+{
+	const par_backend_ops *ops = &instance->provider->ops;
+
+	for (uint32_t i = 0; i < instance->batches.n_places; i++) {
+		struct batch *batch = &instance->batches.places[i];
+
+		if (remote_is_late(&instance->remote, i, now_ns) && ops->kill != NULL)
+			(void)ops->kill(instance->backend, batch_handle(&instance->batches, batch),
+			                batch->future);
+	}
+	return remote_next_expiry(&instance->remote, now_ns);
 }
 
 int32_t instance_retire(struct instance *instance, struct batch *batch, par_error *error)
@@ -578,6 +647,15 @@ int32_t instance_retire(struct instance *instance, struct batch *batch, par_erro
 		status = ops->retrieve_result_callback(instance->backend,
 		                                       batch_handle(&instance->batches, batch),
 		                                       batch->future, status, error);
+	if (instance->has_remote) {
+		const struct parcel *parcel = &instance->remote.parcels[place_of(instance, batch)];
+
+		remote_close(&instance->remote, place_of(instance, batch), status, &batch->how);
+		batch->ran = parcel->ran;
+		batch->ran_ns = parcel->ran_ns;
+		if (error != NULL && error->reason[0] == '\0' && batch->how.text != NULL)
+			error_reason(error, "%s", batch->how.text);
+	}
 	if (ops->batch_completed != NULL && status == PAR_OK && batch->ran > 0)
 		ops->batch_completed(instance->backend, (int64_t)batch->ran, batch->ran_ns);
 	batch_close(&instance->batches, batch);

@@ -9,6 +9,7 @@
 #include "batch.h"
 #include "loop.h"
 #include "registry.h"
+#include "remote.h"
 #include "retriever.h"
 #include "ticket.h"
 
@@ -40,6 +41,8 @@ struct instance {
 	const struct provider *next; /* on which it falls back, while it is terminated */
 	struct batch_table batches;
 	int has_batches;
+	struct remote remote; /* of batches that leave this address space */
+	int has_remote;
 	struct retriever *retriever;
 
 	_Atomic int32_t ready; /* 0 pending; else 1, with what host->ready() said */
@@ -93,6 +96,20 @@ uint32_t instance_holds(const struct instance *instance);
 
 /* Send a batch of that quota.  PAR_OK, or why not. */
 int32_t instance_submit(struct instance *instance, uint64_t quota, par_error *error);
+
+/* The same for workers in another address space: send a batch of at most that many of the
+ * tasks that wait.  PAR_PENDING: none do. */
+int32_t instance_send(struct instance *instance, uint64_t most, int is_fixed, par_error *error);
+
+/* What came without waiting; 1: something.  sleeps: the loop is about to sleep. */
+int instance_poll(struct instance *instance, int32_t sleeps);
+
+/* Kill what is over its time; when to look again. */
+int64_t instance_expire(struct instance *instance, int64_t now_ns);
+
+/* Of backend.h, for workers in another address space. */
+const par_ext_channel *instance_channels(void);
+const par_ext_encode *instance_encoding(void);
 
 /* After a batch came back: let the backend look at it, and close it. */
 int32_t instance_retire(struct instance *instance, struct batch *batch, par_error *error);

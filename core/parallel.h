@@ -57,6 +57,7 @@ struct par_parallel {
 	unsigned unrun, lost;      /* batches in a row that came back without having run; */
 	                           /* those of them whose worker was lost, or the like    */
 	int64_t begun_ns, started_ns, no_worker_ns;
+	int64_t served_ns;    /* when what plugins watch was served last                   */
 	int64_t look_ns;      /* when to look again for tasks that are over their time     */
 	int64_t wait_ns;      /* since when nothing is left to do but wait for running tasks */
 	int is_done;          /* all is delivered, and what runs is told so                 */

@@ -13,6 +13,8 @@ struct redo_task {
 	uint64_t index;
 	int64_t due_ns;
 	int32_t attempt; /* how often it was tried before */
+	uint32_t strikes; /* how many workers died of it, or so it seems */
+	double chance;   /* that they all died of something else */
 };
 
 struct redo {

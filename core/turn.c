@@ -37,6 +37,12 @@ enum { MOST_UNRUN = 1000, MOST_LOST = 3 };
 /* Tasks are looked at so often at most, whatever their time-out. */
 #define LOOK_NS 1000000
 
+/* Workers elsewhere have batches for so long at least, if they are short. */
+#define AHEAD_NS 200000
+
+/* What plugins watch is served so often at least, also while nobody sleeps. */
+#define SERVE_NS 100000
+
 /* Progress is told so often at most. */
 #define PROGRESS_NS 100000000
 
@@ -347,6 +353,9 @@ static int32_t set_out(par_parallel *parallel)
 		plan_array(parallel);
 	if (code != PAR_OK)
 		return code;
+	if (parallel->engine->instance.has_remote)
+		remote_begin(&parallel->engine->instance.remote, 1 << 20, SHARED_READ,
+		             !parallel->plan.collect && parallel->plan.retries == 0);
 	if (plan_has_deadline(&parallel->plan) &&
 	    instance_can(&parallel->engine->instance, PAR_RUNS_INLINE))
 		log_line(LOG_WARNING, "backend %s does not support timeout; it will not be used",
@@ -503,6 +512,8 @@ static void clean_up(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
 
+	if (parallel->engine->instance.has_remote)
+		remote_end(&parallel->engine->instance.remote);
 	if (call->is_stream && parallel->engine->has_slots)
 		results_drop(&parallel->results, call, parallel->dispatcher.taken);
 	arena_finish(&parallel->dispatcher.payloads);
@@ -586,13 +597,56 @@ static void reap_one(par_parallel *parallel, struct batch *batch)
 	stop(parallel, status < 0 ? status : PAR_EFAILED);
 }
 
+/* Words of why a batch was not run, for which its backend had only a number. */
+static void describe_unrun(par_parallel *parallel, int32_t status, par_error *error)
+{
+	if (error->what[0] == '\0')
+		error_prefix(error, "backend \"%s\" cannot run batches",
+		             parallel->engine->instance.provider->name);
+	if (error->reason[0] == '\0')
+		error_reason(error, "it gave one back with %s", par_code_name(status));
+}
+
+/* Of a backend in another address space: tasks that were lost with a worker are sent again, and
+ * not its fault. */
+static void reap_remote(par_parallel *parallel, struct batch *batch)
+{
+	struct remote *remote = &parallel->engine->instance.remote;
+	par_error error = PAR_ERROR_INIT;
+	/* What it ran is known once it was retired, and then it is closed. */
+	uint64_t n = batch->quota, place = (uint64_t)(batch - parallel->engine->instance.batches.places);
+	int32_t status = instance_retire(&parallel->engine->instance, batch, &error);
+
+	if (remote->parcels[place].ran == n)
+		batcher_completed(&parallel->engine->batcher, n, remote->parcels[place].ran_ns);
+	if (call_is_stopping(&parallel->engine->call))
+		return;
+	if (remote->is_refused) {
+		parallel->error = remote->refusal;
+		stop(parallel, remote->refusal.code < 0 ? remote->refusal.code : PAR_EFAILED);
+	} else if (remote->out_of_memory != NULL) {
+		stop(parallel, error_memory(&parallel->error, remote->out_of_memory));
+	} else if (status < 0 && status != PAR_ELOST && status != PAR_EABORTED) {
+		describe_unrun(parallel, status, &error);
+		parallel->error = error;
+		stop(parallel, status);
+	} else if (remote->unstarted > MOST_UNRUN) {
+		error_set(&parallel->error, PAR_ELOST, "%u workers in a row died before they began a task",
+		          remote->unstarted);
+		stop(parallel, PAR_ELOST);
+	}
+}
+
 static void reap(par_parallel *parallel)
 {
 	struct batch *batch = batch_take_completed(&parallel->engine->instance.batches), *next;
 
 	for (; batch != NULL; batch = next) {
 		next = batch->next;
-		reap_one(parallel, batch);
+		if (parallel->engine->instance.has_remote)
+			reap_remote(parallel, batch);
+		else
+			reap_one(parallel, batch);
 	}
 }
 
@@ -656,14 +710,47 @@ static uint32_t due(par_parallel *parallel)
 	return redo_is_empty(redo) ? 0 : redo_due(redo, loop_now(), parallel->engine->call.n_jobs);
 }
 
+/* Batches that workers elsewhere may have: where they are short, as many as last for a while,
+ * so that nobody waits for the next; in the end only what they are at. */
+static uint32_t batches_ahead(par_parallel *parallel)
+{
+	const struct call *call = &parallel->engine->call;
+	uint32_t holds = allowed_out(parallel), jobs = holds < call->n_jobs ? holds : call->n_jobs;
+	int64_t task_ns = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
+	uint64_t tasks = quota(parallel), depth;
+	int64_t ns = task_ns * (int64_t)tasks;
+
+	if (task_ns == 0)
+		return jobs;
+	depth = ns >= AHEAD_NS ? 2 : 1 + (uint64_t)(AHEAD_NS / (ns > 0 ? ns : 1));
+	if (ns >= AHEAD_NS / 4 && remote_waiting(&parallel->engine->instance.remote) < 2 * jobs * tasks)
+		depth = 1;
+	return depth * jobs < holds ? (uint32_t)depth * jobs : holds;
+}
+
+static uint32_t remote_batches(par_parallel *parallel)
+{
+	uint32_t out = parallel->engine->instance.batches.n_out, most;
+
+	if (call_is_stopping(&parallel->engine->call) ||
+	    (remote_waiting(&parallel->engine->instance.remote) == 0 && due(parallel) == 0))
+		return 0;
+	most = batches_ahead(parallel);
+	return most > out ? most - out : 0;
+}
+
 static uint32_t batches_to_send(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
-	uint32_t due_now = due(parallel);
-	uint32_t n = dispatcher_batches(call, parallel->engine->instance.batches.n_out,
-	                                allowed_out(parallel), due_now);
+	uint32_t due_now;
+	uint32_t n;
 	uint64_t work;
 
+	if (parallel->engine->instance.has_remote)
+		return remote_batches(parallel);
+	due_now = due(parallel);
+	n = dispatcher_batches(call, parallel->engine->instance.batches.n_out, allowed_out(parallel),
+	                       due_now);
 	if (n == 0 || call->is_stream || !atomic_load_explicit(&call->helping, memory_order_relaxed))
 		return n;
 	/* One of the last we run ourselves: nobody is woken for it. */
@@ -671,9 +758,39 @@ static uint32_t batches_to_send(par_parallel *parallel)
 	return work > n || work == 0 ? n : (uint32_t)work - 1;
 }
 
+/* How many are at work, as far as one can tell from here. */
+static void count_remote(par_parallel *parallel)
+{
+	struct call *call = &parallel->engine->call;
+	uint32_t out = parallel->engine->instance.batches.n_out;
+
+	atomic_store_explicit(&call->seated, out < call->n_jobs ? out : call->n_jobs,
+	                      memory_order_relaxed);
+}
+
+static void send_remote(par_parallel *parallel)
+{
+	struct instance *instance = &parallel->engine->instance;
+	int is_fixed = parallel->plan.batch_size > 0 || instance->provider->ops.compute_batch_size != NULL;
+	uint32_t n = remote_batches(parallel);
+	int32_t status = PAR_OK;
+
+	for (; n > 0 && status == PAR_OK; n--)
+		status = instance_send(instance, quota(parallel), is_fixed, &parallel->error);
+	if (status < 0)
+		stop(parallel, status);
+	count_remote(parallel);
+}
+
 static void send_batches(par_parallel *parallel)
 {
-	uint32_t n = batches_to_send(parallel);
+	uint32_t n;
+
+	if (parallel->engine->instance.has_remote) {
+		send_remote(parallel);
+		return;
+	}
+	n = batches_to_send(parallel);
 
 	while (n-- > 0) {
 		int32_t status = instance_submit(&parallel->engine->instance, quota(parallel), &parallel->error);
@@ -773,6 +890,8 @@ static int is_at_end(const par_parallel *parallel)
 	if (call->is_stream)
 		return parallel->dispatcher.exhausted &&
 		       parallel->results.delivered == parallel->dispatcher.taken;
+	if (parallel->engine->instance.has_remote && parallel->engine->instance.remote.n_lost > 0)
+		return 0;
 	return cursor_is_dry(&call->cursor) && redo_is_empty(&call->redo) && !call_awaits_retry(call);
 }
 
@@ -799,6 +918,9 @@ static int leaves(par_parallel *parallel)
 
 	if (parallel->status != PAR_ETIMEOUT && parallel->results.n_expired == 0 &&
 	    !parallel->is_dropped && !call_is_late(parallel))
+		return 0;
+	/* Those are killed. */
+	if (instance_can(&parallel->engine->instance, PAR_CAN_KILL))
 		return 0;
 	now = loop_now();
 	if (parallel->wait_ns == 0)
@@ -890,6 +1012,11 @@ static void expire_tasks(par_parallel *parallel, int64_t now_ns)
 
 	if (now_ns < parallel->look_ns)
 		return;
+	if (parallel->engine->instance.has_remote) {
+		next_ns = instance_expire(&parallel->engine->instance, now_ns);
+		parallel->look_ns = next_ns - now_ns < LOOK_NS ? now_ns + LOOK_NS : next_ns;
+		return;
+	}
 	for (uint32_t i = 0; i < call->n_jobs; i++) {
 		if (call->is_stream && results_reserve(&parallel->results) < 0)
 			return;
@@ -952,6 +1079,7 @@ int turn_advance(par_parallel *parallel)
 		return 1;
 	if (parallel->phase == PHASE_RISING)
 		return 0;
+	(void)instance_poll(&parallel->engine->instance, 0);
 	reap(parallel);
 	/* Before anything is handed out: tasks that saw it end as they like. */
 	if (__builtin_expect(atomic_load_explicit(&parallel->cancelled, memory_order_relaxed), 0))
@@ -1037,6 +1165,8 @@ int turn_may_sleep(void *arg)
 
 	if (parallel->engine != NULL)
 		(void)atomic_exchange_explicit(&parallel->engine->call.hungry, 1, memory_order_acq_rel);
+	if (parallel->phase == PHASE_RUNNING && instance_poll(&parallel->engine->instance, 1))
+		return 0;
 	return turn_is_idle(parallel);
 }
 
@@ -1148,7 +1278,7 @@ static int look_out(par_parallel *parallel)
 	until = loop_now() + call->spin_ns;
 	do {
 		for (int i = 0; i < 16; i++) {
-			if (!turn_is_idle(parallel))
+			if (instance_poll(&parallel->engine->instance, 0) || !turn_is_idle(parallel))
 				return 1;
 #if defined(__x86_64__) || defined(__i386__)
 			__builtin_ia32_pause();
@@ -1158,14 +1288,27 @@ static int look_out(par_parallel *parallel)
 	return 0;
 }
 
+/* A system call, so not every time. */
+static void serve_watches(par_parallel *parallel)
+{
+	int64_t now;
+
+	if (parallel->loop.first_watch == NULL)
+		return;
+	now = loop_now();
+	if (now - parallel->served_ns < SERVE_NS)
+		return;
+	loop_turn(&parallel->loop);
+	parallel->served_ns = now;
+}
+
 /* Nothing to do in this turn: wait for somebody. */
 static void wait(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
 
 	if (help(parallel) || look_out(parallel)) {
-		if (parallel->loop.first_watch != NULL)
-			loop_turn(&parallel->loop);
+		serve_watches(parallel);
 		return;
 	}
 	loop_wait(&parallel->loop, turn_deadline(parallel), turn_may_sleep);

@@ -113,6 +113,7 @@ struct wire_module {
 };
 
 struct wire_task {
+	uint64_t address; /* of a task without module, for a fork of this process; 0: it has one */
 	const char *name;
 	uint32_t module;
 	int32_t kind;

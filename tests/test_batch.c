@@ -39,8 +39,8 @@ START_TEST(a_batch_goes_out_runs_and_comes_back)
 	ck_assert_ptr_eq(batch_take_completed(&table), batch);
 	ck_assert_ptr_null(batch->next);
 	ck_assert_int_eq(batch->status, PAR_ELOST);
-	ck_assert_int_eq(batch->pid, 42);
-	ck_assert_int_eq(batch->signal, 9);
+	ck_assert_int_eq(batch->how.pid, 42);
+	ck_assert_int_eq(batch->how.signal, 9);
 	batch_close(&table, batch);
 	ck_assert_uint_eq(table.n_out, 0);
 	ck_assert_uint_eq(table.refused, 0);
@@ -169,8 +169,8 @@ START_TEST(a_how_that_is_too_short_is_not_read)
 	par_batch handle = open_one(&batch);
 
 	ck_assert_int_eq(batch_complete(&table, handle, PAR_OK, &how), 1);
-	ck_assert_int_eq(batch->pid, 0);
-	ck_assert_int_eq(batch->signal, 0);
+	ck_assert_int_eq(batch->how.pid, 0);
+	ck_assert_int_eq(batch->how.signal, 0);
 }
 END_TEST
 

@@ -17,7 +17,7 @@ static void end(void)
 
 static void add(uint64_t index, int64_t due_ns)
 {
-	ck_assert_int_eq(redo_add(&redo, (struct redo_task){index, due_ns, 1}), 0);
+	ck_assert_int_eq(redo_add(&redo, (struct redo_task){.index = index, .due_ns = due_ns, .attempt = 1}), 0);
 }
 
 /* The number of the task, or -1. */
@@ -53,7 +53,7 @@ START_TEST(it_comes_back_as_it_was_added)
 {
 	struct redo_task task;
 
-	ck_assert_int_eq(redo_add(&redo, (struct redo_task){3, 5, 8}), 0);
+	ck_assert_int_eq(redo_add(&redo, (struct redo_task){.index = 3, .due_ns = 5, .attempt = 8}), 0);
 	ck_assert_int_eq(redo_take(&redo, 5, &task), 1);
 	ck_assert_uint_eq(task.index, 3);
 	ck_assert_int_eq(task.due_ns, 5);
@@ -121,7 +121,7 @@ static void *add_and_take(void *arg)
 	struct redo_task task;
 
 	for (uint64_t i = 0; i < EACH; i++) {
-		if (redo_add(&redo, (struct redo_task){base + i, (int64_t)(i * 37 % 101), 1}) != 0)
+		if (redo_add(&redo, (struct redo_task){.index = base + i, .due_ns = (int64_t)(i * 37 % 101), .attempt = 1}) != 0)
 			abort();
 		if (i % 3 != 0 && redo_take(&redo, 1000, &task))
 			taken[task.index]++;

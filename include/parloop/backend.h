@@ -373,14 +373,18 @@ typedef struct par_encoded {
 	                                          /* pointer, since it may grow     */
 } par_encoded;
 
-/* Batches as bytes, for workers in another address space.  A core without
- * worker processes does not offer it: extension() answers NULL. */
+/* Batches as bytes, for workers in another address space, which run them by par_worker_run()
+ * (worker.h).  For processes of this machine parloop.channel/1 does the moving too. */
 typedef struct par_ext_encode {
 	uint32_t size;
 	uint32_t reserved;
-	/* The bytes of a batch that was submitted. [loop] */
-	int32_t (*encode)(const par_host *host, par_batch batch, par_encoded *encoded);
-	/* What the worker sent, whole or in pieces, as it comes; before done(). [any] */
+	/* The bytes of a batch that was submitted.  An error (of the caller's task, say, that
+	 * cannot leave this process) is for submit() to return. [loop] */
+	int32_t (*encode)(const par_host *host, par_batch batch, par_encoded *encoded,
+	                  par_error *error);
+	/* What the worker sent, whole or in pieces, as it comes; before done(), and never two at
+	 * once for one batch.  An error: it makes no sense, and the worker is not to be asked
+	 * again. [any] */
 	int32_t (*receive)(const par_host *host, par_batch batch, const void *bytes,
 	                   uint64_t n_bytes);
 } par_ext_encode;

@@ -1,0 +1,426 @@
+/* A backend that shares no memory with its workers, as far as the core can tell: it has its
+ * batches as bytes, runs them by par_worker_run() on a thread, and hands back the answer.  Its
+ * workers can be made to die, and to lie. */
+#include "scratch.h"
+
+#include <parloop/backend.h>
+#include <parloop/parloop.h>
+#include <parloop/worker.h>
+
+#include <pthread.h>
+#include <signal.h>
+
+enum { N = 5000 };
+
+static par_error error = PAR_ERROR_INIT;
+static par_module *module;
+static int64_t in[N], out[N];
+static int32_t statuses[N];
+
+/* --- the backend ------------------------------------------------------------------------------- */
+
+struct par_backend {
+	const par_host *host;
+	const par_ext_encode *ext;
+};
+
+/* What its workers do wrong. */
+static struct {
+	int64_t dies_at;     /* the task that kills its worker, whenever it begins; -1: none     */
+	int signal;
+	int lost_unstarted;  /* so many batches are lost before they begin                       */
+	int cut_after;       /* of the first batch, only so many bytes arrive; 0: all            */
+	int lies;            /* every answer comes twice                                         */
+	_Atomic int batches, deaths;
+} worker;
+
+struct work {
+	par_backend *backend;
+	par_batch batch;
+	par_encoded encoded;
+	pthread_t thread;
+	int32_t status;
+	int is_dead;
+	uint64_t sent, most;
+};
+
+static int32_t create(const par_host *host, const par_options *options, int32_t level, int32_t inner,
+                      par_backend **backend, par_error *why)
+{
+	(void)options, (void)level, (void)inner, (void)why;
+	*backend = calloc(1, sizeof(**backend));
+	(*backend)->host = host;
+	(*backend)->ext = host->extension(host, PAR_EXT_ENCODE);
+	return PAR_OK;
+}
+
+static void destroy(par_backend *backend)
+{
+	free(backend);
+}
+
+static int32_t effective_n_jobs(par_backend *backend, int32_t n_jobs)
+{
+	(void)backend;
+	return n_jobs > 0 ? n_jobs : 2;
+}
+
+/* Is the start of that task among these frames?  A head is 24 bytes, its size at 8. */
+static int has_start_of(const unsigned char *bytes, uint64_t n, int64_t task)
+{
+	uint64_t at = 0, size;
+	int64_t index;
+
+	for (; task >= 0 && at + 32 <= n; at += 24 + size) {
+		memcpy(&size, bytes + at + 8, sizeof(size));
+		memcpy(&index, bytes + at + 24, sizeof(index));
+		if (bytes[at + 3] == 17 && index == task)
+			return 1;
+	}
+	return 0;
+}
+
+static int32_t take_answer(void *user, const void *bytes, uint64_t n)
+{
+	struct work *work = user;
+	par_backend *backend = work->backend;
+
+	if (work->is_dead)
+		return -1;
+	if (work->most > 0 && work->sent + n > work->most)
+		n = work->most - work->sent;
+	work->sent += n;
+	if (n > 0)
+		work->status = backend->ext->receive(backend->host, work->batch, bytes, n);
+	if (worker.lies && work->status == PAR_OK)
+		work->status = backend->ext->receive(backend->host, work->batch, bytes, n);
+	work->is_dead = has_start_of(bytes, n, worker.dies_at) ||
+	                (work->most > 0 && work->sent == work->most) || work->status < 0;
+	return work->is_dead ? -1 : 0;
+}
+
+static void *run(void *arg)
+{
+	struct work *work = arg;
+	const par_host *host = work->backend->host;
+	const par_work wanted = {
+		.size = sizeof(wanted),
+		.bytes = work->encoded.bytes,
+		.n_bytes = work->encoded.n_bytes,
+		.send = take_answer,
+		.user = work,
+	};
+	const par_how how = {
+		.size = sizeof(how),
+		.worker = 1,
+		.pid = 4711,
+		.signal = worker.signal,
+		.exit_code = worker.signal == 0 ? 42 : -1,
+		.peak_memory = 12345,
+		.text = "last words",
+	};
+
+	if (!work->is_dead)
+		(void)par_worker_run(&wanted, NULL);
+	if (work->is_dead)
+		worker.deaths++;
+	host->done(host, work->batch, work->is_dead ? PAR_ELOST : PAR_OK, work->is_dead ? &how : NULL);
+	return NULL;
+}
+
+static int32_t submit(par_backend *backend, par_batch batch, void **future, par_error *why)
+{
+	struct work *work = calloc(1, sizeof(*work));
+	int32_t status;
+
+	*work = (struct work){.backend = backend, .batch = batch};
+	status = backend->ext->encode(backend->host, batch, &work->encoded, why);
+	if (status < 0) {
+		free(work);
+		return status;
+	}
+	if (worker.lost_unstarted > 0) {
+		worker.lost_unstarted--;
+		work->is_dead = 1;
+	}
+	if (worker.batches++ == 0)
+		work->most = (uint64_t)worker.cut_after;
+	*future = work;
+	ck_assert_int_eq(pthread_create(&work->thread, NULL, run, work), 0);
+	return PAR_OK;
+}
+
+static int32_t retrieve(par_backend *backend, par_batch batch, void *future, int32_t status,
+                        par_error *why)
+{
+	struct work *work = future;
+
+	(void)backend, (void)batch, (void)why;
+	pthread_join(work->thread, NULL);
+	free(work);
+	return status;
+}
+
+static const par_backend_ops ops = {
+	.size = sizeof(ops),
+	.abi = PAR_ABI,
+	.create = create,
+	.destroy = destroy,
+	.effective_n_jobs = effective_n_jobs,
+	.submit = submit,
+	.retrieve_result_callback = retrieve,
+};
+
+static const par_backend_ops *factory(const par_host *host, const char *name)
+{
+	(void)host, (void)name;
+	return &ops;
+}
+
+/* --- a test's surroundings ------------------------------------------------------------------------ */
+
+static void begin(void)
+{
+	scratch_begin();
+	memset(&worker, 0, sizeof(worker));
+	worker.dies_at = -1;
+	worker.signal = SIGSEGV;
+	for (int64_t i = 0; i < N; i++) {
+		in[i] = i;
+		out[i] = -1;
+	}
+	ck_assert_int_eq(par_module_open(&module, PAR_BUILD "/tasks/remote.so", &error), PAR_OK);
+	ck_assert_int_eq(par_register_backend("elsewhere", factory,
+	                                      PAR_CAPABILITIES("auto_batches survives_crash"), 1, &error),
+	                 PAR_OK);
+}
+
+static const par_task *task(const char *name)
+{
+	const par_task *found;
+
+	ck_assert_int_eq(par_module_task(module, name, &found, &error), PAR_OK);
+	return found;
+}
+
+static void nothing(void *watcher, const par_event *event)
+{
+	(void)watcher, (void)event;
+}
+
+/* --- tests ------------------------------------------------------------------------------------------ */
+
+START_TEST(arrays_go_there_and_back)
+{
+	ck_assert_int_eq(par_map(NULL, task("triple"), in, out, N, PAR_SETTINGS(.n_jobs = PAR_SET(2)), &error),
+	                 PAR_OK);
+	for (int64_t i = 0; i < N; i++)
+		ck_assert_int_eq(out[i], 3 * i);
+	ck_assert_int_lt(worker.batches, N / 2);
+}
+END_TEST
+
+START_TEST(a_batch_has_as_many_as_are_asked_for)
+{
+	ck_assert_int_eq(par_map(NULL, task("triple"), in, out, 100,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .batch_size = PAR_SET(10)), &error),
+	                 PAR_OK);
+	ck_assert_int_eq(worker.batches, 10);
+}
+END_TEST
+
+static uint64_t given, taken;
+static int in_order;
+
+static int32_t give(void *user, par_item *item)
+{
+	static char payload[200];
+
+	(void)user;
+	if (given == 1000)
+		return 0;
+	memset(payload, (int)(given % 251), sizeof(payload));
+	item->payload = payload;
+	item->n_bytes = given % sizeof(payload);
+	given++;
+	return 1;
+}
+
+static int32_t take(void *user, const par_outcome *outcome)
+{
+	(void)user;
+	ck_assert_int_eq(outcome->status, PAR_OK);
+	ck_assert_uint_eq(outcome->n_bytes, outcome->index % 200);
+	for (uint64_t i = 0; i < outcome->n_bytes; i++)
+		ck_assert_uint_eq(((const unsigned char *)outcome->bytes)[i], outcome->index % 251);
+	in_order &= outcome->index == taken;
+	taken++;
+	return 0;
+}
+
+START_TEST(streams_go_there_and_back)
+{
+	given = taken = 0;
+	in_order = 1;
+	ck_assert_int_eq(par_run(NULL, task("echo"), give, take, NULL,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .order = _i ? PAR_UNORDERED : PAR_ORDERED),
+	                         &error),
+	                 PAR_OK);
+	ck_assert_uint_eq(taken, 1000);
+	ck_assert(in_order || _i);
+}
+END_TEST
+
+START_TEST(a_failure_comes_with_its_story)
+{
+	ck_assert_int_eq(par_map(NULL, task("picky"), in, out, 10,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .retries = PAR_SET(1),
+	                                      .statuses = statuses, .on_error = PAR_COLLECT),
+	                         &error),
+	                 PAR_EFAILED);
+	ck_assert_int_eq(error.task, 7);
+	ck_assert_int_eq(error.task_code, 4);
+	ck_assert_int_eq(error.attempts, 2);
+	ck_assert_str_eq(error.type, "TooHigh");
+	ck_assert_str_eq(error.reason, "7 is too high");
+	ck_assert_ptr_nonnull(strstr(error.trace, "tasks/remote.c:"));
+	for (int i = 0; i < 10; i++)
+		ck_assert_int_eq(statuses[i], i < 7 ? PAR_OK : PAR_EFAILED);
+	ck_assert_int_eq(out[3], 3);
+}
+END_TEST
+
+START_TEST(the_first_failure_ends_the_call)
+{
+	ck_assert_int_eq(par_map(NULL, task("picky"), in, out, N, PAR_SETTINGS(.n_jobs = PAR_SET(1)), &error),
+	                 PAR_EFAILED);
+	ck_assert_int_eq(error.task, 3);
+	ck_assert_int_eq(out[N - 1], -1);
+}
+END_TEST
+
+START_TEST(the_shared_value_travels)
+{
+	const int64_t shared = 7;
+
+	ck_assert_int_eq(par_map(NULL, task("tell"), in, out, 10,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .shared = &shared,
+	                                      .shared_size = sizeof(shared)),
+	                         &error),
+	                 PAR_OK);
+	for (int64_t i = 0; i < 10; i++)
+		ck_assert_int_eq(out[i], i * 100 + 7);
+}
+END_TEST
+
+START_TEST(what_was_lost_before_it_began_is_sent_again)
+{
+	worker.lost_unstarted = 20;
+	ck_assert_int_eq(par_map(NULL, task("tell"), in, out, 1000, PAR_SETTINGS(.n_jobs = PAR_SET(2)), &error),
+	                 PAR_OK);
+	for (int64_t i = 0; i < 1000; i++)
+		ck_assert_int_eq(out[i], i * 100);
+}
+END_TEST
+
+START_TEST(what_came_before_the_end_of_a_worker_counts)
+{
+	worker.cut_after = 100 + _i;
+	ck_assert_int_eq(par_map(NULL, task("triple"), in, out, 1000,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(1), .batch_size = PAR_SET(100)), &error),
+	                 PAR_OK);
+	for (int64_t i = 0; i < 1000; i++)
+		ck_assert_int_eq(out[i], 3 * i);
+}
+END_TEST
+
+START_TEST(a_task_that_kills_three_workers_is_condemned)
+{
+	worker.dies_at = 13;
+	ck_assert_int_eq(par_map(NULL, task("tell"), in, out, 100,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .on_event = nothing,
+	                                      .statuses = statuses, .on_error = PAR_COLLECT),
+	                         &error),
+	                 PAR_EFAILED);
+	ck_assert_int_eq(error.task, 13);
+	ck_assert_int_eq(worker.deaths, 3);
+	ck_assert_int_eq(error.attempts, 3);
+	ck_assert_int_eq(error.signal, SIGSEGV);
+	ck_assert_int_eq(error.pid, 4711);
+	ck_assert_int_eq(error.worker, 1);
+	ck_assert_int_eq(error.peak_memory, 12345);
+	ck_assert_str_eq(error.type, "SIGSEGV");
+	ck_assert_str_eq(error.trace, "last words");
+	for (int i = 0; i < 100; i++) {
+		ck_assert_int_eq(statuses[i], i == 13 ? PAR_ELOST : PAR_OK);
+		ck_assert(i == 13 || out[i] == i * 100);
+	}
+}
+END_TEST
+
+START_TEST(more_tries_for_crashes_can_be_asked_for)
+{
+	worker.dies_at = 0;
+	worker.signal = 0;
+	ck_assert_int_eq(par_map(NULL, task("tell"), in, out, 2,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(1), .on_event = nothing,
+	                                      .retries = PAR_SET(5), .retry_on = PAR_SET(PAR_ON_CRASH)),
+	                         &error),
+	                 PAR_ELOST);
+	ck_assert_int_eq(worker.deaths, 6);
+	ck_assert_str_eq(error.type, "EXIT(42)");
+}
+END_TEST
+
+START_TEST(an_answer_that_comes_twice_is_refused)
+{
+	worker.lies = 1;
+	ck_assert_int_eq(par_map(NULL, task("triple"), in, out, 10, PAR_SETTINGS(.n_jobs = PAR_SET(1)), &error),
+	                 PAR_OK);
+	for (int64_t i = 0; i < 10; i++)
+		ck_assert_int_eq(out[i], 3 * i);
+	ck_assert_int_gt(worker.deaths, 0);
+}
+END_TEST
+
+static int here(const int64_t *from, int64_t *to)
+{
+	*to = *from;
+	return 0;
+}
+PAR_TASK(here, int64_t, int64_t)
+
+START_TEST(a_task_of_the_program_needs_a_program_that_can)
+{
+	ck_assert_int_eq(par_map(NULL, &par_task_here, in, out, 10, NULL, &error), PAR_EINVAL);
+	ck_assert_ptr_nonnull(strstr(error.what, "\"here\" cannot leave this process"));
+	ck_assert_ptr_nonnull(strstr(error.remedy, "par_worker_main(argc, argv)"));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("remote");
+	TCase *tests = tcase_create("all");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	suite_add_tcase(suite, tests);
+	tcase_add_checked_fixture(tests, begin, scratch_end);
+	tcase_add_test(tests, arrays_go_there_and_back);
+	tcase_add_test(tests, a_batch_has_as_many_as_are_asked_for);
+	tcase_add_loop_test(tests, streams_go_there_and_back, 0, 2);
+	tcase_add_test(tests, a_failure_comes_with_its_story);
+	tcase_add_test(tests, the_first_failure_ends_the_call);
+	tcase_add_test(tests, the_shared_value_travels);
+	tcase_add_test(tests, what_was_lost_before_it_began_is_sent_again);
+	tcase_add_loop_test(tests, what_came_before_the_end_of_a_worker_counts, 0, 40);
+	tcase_add_test(tests, a_task_that_kills_three_workers_is_condemned);
+	tcase_add_test(tests, more_tries_for_crashes_can_be_asked_for);
+	tcase_add_test(tests, an_answer_that_comes_twice_is_refused);
+	tcase_add_test(tests, a_task_of_the_program_needs_a_program_that_can);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
