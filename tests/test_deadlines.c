@@ -7,14 +7,8 @@
 
 #include <uv.h>
 
-/* Long enough for a task that is not stuck, on a machine with much to do; and what nobody
- * waits for in vain. */
-#ifdef __SANITIZE_THREAD__
-#define SHORT 0.3
-#else
-#define SHORT 0.1
-#endif
-#define LONG 1000.0
+#define SHORT clock_short_s()
+#define LONG 1000.0 /* what nobody waits for in vain */
 
 static par_error error = PAR_ERROR_INIT;
 static par_parallel *pool;

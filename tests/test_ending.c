@@ -89,6 +89,7 @@ END_TEST
 static int stays(par_env *env, const int *in, int *out)
 {
 	*out = *in;
+	atomic_fetch_add(&running, 1);
 	while (*in == 1 && !par_cancelled(env))
 		sched_yield();
 	return 0;
@@ -101,8 +102,9 @@ START_TEST(a_late_task_is_told_when_all_others_are_over)
 
 	for (int i = 0; i < 20; i++)
 		in[i] = i;
+	clock_stands_until(&running, 20);
 	ck_assert_int_eq(par_map(NULL, &par_task_stays, in, out, 20,
-	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .task_timeout = PAR_SET(0.01),
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .task_timeout = PAR_SET(clock_short_s()),
 	                                      .on_error = PAR_COLLECT, .statuses = statuses),
 	                         &error),
 	                 PAR_EFAILED);

@@ -3,6 +3,8 @@
 #include "scratch.h"
 #include "stuck.h"
 
+#define SHORT clock_short_s()
+
 static par_error error = PAR_ERROR_INIT;
 
 enum { N = 30 };
@@ -330,7 +332,7 @@ START_TEST(a_task_over_its_time_is_tried_again_when_it_comes_back)
 {
 	stays_late = 2;
 	ck_assert_int_eq(par_map(NULL, &par_task_late, in, out, N,
-	                         PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(2), .task_timeout = PAR_SET(0.1),
+	                         PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(2), .task_timeout = PAR_SET(SHORT),
 	                                      .statuses = statuses, .on_event = let_go_late),
 	                         &error),
 	                 PAR_OK);
@@ -349,7 +351,7 @@ START_TEST(in_a_stream_too)
 {
 	stays_late = 2;
 	ck_assert_int_eq(run(&par_task_late, PAR_SETTINGS(.n_jobs = {1, 2}, .retries = PAR_SET(2), .order = _i,
-	                                                  .task_timeout = PAR_SET(0.1), .on_event = let_go_late)),
+	                                                  .task_timeout = PAR_SET(SHORT), .on_event = let_go_late)),
 	                 PAR_OK);
 	ck_assert_int_eq(stream.got, N);
 	ck_assert_int_eq(late_tries, 3);
@@ -360,7 +362,7 @@ START_TEST(the_last_try_over_its_time_fails)
 {
 	stays_late = 2;
 	ck_assert_int_eq(par_map(NULL, &par_task_late, in, out, N,
-	                         PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(1), .task_timeout = PAR_SET(0.1),
+	                         PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(1), .task_timeout = PAR_SET(SHORT),
 	                                      .on_error = PAR_COLLECT, .statuses = statuses, .on_event = let_go_late),
 	                         &error),
 	                 PAR_EFAILED);
@@ -377,7 +379,7 @@ START_TEST(a_time_out_is_not_tried_again_if_it_is_not_to_be)
 	stays_late = 9;
 	ck_assert_int_eq(par_map(NULL, &par_task_late, in, out, N,
 	                         PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(5),
-	                                      .retry_on = PAR_SET(PAR_ON_ERROR), .task_timeout = PAR_SET(0.1),
+	                                      .retry_on = PAR_SET(PAR_ON_ERROR), .task_timeout = PAR_SET(SHORT),
 	                                      .on_event = let_go_late),
 	                         &error),
 	                 PAR_ETIMEOUT);
