@@ -1,3 +1,5 @@
+/* link: -Wl,--wrap=clock_gettime */
+#include "clock.h"
 #include "leaks.h"
 #include "own_backend.h"
 #include "scratch.h"
@@ -5,14 +7,8 @@
 
 #include <uv.h>
 
-/* Long enough for a task that is not stuck, on a machine with much to do; and what nobody
- * waits for in vain. */
-#ifdef __SANITIZE_THREAD__
-#define SHORT 0.3
-#else
-#define SHORT 0.1
-#endif
-#define LONG 1000.0
+#define SHORT clock_short_s()
+#define LONG 1000.0 /* what nobody waits for in vain */
 
 static par_error error = PAR_ERROR_INIT;
 static par_parallel *pool;
@@ -333,6 +329,7 @@ START_TEST(a_stream_with_payloads_that_stay_waits_too)
 	numbers.size = 100;
 	numbers.stays = 1;
 	open_pool(2, LONG);
+	clock_stands_until(&stuck.n_inside, 1);
 	ck_assert_int_eq(run_waiting(&numbers, PAR_SETTINGS(.call_timeout = PAR_SET(SHORT))), PAR_ETIMEOUT);
 	ck_assert_int_eq(n_waiting, 1);
 	par_close(pool);
@@ -346,6 +343,7 @@ START_TEST(a_call_ends_when_its_time_is_over)
 	struct numbers numbers = NUMBERS(1, -1, 3, 4, 5);
 
 	open_pool(_i, LONG);
+	clock_stands_until(&stuck.n_inside, 1);
 	ck_assert_int_eq(run(&numbers, PAR_SETTINGS(.call_timeout = PAR_SET(SHORT))), PAR_ETIMEOUT);
 	ck_assert_int_eq(error.task, -1);
 	assert_contains(error.what, "call_timeout");
@@ -362,6 +360,7 @@ START_TEST(a_result_that_does_not_come_ends_the_call)
 	struct numbers numbers = NUMBERS(1, -1, 3, 4, 5);
 
 	open_pool(_i, LONG);
+	clock_stands_until(&stuck.n_inside, 1);
 	ck_assert_int_eq(run(&numbers, PAR_SETTINGS(.timeout = PAR_SET(SHORT))), PAR_ETIMEOUT);
 	assert_contains(error.what, "no result came");
 	ck_assert_int_eq(stuck.n_inside, 1);
@@ -376,6 +375,7 @@ START_TEST(a_call_on_arrays_has_statuses_when_its_time_is_over)
 	fill(2);
 	in[0] = -1;
 	open_pool(1, LONG);
+	clock_stands_until(&stuck.n_inside, 1);
 	ck_assert_int_eq(map(2, PAR_SETTINGS(.call_timeout = PAR_SET(SHORT), .statuses = statuses), 1),
 	                 PAR_ETIMEOUT);
 	/* It did run to its end, later. */
@@ -498,6 +498,7 @@ START_TEST(several_calls_may_leave_tasks_behind)
 	for (int i = 0; i < 3; i++) {
 		struct numbers numbers = NUMBERS(-1, -2);
 
+		clock_stands_until(&stuck.n_inside, 2 * (i + 1));
 		ck_assert_int_eq(run(&numbers, PAR_SETTINGS(.call_timeout = PAR_SET(SHORT))), PAR_ETIMEOUT);
 		stuck_await(2);
 		ck_assert_int_eq(stuck.n_inside, 2 * (i + 1));

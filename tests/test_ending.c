@@ -1,4 +1,7 @@
 /* How a call ends while some of its tasks still run. */
+/* link: -Wl,--wrap=clock_gettime */
+#include "clock.h"
+
 #include <parloop/parloop.h>
 
 #include <check.h>
@@ -86,6 +89,7 @@ END_TEST
 static int stays(par_env *env, const int *in, int *out)
 {
 	*out = *in;
+	atomic_fetch_add(&running, 1);
 	while (*in == 1 && !par_cancelled(env))
 		sched_yield();
 	return 0;
@@ -98,8 +102,9 @@ START_TEST(a_late_task_is_told_when_all_others_are_over)
 
 	for (int i = 0; i < 20; i++)
 		in[i] = i;
+	clock_stands_until(&running, 20);
 	ck_assert_int_eq(par_map(NULL, &par_task_stays, in, out, 20,
-	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .task_timeout = PAR_SET(0.01),
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .task_timeout = PAR_SET(clock_short_s()),
 	                                      .on_error = PAR_COLLECT, .statuses = statuses),
 	                         &error),
 	                 PAR_EFAILED);
@@ -176,14 +181,23 @@ static int is_deaf(par_env *env, const int *in, int *out)
 }
 PAR_TASK_ENV(is_deaf, int, int)
 
+static int32_t count_failed(void *user, const par_outcome *outcome)
+{
+	*(_Atomic int *)user += outcome->status != PAR_OK;
+	return 0;
+}
+
 START_TEST(a_call_that_ends_by_a_failure_keeps_its_call_timeout)
 {
+	_Atomic int failed = 0;
+
 	given = 0;
 	sem_init(&let_go, 0, 0);
 	sem_init(&has_looked, 0, 0);
-	ck_assert_int_eq(par_run(NULL, &par_task_is_deaf, give_two, NULL, NULL,
+	clock_stands_until(&failed, 1);
+	ck_assert_int_eq(par_run(NULL, &par_task_is_deaf, give_two, count_failed, &failed,
 	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .batch_size = PAR_SET(1),
-	                                      .call_timeout = PAR_SET(0.05)),
+	                                      .order = PAR_UNORDERED, .call_timeout = PAR_SET(0.05)),
 	                         &error),
 	                 PAR_EFAILED);
 	ck_assert_int_eq(error.task, 1);

@@ -400,10 +400,17 @@ END_TEST
 
 /* --- failures ------------------------------------------------------------------------------------ */
 
+/* Six fails once those before it have begun, which end then; else the call could end by it before
+ * another worker gets to them. */
 static int picky(par_env *env, const int64_t *from, int64_t *to)
 {
 	*to = 2 * *from;
-	return *from == 6 ? par_fail_task(env, 8, "six will not do") : 0;
+	if (*from < 6)
+		sem_post(&stuck.inside);
+	if (*from != 6)
+		return 0;
+	stuck_await(5);
+	return par_fail_task(env, 8, "six will not do");
 }
 PAR_TASK_ENV(picky, int64_t, int64_t)
 

@@ -1,5 +1,9 @@
+/* link: -Wl,--wrap=clock_gettime */
+#include "clock.h"
 #include "scratch.h"
 #include "stuck.h"
+
+#define SHORT clock_short_s()
 
 static par_error error = PAR_ERROR_INIT;
 
@@ -10,12 +14,13 @@ static int32_t statuses[N];
 /* How often each was tried, and how often it is to fail. */
 static _Atomic int tries[N];
 static int failures[N];
-static _Atomic int wrong_attempts;
+static _Atomic int wrong_attempts, n_tries;
 
 static int moody(par_env *env, const int64_t *from, int64_t *to)
 {
 	int tried = tries[*from]++;
 
+	n_tries++;
 	wrong_attempts += env->attempt != tried;
 	if (tried < failures[*from])
 		return par_fail_task(env, 10 + tried, "try %d of %lld failed", tried, (long long)*from);
@@ -279,10 +284,11 @@ START_TEST(a_stream_goes_on_meanwhile)
 }
 END_TEST
 
-/* Its next try lies in the far future. */
+/* Its next try lies in the far future; every task has its first before the time begins to run out. */
 START_TEST(a_call_out_of_time_does_not_wait_for_the_next_try)
 {
 	failures[3] = 1;
+	clock_stands_until(&n_tries, N);
 	ck_assert_int_eq(map(PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(1), .retry_delay = PAR_SET(1e6),
 	                                  .call_timeout = PAR_SET(0.1), .statuses = statuses)),
 	                 PAR_ETIMEOUT);
@@ -326,7 +332,7 @@ START_TEST(a_task_over_its_time_is_tried_again_when_it_comes_back)
 {
 	stays_late = 2;
 	ck_assert_int_eq(par_map(NULL, &par_task_late, in, out, N,
-	                         PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(2), .task_timeout = PAR_SET(0.1),
+	                         PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(2), .task_timeout = PAR_SET(SHORT),
 	                                      .statuses = statuses, .on_event = let_go_late),
 	                         &error),
 	                 PAR_OK);
@@ -345,7 +351,7 @@ START_TEST(in_a_stream_too)
 {
 	stays_late = 2;
 	ck_assert_int_eq(run(&par_task_late, PAR_SETTINGS(.n_jobs = {1, 2}, .retries = PAR_SET(2), .order = _i,
-	                                                  .task_timeout = PAR_SET(0.1), .on_event = let_go_late)),
+	                                                  .task_timeout = PAR_SET(SHORT), .on_event = let_go_late)),
 	                 PAR_OK);
 	ck_assert_int_eq(stream.got, N);
 	ck_assert_int_eq(late_tries, 3);
@@ -356,7 +362,7 @@ START_TEST(the_last_try_over_its_time_fails)
 {
 	stays_late = 2;
 	ck_assert_int_eq(par_map(NULL, &par_task_late, in, out, N,
-	                         PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(1), .task_timeout = PAR_SET(0.1),
+	                         PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(1), .task_timeout = PAR_SET(SHORT),
 	                                      .on_error = PAR_COLLECT, .statuses = statuses, .on_event = let_go_late),
 	                         &error),
 	                 PAR_EFAILED);
@@ -373,7 +379,7 @@ START_TEST(a_time_out_is_not_tried_again_if_it_is_not_to_be)
 	stays_late = 9;
 	ck_assert_int_eq(par_map(NULL, &par_task_late, in, out, N,
 	                         PAR_SETTINGS(.n_jobs = {1, _i}, .retries = PAR_SET(5),
-	                                      .retry_on = PAR_SET(PAR_ON_ERROR), .task_timeout = PAR_SET(0.1),
+	                                      .retry_on = PAR_SET(PAR_ON_ERROR), .task_timeout = PAR_SET(SHORT),
 	                                      .on_event = let_go_late),
 	                         &error),
 	                 PAR_ETIMEOUT);

@@ -29,6 +29,10 @@ says more 0 '100%: Checks: 2, Failures: 0, Errors: 0' 'SKIP one: why' \
 says list 0 '6 passed, 0 failed, 3 skipped'
 says bad_list 1 '6 passed, 2 failed, 3 skipped'
 says bad 1 '50%: Checks: 4, Failures: 1, Errors: 1'
+says words 1 'long before' '50%: Checks: 2, Failures: 1, Errors: 0' \
+	'tests/test_x.c:12:F:x:it_works:0: Assertion n == 3 failed' 'F: it is so: not so' '   why'
+says report 1 '==7== Invalid read of size 8' '==7==    at 0x1: f (x.c:3)' \
+	'50%: Checks: 2, Failures: 0, Errors: 1' 'tests/test_y.c:9:E:y:it_ends:0: Early exit'
 says liar 0 '50%: Checks: 2, Failures: 1, Errors: 0'
 says crash 139 'nothing yet'
 says leak 23 '100%: Checks: 3, Failures: 0, Errors: 0'
@@ -47,6 +51,28 @@ expect "a failure counts though the program ends with 0" \
 	counted 1 '1 passed, 1 failed, 0 skipped' liar
 expect "a crash counts as one failure" counted 1 '5 passed, 1 failed, 0 skipped' crash good
 expect "a bad status after the last check counts" counted 1 '3 passed, 1 failed, 0 skipped' leak
+again() { # again LINE ...: each is in what is repeated at the end, of which there is no more than so much
+	sed -n '/^--- what failed$/,$p' "$work/run" >"$work/again"
+	for line; do
+		grep -qxF -e "$line" "$work/again" || return 1
+	done
+	[ "$(wc -l <"$work/again")" -le 62 ]
+}
+
+counted 1 '15 passed, 3 failed, 0 skipped' words good report good crash good >/dev/null
+expect "what failed is repeated at the end" again \
+	'words.sh               1 passed, 1 failed, 0 skipped' \
+	'    | tests/test_x.c:12:F:x:it_works:0: Assertion n == 3 failed' '    | F: it is so: not so' '    |    why' \
+	'report.sh              1 passed, 1 failed, 0 skipped' \
+	'    | tests/test_y.c:9:E:y:it_ends:0: Early exit' '    | ==7== Invalid read of size 8' \
+	'crash.sh               0 passed, 1 failed, 0 skipped (ended with status 139 before it could count)' \
+	'    | nothing yet'
+expect "but what passed is not" eval '! grep -e good -e "long before" "$work/again"'
+many=$(yes words | head -n 40)
+counted 1 '40 passed, 40 failed, 0 skipped' $many >/dev/null
+expect "in some 60 lines, however many failed" again 'and 10 more'
+counted 0 '5 passed, 0 failed, 0 skipped' good >/dev/null
+expect "and nothing if nothing failed" eval '! grep -e "what failed" "$work/run"'
 expect "a file that is left counts" counted 1 '8 passed, 1 failed, 0 skipped' litters good
 expect "and is named" grep -F "left behind: a-file" "$work/run"
 expect "a process that is left counts" counted 1 '8 passed, 1 failed, 0 skipped' forgets good
