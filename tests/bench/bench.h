@@ -22,7 +22,7 @@ extern "C" {
 
 enum { JOBS = 2 }; /* the threads that every cell may keep busy */
 
-/* --- the work: the same object code for everybody (load.c) ---------------------------- */
+/* --- the work: the same object code for everybody (work.c) ---------------------------- */
 
 /* A task: 8 bytes in, 8 out.  The low 32 bits say how many turns of a dependent
  * multiply-add chain to make, at least 1; the rest makes the result differ. */
