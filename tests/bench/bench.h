@@ -13,8 +13,10 @@
 #ifndef BENCH_H
 #define BENCH_H
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -64,14 +66,31 @@ int sample_tasks(struct sample *sample, const struct load *load,
  * before each, so that they sleep; the value is nanoseconds a trip. */
 int sample_trips(struct sample *sample, int (*once)(void *arg), void *arg);
 
-/* Start that program and wait for its end, again and again; nanoseconds. */
-int sample_starts(struct sample *sample, const char *program);
+/* What once() says that each of its repetitions took, the first two left out.  It returns 0, or
+ * nonzero to give up, and has left its error text. */
+int sample_own(struct sample *sample, int (*once)(void *arg, double *took), void *arg);
+
+/* Start that program, or the program start-NAME that was built beside this one, and wait for
+ * its end, again and again; nanoseconds. */
+int sample_starts(struct sample *sample, char *const argv[]);
+int sample_start_of(struct sample *sample, const char *name);
+
+/* Fill the sample from n figures, which it sorts; returns 0. */
+int sample_figures(struct sample *sample, double *figures, int n);
+
+/* The path of a file that was built beside this program; returns path. */
+char *built_path(char path[PATH_MAX], const char *name);
 
 int64_t now_ns(void);
 
 /* Kilobytes resident now, and at the most since this process began. */
 int64_t memory_now_kb(void);
 int64_t memory_peak_kb(void);
+
+/* Kilobytes that only that process has, and that would be free without it: what it wrote to and
+ * what of its files nobody else has mapped.  Pages shared with its parent, since a fork or in
+ * shared memory, and a library that others use too are nobody's own.  -1: it is gone. */
+int64_t memory_own_kb(pid_t pid);
 
 /* --- cells ----------------------------------------------------------------------------- */
 
