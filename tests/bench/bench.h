@@ -119,6 +119,8 @@ extern const struct cell cells_uv[] PEER_TABLE;
 extern const struct cell cells_glib[] PEER_TABLE;
 extern const struct cell cells_limit[];
 extern const struct cell cells_start[];
+extern const struct cell cells_spin[];
+extern const struct cell cells_pools[];
 
 #ifdef __cplusplus
 }
