@@ -249,6 +249,7 @@ static const struct peer {
 	{"oneTBB", cells_tbb},
 	{"libuv", cells_uv},
 	{"GLib", cells_glib},
+	{"Python", cells_python},
 	{"pools", cells_pools},
 	{"limits", cells_limit},
 	{"limits of processes", cells_spin},

@@ -121,6 +121,7 @@ extern const struct cell cells_limit[];
 extern const struct cell cells_start[];
 extern const struct cell cells_spin[];
 extern const struct cell cells_pools[];
+extern const struct cell cells_python[];
 
 #ifdef __cplusplus
 }
