@@ -244,6 +244,7 @@ static const struct peer {
 	const struct cell *cells;
 } peers[] = {
 	{"parloop", cells_ours},
+	{"parloop in processes", cells_processes},
 	{"W6", cells_start},
 	{"gcc's OpenMP", cells_openmp},
 	{"oneTBB", cells_tbb},

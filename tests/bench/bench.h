@@ -113,6 +113,7 @@ struct cell {
  * missing when the benchmark was built is NULL here. */
 #define PEER_TABLE __attribute__((weak))
 extern const struct cell cells_ours[] PEER_TABLE;
+extern const struct cell cells_processes[] PEER_TABLE;
 extern const struct cell cells_openmp[] PEER_TABLE;
 extern const struct cell cells_tbb[] PEER_TABLE;
 extern const struct cell cells_uv[] PEER_TABLE;

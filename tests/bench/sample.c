@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -28,14 +27,6 @@ int sample_fail(struct sample *sample, const char *format, ...)
 	vsnprintf(sample->error, sizeof(sample->error), format, args);
 	va_end(args);
 	return -1;
-}
-
-int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
 static int by_size(const void *a, const void *b)
