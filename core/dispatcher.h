@@ -8,7 +8,7 @@
 #define CORE_DISPATCHER_H
 
 #include "arena.h"
-#include "ticket.h"
+#include "call.h"
 
 struct dispatcher {
 	par_source_fn source;

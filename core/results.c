@@ -29,6 +29,11 @@ static void describe_failure(const struct slot *slot, par_outcome *outcome)
 		outcome->message = text_at(failure, failure->message);
 		outcome->type = text_at(failure, failure->type);
 		outcome->trace = text_at(failure, failure->trace);
+		outcome->host = text_at(failure, failure->host);
+		outcome->pid = failure->pid;
+		outcome->signal = failure->signal;
+		outcome->exit_code = failure->exit_code;
+		outcome->peak_memory = failure->peak_memory;
 	}
 	if (outcome->type == NULL)
 		outcome->type = par_code_name(outcome->status);
@@ -79,7 +84,7 @@ static void clear(struct results *results, struct call *call, struct slot *slot)
 	}
 	if (results->forget != NULL)
 		results->forget(results->forget_arg, slot);
-	ticket_forget(call, slot);
+	call_forget(call, slot);
 	slot_clear(slot);
 }
 

@@ -5,7 +5,7 @@
 #ifndef CORE_RESULTS_H
 #define CORE_RESULTS_H
 
-#include "ticket.h"
+#include "call.h"
 
 /* A task that was over its time before it was over. */
 struct overdue {

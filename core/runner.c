@@ -330,6 +330,7 @@ static void say_start(struct runner *runner, uint64_t index, uint64_t n, uint32_
 	if (now != NULL) {
 		__atomic_store_n(&now->begin_ns, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&now->index, index, __ATOMIC_RELEASE);
+		__atomic_store_n(&now->n, n, __ATOMIC_RELEASE);
 		__atomic_store_n(&now->batch, runner->batch.batch, __ATOMIC_RELEASE);
 		__atomic_store_n(&now->begin_ns, begin_ns, __ATOMIC_RELEASE);
 	}

@@ -46,7 +46,9 @@ union slot_bytes {
 /* Why a task failed, in the arena, if there is something to say. */
 struct slot_failure {
 	int32_t status, code, attempts, worker;
-	uint16_t message, type, trace; /* where each begins in text, + 1; 0: there is none */
+	int32_t pid, signal, exit_code; /* of its worker, if that ended by it; else 0, 0, -1 */
+	uint16_t message, type, trace, host; /* where each begins in text, + 1; 0: there is none */
+	int64_t peak_memory;
 	char text[];
 };
 

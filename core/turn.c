@@ -451,6 +451,11 @@ static void describe_failure(const par_parallel *parallel, par_error *error)
 	error->worker = failure->worker;
 	error->attempts = failure->attempts;
 	error->task_code = failure->code;
+	error->pid = failure->pid;
+	error->signal = failure->signal;
+	error->exit_code = failure->exit_code;
+	error->peak_memory = failure->peak_memory;
+	memcpy(error->host, failure->host, sizeof(error->host));
 	(void)snprintf(error->type, sizeof(error->type), "%s",
 	               failure->type[0] != '\0' ? failure->type : par_code_name(failure->status));
 	memcpy(error->input, failure->input, sizeof(error->input));

@@ -71,6 +71,7 @@ struct wire_range {
 struct wire_now {
 	uint64_t batch;      /* 0: none is running                                           */
 	uint64_t index;
+	uint64_t n;          /* tasks of a range's piece, of which it may be any             */
 	int64_t begin_ns;    /* CLOCK_MONOTONIC; written last                                */
 };
 

@@ -312,7 +312,7 @@ START_TEST(replies_of_any_size_lie_where_their_slot_says)
 	}
 	/* Only large ones count against the memory that replies may take. */
 	ck_assert_int_eq(call.reply_bytes, 100000);
-	ticket_forget(&call, slots_at(&call.slots, 5));
+	call_forget(&call, slots_at(&call.slots, 5));
 	ck_assert_int_eq(call.reply_bytes, 0);
 }
 END_TEST

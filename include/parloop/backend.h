@@ -286,6 +286,14 @@ typedef struct par_backend_ops {
 
 	/* A further interface by id; NULL if there is none.  Default: none. [any] */
 	const void *(*extension)(par_backend *backend, const char *id);
+
+	/* Take what came back, without waiting, and give batches back that are over.  For
+	 * backends that share memory with their workers, so that nobody needs a system call to be
+	 * heard: it is called in every turn of the loop with batches out, and while the loop's
+	 * thread looks out before it sleeps.  sleeps: it is about to sleep; from now on whatever
+	 * comes must make a descriptor ready that is watched (parloop.fd/1), until this is
+	 * called with 0.  Returns 1 if anything came.  Default: nothing comes this way. [loop] */
+	int32_t (*poll)(par_backend *backend, int32_t sleeps);
 } par_backend_ops;
 
 /* The one symbol of a plugin: the operations of the backend of that name, or
@@ -302,6 +310,7 @@ const par_backend_ops *parloop_backend_v1(const par_host *host, const char *name
 #define PAR_EXT_TIMER      "parloop.timer/1"
 #define PAR_EXT_WORKER_ENV "parloop.worker-env/1"
 #define PAR_EXT_ENCODE     "parloop.encode/1"
+#define PAR_EXT_CHANNEL    "parloop.channel/1"
 
 typedef struct par_watch par_watch; /* the core's, from watch() to unwatch() */
 
@@ -375,6 +384,108 @@ typedef struct par_ext_encode {
 	int32_t (*receive)(const par_host *host, par_batch batch, const void *bytes,
 	                   uint64_t n_bytes);
 } par_ext_encode;
+
+/* The way to one worker process of this machine: a socket, and shared memory by which batches
+ * go and answers come without a system call.  The core's, from open() to close(); it may outlive
+ * the instance and serve one after the other, but not two at once. */
+typedef struct par_channel par_channel;
+
+enum {
+	PAR_CHANNEL_FORKED = 1,  /* its worker is a fork() of this process: it has its memory   */
+	PAR_CHANNEL_EXECUTED = 2 /* it is a program: program(), or one that calls               */
+	                      /* par_worker_main() (worker.h)                                */
+};
+
+/* What a worker process does to itself before it serves. */
+typedef struct par_worker_setup {
+	uint32_t size;
+	int32_t worker;          /* 0 .. n_jobs-1: what its tasks see as env->worker         */
+	int32_t parent;          /* process id; the worker ends with the thread that started */
+	                         /* it, and takes along what is in its process group         */
+	int32_t cpu;             /* run on that core only; -1: on any                        */
+	int64_t memory;          /* bytes of address space it may have; 0: as many as it likes */
+	int64_t cpu_time_ns;     /* of processor it may use; 0: any                          */
+	const char *initializer; /* "MODULE.so:TASK", a task of bytes to be run first;       */
+	                         /* NULL: none.  If it fails, the worker cannot start        */
+	const char *initarg;     /* its payload; NULL: empty                                 */
+} par_worker_setup;
+
+/* Worker processes for a backend that starts, watches and ends them:
+ *
+ *	open(), start a process that has ends(), started();
+ *	per batch send(), and next() until it is over; done() is the backend's;
+ *	when the process has died: next() until nothing is left, then lost() for each
+ *	batch that it had; close(). */
+typedef struct par_ext_channel {
+	uint32_t size;
+	uint32_t reserved;
+
+	/* kind as above. [any] */
+	int32_t (*open)(int32_t kind, par_channel **channel, par_error *error);
+
+	/* NULL is allowed.  Its worker sees the end of its socket, and ends by itself when it has
+	 * run what it was sent. [any] */
+	void (*close)(par_channel *channel);
+
+	/* The two descriptors (close-on-exec) that the worker is to have, under any numbers; ours
+	 * until started(). [any] */
+	void (*ends)(const par_channel *channel, int32_t ends[2]);
+
+	/* The environment variables ("NAME=value", ends in NULL) that make a program with those
+	 * descriptors open, under these numbers, the worker; valid until started().  NULL: no
+	 * memory. [any] */
+	char *const *(*describe)(par_channel *channel, const int32_t ends[2],
+	                         const par_worker_setup *setup);
+
+	/* What to execute as a worker, absolute: this program, if it has called
+	 * par_worker_main(), since then tasks of its own can be run too; else parloop-worker.
+	 * Static.  NULL: there is none, and the error says where it was looked for. [any] */
+	const char *(*program)(par_error *error);
+
+	/* In the child of fork(): be the worker, and never return.  Of what the parent had, only
+	 * memory and these descriptors are used. */
+	void (*serve)(par_channel *channel, const par_worker_setup *setup);
+
+	/* The worker has its ends; ours of them are closed. [any] */
+	void (*started)(par_channel *channel);
+
+	/* Readable when something came while poll() had been told that the loop sleeps: to be
+	 * watched by who has the channel.  Also at the end of the worker, as a hint. [any] */
+	int32_t (*fd)(const par_channel *channel);
+
+	/* Has the worker said that it is there?  Its process id is as it sees it. [loop] */
+	int32_t (*is_ready)(const par_channel *channel);
+
+	/* Encode that batch and send it.  It never waits: what does not fit yet goes with the
+	 * next next().  Anything but PAR_OK: it was not sent. [loop] */
+	int32_t (*send)(const par_host *host, par_channel *channel, par_batch batch, par_error *error);
+
+	/* Take what came.  PAR_OK: *batch is over, and is to be given back with done(PAR_OK); ask
+	 * again.  PAR_PENDING: nothing more is there at the moment.  Else an error: what came makes
+	 * no sense, or the worker says that it cannot go on (it does not know a task, is of another
+	 * version, its initializer failed): it is of no use any more. [loop] */
+	int32_t (*next)(const par_host *host, par_channel *channel, par_batch *batch, par_error *error);
+
+	/* The loop is about to sleep (1), or awake (0).  Returns 1 if something is there
+	 * already. [loop] */
+	int32_t (*sleeps)(par_channel *channel, int32_t sleeps);
+
+	/* Its tasks see that the call ends; so does what was sent and has not begun.  Until every
+	 * batch was given back. [any] */
+	void (*stop)(par_channel *channel);
+
+	/* Batches that were sent and not given back. [loop] */
+	int32_t (*out)(const par_channel *channel);
+
+	/* The worker is dead: the next of its batches, in the order in which they were sent, to be
+	 * given back with done(PAR_ELOST, how); 0: it had no more.  The core finds out which task
+	 * ran. [loop] */
+	par_batch (*lost)(const par_host *host, par_channel *channel);
+
+	/* What a worker that died of a signal could still write about it: where it was.  NULL:
+	 * nothing.  Valid until close(). [loop] */
+	const char *(*last_words)(const par_channel *channel);
+} par_ext_channel;
 
 /* --- the note: what can be known of a plugin without running any of it -------------------- */
 
