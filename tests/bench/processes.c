@@ -82,8 +82,8 @@ struct stream {
 	struct pool pool;
 	struct load load;
 	uint64_t taken, delivered;
-	uint64_t most;    /* this many are out at a time */
-	uint64_t *words;  /* the payload, for all: one is out at a time, or it is copied */
+	uint64_t most;   /* this many are out at a time */
+	uint64_t *words; /* the payload, for all: one is out at a time, or it is copied */
 	uint64_t n_bytes;
 	int stays;
 };
@@ -337,8 +337,8 @@ static int crash_cell(const struct load *load, struct sample *sample, const char
 
 	(void)load;
 	crash.pool.settings = PAR_SETTINGS(
-		.order = PAR_UNORDERED, .on_error = PAR_COLLECT, .batch_size = PAR_SET(1),
-		.retries = PAR_SET(3), .retry_on = PAR_SET(PAR_ON_CRASH));
+			.order = PAR_UNORDERED, .on_error = PAR_COLLECT, .batch_size = PAR_SET(1),
+			.retries = PAR_SET(3), .retry_on = PAR_SET(PAR_ON_CRASH));
 	if (pool_open(&crash.pool, sample, backend, "crash") != 0)
 		return -1;
 	return pool_close(&crash.pool, sample,
@@ -398,14 +398,14 @@ static int idle_cell(const struct load *load, struct sample *sample, const char 
 
 /* --- each of them on both backends ----------------------------------------------------------- */
 
-#define ON_BOTH(cell)                                                               \
-	static int cell##_forked(const struct load *load, struct sample *sample)    \
-	{                                                                           \
-		return cell(load, sample, "multiprocessing");                       \
-	}                                                                           \
-	static int cell##_executed(const struct load *load, struct sample *sample)  \
-	{                                                                           \
-		return cell(load, sample, "loky");                                  \
+#define ON_BOTH(cell)                                                              \
+	static int cell##_forked(const struct load *load, struct sample *sample)   \
+	{                                                                          \
+		return cell(load, sample, "multiprocessing");                      \
+	}                                                                          \
+	static int cell##_executed(const struct load *load, struct sample *sample) \
+	{                                                                          \
+		return cell(load, sample, "loky");                                 \
 	}
 
 ON_BOTH(map_cell)
