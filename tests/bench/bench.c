@@ -101,11 +101,112 @@ static struct workload workloads[] = {
 		.repeats = 300,
 	},
 	{
+		.id = "W1b-processes",
+		.title = "2 million tasks of about 1 ns, in two processes",
+		.unit = "ns a task",
+		.unit_size = 1,
+		.shape = EVEN,
+		.n = 2000000,
+		.repeats = 3,
+	},
+	{
+		.id = "W2-processes",
+		.title = "tasks of 1 us, in two processes",
+		.view = EFFICIENCY,
+		.unit = "least ns",
+		.unit_size = 1,
+		.shape = EVEN,
+		.n = 100000,
+		.task_us = 1,
+		.repeats = 3,
+	},
+	{
+		.id = "W3-processes",
+		.title = "tasks of 100 us, in two processes",
+		.view = EFFICIENCY,
+		.unit = "least us",
+		.unit_size = 1e3,
+		.shape = EVEN,
+		.n = 2000,
+		.task_us = 100,
+		.repeats = 3,
+	},
+	{
+		.id = "W4-processes",
+		.title = "heavy-tailed tasks, 10 us to 50 ms, in two processes",
+		.view = EFFICIENCY,
+		.unit = "least us",
+		.unit_size = 1e3,
+		.shape = PARETO,
+		.n = 20000,
+		.repeats = 1,
+	},
+	{
+		.id = "W4s-processes",
+		.title = "the same, sorted ascending",
+		.view = EFFICIENCY,
+		.unit = "least us",
+		.unit_size = 1e3,
+		.shape = SORTED,
+		.n = 20000,
+		.repeats = 1,
+	},
+	{
+		.id = "W5-full",
+		.title = "echoes of 64 bytes by two processes, kept busy",
+		.unit = "ns a task",
+		.unit_size = 1,
+		.shape = EVEN,
+		.n = 100000,
+		.repeats = 3,
+	},
+	{
+		.id = "W5-one",
+		.title = "echoes of 64 bytes by another process, one at a time",
+		.unit = "ns a task",
+		.unit_size = 1,
+		.shape = EVEN,
+		.n = 20000,
+		.repeats = 3,
+	},
+	{
+		.id = "W5-1M",
+		.title = "1 MiB read by another process, one at a time",
+		.unit = "us a task",
+		.unit_size = 1e3,
+		.shape = EVEN,
+		.n = 500,
+		.repeats = 3,
+	},
+	{
+		.id = "W5-64M",
+		.title = "64 MiB read by another process, one at a time",
+		.unit = "ms a task",
+		.unit_size = 1e6,
+		.shape = EVEN,
+		.n = 5,
+		.repeats = 3,
+	},
+	{
 		.id = "W6",
 		.title = "start a process, open, 2 tasks, close, end",
 		.unit = "us",
 		.unit_size = 1e3,
 		.repeats = 40,
+	},
+	{
+		.id = "W6-processes",
+		.title = "start a process, 2 worker processes, 2 tasks, their end",
+		.unit = "us",
+		.unit_size = 1e3,
+		.repeats = 20,
+	},
+	{
+		.id = "W6b",
+		.title = "a worker dies: until the first result of its replacement",
+		.unit = "us",
+		.unit_size = 1e3,
+		.repeats = 20,
 	},
 	{
 		.id = "W9",
@@ -118,6 +219,13 @@ static struct workload workloads[] = {
 		.id = "W9-ahead",
 		.title = "tasks taken before the first has completed, pre_dispatch = 100",
 		.unit = "tasks",
+		.unit_size = 1,
+		.repeats = 1,
+	},
+	{
+		.id = "W9-workers",
+		.title = "memory that an idle worker process has to itself",
+		.unit = "MB",
 		.unit_size = 1,
 		.repeats = 1,
 	},
@@ -136,12 +244,16 @@ static const struct peer {
 	const struct cell *cells;
 } peers[] = {
 	{"parloop", cells_ours},
+	{"parloop in processes", cells_processes},
 	{"W6", cells_start},
 	{"gcc's OpenMP", cells_openmp},
 	{"oneTBB", cells_tbb},
 	{"libuv", cells_uv},
 	{"GLib", cells_glib},
+	{"Python", cells_python},
+	{"pools", cells_pools},
 	{"limits", cells_limit},
+	{"limits of processes", cells_spin},
 	{"strace", cells_calls},
 };
 enum { PEERS = sizeof(peers) / sizeof(*peers) };
@@ -368,7 +480,8 @@ static int usage(int status)
 	fprintf(status == 0 ? stdout : stderr,
 		"usage: bench [--rounds N] [--only W1b,W2,...] [--quick]\n"
 		"  --rounds N  measure every cell N times (5)\n"
-		"  --only IDS  only these of W1a W1b W2 W3 W4 W4s back W6 W9 calls\n"
+		"  --only IDS  only these of W1a W1b W2 W3 W4 W4s back W5 W6 W6b W9 calls,\n"
+		"              or one of their kinds: W2-single W2-processes W5-full ...\n"
 		"  --quick     two rounds of a fifth of the tasks\n");
 	return status;
 }

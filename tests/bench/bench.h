@@ -13,8 +13,10 @@
 #ifndef BENCH_H
 #define BENCH_H
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -22,7 +24,7 @@ extern "C" {
 
 enum { JOBS = 2 }; /* the threads that every cell may keep busy */
 
-/* --- the work: the same object code for everybody (load.c) ---------------------------- */
+/* --- the work: the same object code for everybody (work.c) ---------------------------- */
 
 /* A task: 8 bytes in, 8 out.  The low 32 bits say how many turns of a dependent
  * multiply-add chain to make, at least 1; the rest makes the result differ. */
@@ -64,14 +66,31 @@ int sample_tasks(struct sample *sample, const struct load *load,
  * before each, so that they sleep; the value is nanoseconds a trip. */
 int sample_trips(struct sample *sample, int (*once)(void *arg), void *arg);
 
-/* Start that program and wait for its end, again and again; nanoseconds. */
-int sample_starts(struct sample *sample, const char *program);
+/* What once() says that each of its repetitions took, the first two left out.  It returns 0, or
+ * nonzero to give up, and has left its error text. */
+int sample_own(struct sample *sample, int (*once)(void *arg, double *took), void *arg);
+
+/* Start that program, or the program start-NAME that was built beside this one, and wait for
+ * its end, again and again; nanoseconds. */
+int sample_starts(struct sample *sample, char *const argv[]);
+int sample_start_of(struct sample *sample, const char *name);
+
+/* Fill the sample from n figures, which it sorts; returns 0. */
+int sample_figures(struct sample *sample, double *figures, int n);
+
+/* The path of a file that was built beside this program; returns path. */
+char *built_path(char path[PATH_MAX], const char *name);
 
 int64_t now_ns(void);
 
 /* Kilobytes resident now, and at the most since this process began. */
 int64_t memory_now_kb(void);
 int64_t memory_peak_kb(void);
+
+/* Kilobytes that only that process has, and that would be free without it: what it wrote to and
+ * what of its files nobody else has mapped.  Pages shared with its parent, since a fork or in
+ * shared memory, and a library that others use too are nobody's own.  -1: it is gone. */
+int64_t memory_own_kb(pid_t pid);
 
 /* --- cells ----------------------------------------------------------------------------- */
 
@@ -94,12 +113,16 @@ struct cell {
  * missing when the benchmark was built is NULL here. */
 #define PEER_TABLE __attribute__((weak))
 extern const struct cell cells_ours[] PEER_TABLE;
+extern const struct cell cells_processes[] PEER_TABLE;
 extern const struct cell cells_openmp[] PEER_TABLE;
 extern const struct cell cells_tbb[] PEER_TABLE;
 extern const struct cell cells_uv[] PEER_TABLE;
 extern const struct cell cells_glib[] PEER_TABLE;
 extern const struct cell cells_limit[];
 extern const struct cell cells_start[];
+extern const struct cell cells_spin[];
+extern const struct cell cells_pools[];
+extern const struct cell cells_python[];
 
 #ifdef __cplusplus
 }

@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -13,20 +12,12 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "cpus.h"
 
 enum {
 	LINE = 64,
 	RING = 8192
 };
-
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 /* --- two threads, one of them the caller's --------------------------------------------- */
 
@@ -416,22 +407,6 @@ struct pingpong {
 	atomic_int closed;
 };
 
-/* Two of the CPUs that this process is allowed. */
-static int choose_cpus(struct pingpong *pong)
-{
-	cpu_set_t all;
-	int cpu, n = 0;
-
-	if (sched_getaffinity(0, sizeof(all), &all) != 0)
-		return -1;
-	for (cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
-		if (CPU_ISSET(cpu, &all)) {
-			CPU_ZERO(&pong->cpu[n]);
-			CPU_SET(cpu, &pong->cpu[n++]);
-		}
-	return n == 2 ? 0 : -1;
-}
-
 static int pin_thread(pthread_t thread, const cpu_set_t *cpu)
 {
 	return pthread_setaffinity_np(thread, sizeof(*cpu), cpu);
@@ -486,7 +461,7 @@ static int trip_cell(struct sample *sample, struct pingpong *pong)
 	pthread_t thread;
 	int result;
 
-	if (choose_cpus(pong) != 0)
+	if (cpus_choose(pong->cpu) != 0)
 		return sample_fail(sample, "needs two cores");
 	if (pthread_create(&thread, NULL, answer, pong) != 0)
 		return sample_fail(sample, "cannot start a thread");
@@ -545,6 +520,11 @@ const struct cell cells_limit[] = {
 	{"W4s", "serial inline", SERIAL, serial_cell},
 	{"W4s", "guided", LIMIT, guided_cell},
 	{"W4s", "one by one", LIMIT, one_by_one_cell},
+	{"W1b-processes", "serial inline", SERIAL, serial_cell},
+	{"W2-processes", "serial inline", SERIAL, serial_cell},
+	{"W3-processes", "serial inline", SERIAL, serial_cell},
+	{"W4-processes", "serial inline", SERIAL, serial_cell},
+	{"W4s-processes", "serial inline", SERIAL, serial_cell},
 	{"back", "futex ping-pong", LIMIT, futex_cell},
 	{"back", "eventfd ping-pong", LIMIT, eventfd_cell},
 	{NULL, NULL, LIMIT, NULL},

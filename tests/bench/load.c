@@ -8,17 +8,6 @@
 
 #define TURNS(item) ((uint32_t)(item))
 
-uint64_t work(uint64_t item)
-{
-	uint32_t turns = TURNS(item);
-	uint64_t value = item;
-
-	do
-		value = value * 6364136223846793005u + 1442695040888963407u;
-	while (--turns > 0);
-	return value;
-}
-
 double load_calibrate(void)
 {
 	enum { CHAIN = 1000000 };

@@ -3,7 +3,7 @@
 #define BENCH_NOISE_H
 
 struct noise {
-	double others_s; /* all CPUs together, since boot, less what this process used */
+	double others_s; /* all CPUs together, since boot, less what this session used */
 	double wall_s;
 };
 

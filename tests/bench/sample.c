@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <limits.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -6,7 +7,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -29,14 +29,6 @@ int sample_fail(struct sample *sample, const char *format, ...)
 	return -1;
 }
 
-int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
 static int by_size(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -49,11 +41,11 @@ static int repeats_of(const struct sample *sample)
 	return sample->repeats < MOST_REPEATS ? sample->repeats : MOST_REPEATS;
 }
 
-static int sample_finish(struct sample *sample, double *took, int n)
+int sample_figures(struct sample *sample, double *figures, int n)
 {
-	qsort(took, (size_t)n, sizeof(*took), by_size);
-	sample->value = took[n / 2];
-	sample->least = took[0];
+	qsort(figures, (size_t)n, sizeof(*figures), by_size);
+	sample->value = figures[n / 2];
+	sample->least = figures[0];
 	return 0;
 }
 
@@ -93,7 +85,7 @@ int sample_tasks(struct sample *sample, const struct load *load,
 		took[i] = (double)(now_ns() - begun) / (double)load->n;
 	}
 	sample->others_s = noise_end(&noise, &sample->cpus_s);
-	return sample_finish(sample, took, n);
+	return sample_figures(sample, took, n);
 }
 
 static void pause_awake(void)
@@ -119,41 +111,72 @@ int sample_trips(struct sample *sample, int (*once)(void *arg), void *arg)
 		if (i >= 0)
 			took[i] = (double)(now_ns() - begun);
 	}
-	return sample_finish(sample, took, n);
+	return sample_figures(sample, took, n);
 }
 
-static int start_once(struct sample *sample, const char *program)
+int sample_own(struct sample *sample, int (*once)(void *arg, double *took), void *arg)
 {
-	char *const argv[] = {(char *)program, NULL};
+	double took[MOST_REPEATS];
+	int i, n = repeats_of(sample);
+
+	for (i = -2; i < n; i++)
+		if (once(arg, &took[i < 0 ? 0 : i]) != 0)
+			return -1;
+	return sample_figures(sample, took, n);
+}
+
+struct start {
+	struct sample *sample;
+	char *const *argv;
+};
+
+static int start_once(void *arg, double *took)
+{
+	struct start *start = arg;
 	extern char **environ;
+	int64_t begun = now_ns();
 	int status, error;
 	pid_t pid;
 
-	error = posix_spawn(&pid, program, NULL, NULL, argv, environ);
+	error = posix_spawnp(&pid, start->argv[0], NULL, NULL, start->argv, environ);
 	if (error != 0)
-		return sample_fail(sample, "%s: %s", program, strerror(error));
+		return sample_fail(start->sample, "%s: %s", start->argv[0], strerror(error));
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
-			return sample_fail(sample, "waitpid: %s", strerror(errno));
+			return sample_fail(start->sample, "waitpid: %s", strerror(errno));
+	*took = (double)(now_ns() - begun);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return sample_fail(sample, "%s: ended with status 0x%x", program, (unsigned)status);
+		return sample_fail(start->sample, "%s: ended with status 0x%x", start->argv[0],
+				   (unsigned)status);
 	return 0;
 }
 
-int sample_starts(struct sample *sample, const char *program)
+int sample_starts(struct sample *sample, char *const argv[])
 {
-	double took[MOST_REPEATS];
-	int64_t begun;
-	int i, n = repeats_of(sample);
+	return sample_own(sample, start_once, &(struct start){sample, argv});
+}
 
-	for (i = -2; i < n; i++) {
-		begun = now_ns();
-		if (start_once(sample, program) != 0)
-			return -1;
-		if (i >= 0)
-			took[i] = (double)(now_ns() - begun);
-	}
-	return sample_finish(sample, took, n);
+char *built_path(char path[PATH_MAX], const char *name)
+{
+	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
+	char *slash;
+
+	path[length < 0 ? 0 : length] = '\0';
+	slash = strrchr(path, '/');
+	length = slash == NULL ? 0 : slash + 1 - path;
+	snprintf(path + length, PATH_MAX - (size_t)length, "%s", name);
+	return path;
+}
+
+int sample_start_of(struct sample *sample, const char *name)
+{
+	char path[PATH_MAX], file[64];
+	char *const argv[] = {path, NULL};
+
+	snprintf(file, sizeof(file), "start-%s", name);
+	if (access(built_path(path, file), X_OK) != 0)
+		return sample_fail(sample, "not built: its library or compiler is missing");
+	return sample_starts(sample, argv);
 }
 
 int64_t memory_now_kb(void)
@@ -175,4 +198,22 @@ int64_t memory_peak_kb(void)
 
 	getrusage(RUSAGE_SELF, &usage);
 	return usage.ru_maxrss;
+}
+
+int64_t memory_own_kb(pid_t pid)
+{
+	char path[64], line[256];
+	long long kb, sum = 0;
+	FILE *rollup;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	rollup = fopen(path, "r");
+	if (rollup == NULL)
+		return -1;
+	while (fgets(line, sizeof(line), rollup) != NULL)
+		if (sscanf(line, "Private_Clean: %lld", &kb) == 1 ||
+		    sscanf(line, "Private_Dirty: %lld", &kb) == 1)
+			sum += kb;
+	fclose(rollup);
+	return sum;
 }

@@ -121,11 +121,11 @@ static void print_row(const struct row *row, const struct columns *columns)
 	const struct row *serial = columns->serial;
 
 	if (row->error[0] != '\0' || row->n == 0) {
-		printf("  %-26s left out: %s\n", row->cell->name,
+		printf("  %-32s left out: %s\n", row->cell->name,
 		       row->error[0] != '\0' ? row->error : "never measured");
 		return;
 	}
-	printf("  %-26s", row->cell->name);
+	printf("  %-32s", row->cell->name);
 	print_figure(shown(row, columns, row_min(row), serial ? row_min(serial) : 0));
 	print_figure(shown(row, columns, row_median(row), serial ? row_median(serial) : 0));
 	print_figure(row->least / row->workload->unit_size);
@@ -142,7 +142,7 @@ static void print_head(const struct workload *workload)
 	printf("\n%s  %s", workload->id, workload->title);
 	if (workload->shape == PARETO || workload->shape == SORTED)
 		printf("; a perfect scheduler reaches %.3f", load_greedy(&workload->load));
-	printf("\n  %-26s %9s %9s %9s %8s %8s %8s\n", efficiency ? "efficiency" : workload->unit,
+	printf("\n  %-32s %9s %9s %9s %8s %8s %8s\n", efficiency ? "efficiency" : workload->unit,
 	       efficiency ? "best" : "min", "median", efficiency ? workload->unit : "least",
 	       "spread", "x peer", "x limit");
 }

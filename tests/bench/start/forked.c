@@ -1,0 +1,6 @@
+#include "pool.h"
+
+int main(void)
+{
+	return pool(fork_worker);
+}
