@@ -156,7 +156,7 @@ static void look_for_out(struct remote *remote, uint64_t n_in, uint64_t n_out)
 	remote->out = (struct wire_ref){0, 0};
 	remote->out_attachment = NULL;
 	if (n_out > 0 && !overlap(call->in, n_in, call->out, n_out))
-		(void)shared_find(call->out, n_out, &remote->out, &remote->out_attachment);
+		(void)shared_find_out(call->out, n_out, &remote->out, &remote->out_attachment);
 }
 
 static void look_for_memory(struct remote *remote)

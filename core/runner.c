@@ -660,7 +660,7 @@ static const char *find_bytes(const struct runner *runner, const struct wire_ref
 		refuse_ref(error, ref, "it is not in this worker's memory");
 	else if (ref->offset > found->bytes || size > found->bytes - ref->offset)
 		refuse_ref(error, ref, "what the batch names of it lies beyond its end");
-	else if (writes && !found->writable)
+	else if (writes && found->writable != PAR_ATTACH_WRITE)
 		refuse_ref(error, ref, "it may not be written to");
 	else
 		return (const char *)found->address + ref->offset;

@@ -365,7 +365,7 @@ void wire_put_attach(struct wire_writer *writer, const par_attachment *attachmen
 		.id = attachment->id,
 		.bytes = attachment->bytes,
 		.kind = attachment->kind,
-		.writable = attachment->writable != 0,
+		.writable = (uint8_t)attachment->writable,
 		.how = (uint8_t)how,
 	};
 
@@ -397,6 +397,9 @@ int32_t wire_get_attach(const struct wire_frame *frame, struct wire_attach *atta
 	if (attach->how != WIRE_INLINE && attach->how != WIRE_PASSED)
 		return wire_refuse(error, "attachment %llu comes in way %u",
 		                   (unsigned long long)attach->id, attach->how);
+	if (attach->writable > PAR_ATTACH_PRIVATE)
+		return wire_refuse(error, "attachment %llu is to be seen in way %u",
+		                   (unsigned long long)attach->id, attach->writable);
 	if (attach->how == WIRE_INLINE) {
 		*bytes = wire_take(&body, attach->bytes);
 		if (*bytes == NULL)

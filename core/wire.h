@@ -16,7 +16,7 @@
  * (to a worker) and wire_answer.h (from one); some are small enough to say here:
  *
  *	ATTACH  what travels beside batches, each once per worker: u64 id, u64 bytes, i32 kind
- *	        (of backend.h), u8 writable, u8 how, u16 0, u8[32] sha256; then the bytes, if how
+ *	        and u8 writable (of backend.h), u8 how, u16 0, u8[32] sha256; then the bytes, if how
  *	        is WIRE_INLINE.  WIRE_PASSED: a descriptor came with it (SCM_RIGHTS), in the
  *	        order of these frames.
  *	DETACH  u64 id: will not be named again

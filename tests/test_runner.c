@@ -740,6 +740,13 @@ START_TEST(says_that_an_attachment_is_too_short_or_not_to_be_written)
 	range(&par_task_plain, 0, 10);
 	runs();
 	cannot(PAR_EINVAL, "attachment 9", "may not be written to", "");
+	end();
+	begin();
+	attach(9, out, sizeof(out), PAR_ATTACH_PRIVATE);
+	batch.range.out = (struct wire_ref){9, 0};
+	range(&par_task_plain, 0, 10);
+	runs();
+	cannot(PAR_EINVAL, "attachment 9", "may not be written to", "");
 }
 END_TEST
 

@@ -392,6 +392,30 @@ static size_t gather(const struct wire_writer *writer, uint64_t offset, int at_a
 	return n;
 }
 
+START_TEST(an_attachment_is_seen_in_one_of_three_ways)
+{
+	par_attachment attachment = {.size = sizeof(attachment), .kind = PAR_ATTACH_ARRAY, .id = 6, .fd = 3};
+	par_error error = PAR_ERROR_INIT;
+	struct wire_attach attach;
+	struct wire_frame frame;
+	const void *bytes;
+
+	for (int32_t writable = 0; writable < 256; writable++) {
+		struct wire_writer writer;
+
+		wire_writer_init(&writer, 0);
+		attachment.writable = writable;
+		wire_put_attach(&writer, &attachment, WIRE_PASSED);
+		ck_assert_int_eq(wire_whole(writer.bytes, writer.used, &frame, &error), PAR_OK);
+		ck_assert_int_eq(wire_get_attach(&frame, &attach, &bytes, &error),
+		                 writable <= PAR_ATTACH_PRIVATE ? PAR_OK : PAR_EINVAL);
+		ck_assert_int_eq(attach.writable, writable);
+		wire_writer_finish(&writer);
+	}
+	ck_assert_str_eq(error.reason, "attachment 6 is to be seen in way 255");
+}
+END_TEST
+
 START_TEST(payloads_that_stay_are_sent_in_their_places)
 {
 	static char copied[4096], apart[4096];
@@ -706,6 +730,7 @@ int main(void)
 		a_chunk_of_nothing_is_taken_back,
 		small_answers_come_as_they_were_sent,
 		an_attachment_comes_with_its_bytes,
+		an_attachment_is_seen_in_one_of_three_ways,
 		payloads_that_stay_are_sent_in_their_places,
 		frames_come_in_pieces_of_any_size,
 		whole_frames_are_not_copied,

@@ -353,14 +353,24 @@ typedef struct par_ext_worker_env {
  * engine's own way. */
 enum { PAR_ATTACH_ARRAY = 1, PAR_ATTACH_BROADCAST = 2, PAR_ATTACH_MODULE = 3 };
 
+/* How a worker maps one that has a descriptor. */
+enum {
+	PAR_ATTACH_READ = 0,   /* read-only; nothing else is possible                   */
+	PAR_ATTACH_WRITE = 1,  /* shared and writable: results go there, and every      */
+	                       /* worker sees what one wrote                            */
+	PAR_ATTACH_PRIVATE = 2 /* writable, and its own pages where it has written      */
+};
+
 typedef struct par_attachment {
 	uint32_t size;
 	int32_t kind;
-	uint64_t id;          /* equal ids are equal bytes, within the process   */
+	uint64_t id;          /* equal ids are the same memory, within the process;   */
+	                      /* without a descriptor, which nobody can map, equal bytes. */
+	                      /* What can be mapped may change from one batch to the next */
 	uint64_t bytes;
 	const void *address;  /* or NULL                                         */
 	int32_t fd;           /* a sealed memfd, or -1                           */
-	int32_t writable;     /* results are written into it                     */
+	int32_t writable;     /* PAR_ATTACH_READ, ...                            */
 	uint8_t sha256[32];   /* of a module; else zero                          */
 } par_attachment;
 

@@ -554,6 +554,23 @@ typedef int32_t (*par_loader_fn)(const char *name, par_error *error);
 PAR_API int32_t par_register_external(const char *name, par_loader_fn loader, const char *hint,
                                       par_error *error);
 
+/* --- memory that workers share ------------------------------------------------------------------ */
+
+#define PAR_HAS_SHARED 1
+
+/* Memory that workers in other processes of this machine see as well: arrays, payloads and .shared
+ * that lie in it are passed by reference, and par_map() writes results there in place, with no copy
+ * in between.  Zeros, aligned to a page, its pages reserved: NULL and PAR_ENOMEM if there are not
+ * enough.  Each takes a descriptor, so a few large ones are better than many.  The caller's until
+ * par_shared_free(), which must not come before the end of the calls that use it; it has no name
+ * in any file system, and ends with the process, however that ends.  Workers may write to what
+ * par_map() has for out, and only read the rest.  After fork() parent and child see the same
+ * memory, and each frees it for itself; to the child's calls it is memory like any other.  [any] */
+PAR_API void *par_shared_alloc(uint64_t n_bytes, par_error *error);
+
+/* NULL is allowed.  What is none of them, or was freed, is left alone with a warning.  [any] */
+PAR_API void par_shared_free(void *shared);
+
 /* --- task modules -------------------------------------------------------------------------- */
 
 /* A .so with tasks in it.  Opened once per process and never unloaded. */
