@@ -60,7 +60,7 @@ AT(par_task, reserved, 28);
 AT(par_task, range, 32);
 AT(par_task, bytes, 40);
 
-SIZE(par_settings, 312);
+SIZE(par_settings, 336);
 AT(par_settings, size, 0);
 AT(par_settings, order, 4);
 AT(par_settings, on_error, 8);
@@ -89,6 +89,8 @@ AT(par_settings, n_tasks, 272);
 AT(par_settings, on_progress, 288);
 AT(par_settings, on_event, 296);
 AT(par_settings, watcher, 304);
+AT(par_settings, max_nbytes, 312);
+AT(par_settings, mmap_mode, 328);
 
 SIZE(par_progress, 56);
 AT(par_progress, size, 0);

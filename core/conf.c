@@ -8,6 +8,7 @@
 #include "note.h"
 #include "options.h"
 #include "paths.h"
+#include "shared.h"
 #include "trust.h"
 
 #include <errno.h>
@@ -217,6 +218,25 @@ static int set_verbose(struct reader *reader, const char *value)
 	return set_number(&reader->conf->verbose, value, 0, 1000000);
 }
 
+static int set_max_nbytes(struct reader *reader, const char *value)
+{
+	par_int *max = &reader->conf->max_nbytes;
+
+	*max = (par_int)PAR_SET(-1);
+	return strcmp(value, "none") == 0 ? 0 : options_parse_size(value, &max->value);
+}
+
+static int set_mmap_mode(struct reader *reader, const char *value)
+{
+	enum shared_mode mode;
+
+	if (shared_parse_mode(value, &mode) < 0)
+		return -1;
+	free(reader->conf->mmap_mode);
+	reader->conf->mmap_mode = keep(reader, strdup(value));
+	return 0;
+}
+
 static int set_batch_shortest(struct reader *reader, const char *value)
 {
 	int64_t *ns = &reader->conf->batch_shortest_ns;
@@ -247,6 +267,8 @@ static const struct {
 	{"close_timeout", set_close_timeout, "a number of seconds from 0"},
 	{"retries", set_retries, "a whole number from 0 to 1000"},
 	{"verbose", set_verbose, "a whole number from 0"},
+	{"max_nbytes", set_max_nbytes, "a size such as 1M, or none"},
+	{"mmap_mode", set_mmap_mode, "r, r+, w+ or c"},
 	{"batch_shortest", set_batch_shortest, "a time with its unit, such as 200us"},
 	{"batch_longest", set_batch_longest, "a time with its unit, such as 2ms"},
 };
@@ -640,6 +662,7 @@ void conf_destroy(struct conf *conf)
 	free(conf->lazy);
 	free(conf->default_backend);
 	free(conf->pre_dispatch);
+	free(conf->mmap_mode);
 	free(conf->file);
 	free(conf);
 }

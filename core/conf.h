@@ -40,9 +40,10 @@ struct conf {
 
 	/* [parloop]: settings where a call leaves them unset */
 	char *default_backend; /* never NULL */
-	par_int n_jobs, batch_size, verbose, retries;
+	par_int n_jobs, batch_size, verbose, retries, max_nbytes;
 	par_real timeout, task_timeout, call_timeout, close_timeout;
 	char *pre_dispatch; /* NULL: unset */
+	char *mmap_mode;    /* NULL: unset */
 	int64_t batch_shortest_ns, batch_longest_ns; /* auto-batching; 0: unset */
 
 	struct conf_backend *backends;

@@ -6,7 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_BATCH = 1 << 30, MOST_RETRIES = 1000, CLOSE_TIMEOUT_S = 30 };
+enum {
+	MOST_BATCH = 1 << 30,
+	MOST_RETRIES = 1000,
+	CLOSE_TIMEOUT_S = 30,
+	MAX_NBYTES = 1 << 20 /* joblib's "1M" */
+};
 
 static int32_t wrong(par_error *error, const char *what, const char *remedy)
 {
@@ -35,7 +40,8 @@ static int copy_text(const char **slot)
 static int32_t copy_texts(par_settings *out)
 {
 	const char *const *theirs = out->options;
-	const char **slots[] = {&out->backend, &out->pre_dispatch, &out->prefer, &out->require};
+	const char **slots[] = {&out->backend, &out->pre_dispatch, &out->prefer, &out->require,
+	                        &out->mmap_mode};
 	size_t n = settings_count(theirs);
 	char **options;
 	int32_t result = 0;
@@ -146,6 +152,8 @@ int32_t settings_merge(par_settings *out, const par_settings *over, const par_se
 	inner.retries = INHERIT(retries);
 	inner.retry_delay = INHERIT(retry_delay);
 	inner.retry_on = INHERIT(retry_on);
+	inner.max_nbytes = INHERIT(max_nbytes);
+	inner.mmap_mode = inner.mmap_mode != NULL ? inner.mmap_mode : outer.mmap_mode;
 	inner.pre_dispatch = inner.pre_dispatch != NULL ? inner.pre_dispatch : outer.pre_dispatch;
 	inner.prefer = inner.prefer != NULL ? inner.prefer : outer.prefer;
 	inner.require = inner.require != NULL ? inner.require : outer.require;
@@ -164,6 +172,7 @@ void settings_finish(par_settings *settings)
 	free((void *)(uintptr_t)settings->pre_dispatch);
 	free((void *)(uintptr_t)settings->prefer);
 	free((void *)(uintptr_t)settings->require);
+	free((void *)(uintptr_t)settings->mmap_mode);
 	*settings = (par_settings){.size = sizeof(*settings)};
 }
 
@@ -286,6 +295,35 @@ static int32_t plan_deadlines(const par_settings *call, const par_settings *open
 	return code;
 }
 
+/* What is large does not travel with each batch. */
+static int32_t plan_sharing(const par_settings *call, const par_settings *opened,
+                            const struct conf *conf, struct plan *plan, par_error *error)
+{
+	const par_int usual = {1, MAX_NBYTES};
+	par_int max = FIRST_SET(call->max_nbytes, opened->max_nbytes, conf->max_nbytes);
+	const char *mode = call->mmap_mode     ? call->mmap_mode
+	                   : opened->mmap_mode ? opened->mmap_mode
+	                                       : conf->mmap_mode;
+	char shown[40];
+
+	if (!max.set)
+		max = usual;
+	if (max.value < -1) {
+		error_set(error, PAR_EINVAL, "max_nbytes must be a number of bytes, or -1, got: %lld",
+		          (long long)max.value);
+		error_remedy(error, "leave it unset for 1 MiB, or give -1 to share nothing");
+		return PAR_EINVAL;
+	}
+	plan->max_nbytes = max.value >= 0 ? (uint64_t)max.value : UINT64_MAX;
+	plan->shared_mode = SHARED_READ;
+	if (mode == NULL || shared_parse_mode(mode, &plan->shared_mode) == 0)
+		return PAR_OK;
+	error_set(error, PAR_EINVAL, "mmap_mode must be 'r', 'r+', 'w+' or 'c', got: '%s'",
+	          error_escape(mode, strlen(mode), shown, sizeof(shown)));
+	error_remedy(error, "leave it unset, or give 'r', if tasks only read what is shared");
+	return PAR_EINVAL;
+}
+
 /* Who watches: the call's, both of them, or those of the open. */
 static void plan_watchers(const par_settings *call, const par_settings *opened, struct plan *plan)
 {
@@ -328,5 +366,7 @@ int32_t settings_plan(const par_settings *opened, const par_settings *call,
 	code = plan_batch_size(FIRST_SET(call->batch_size, opened->batch_size, conf->batch_size), plan, error);
 	if (code == PAR_OK)
 		code = plan_deadlines(call, opened, conf, plan, error);
+	if (code == PAR_OK)
+		code = plan_sharing(call, opened, conf, plan, error);
 	return code == PAR_OK ? plan_retries(call, opened, conf, plan, error) : code;
 }

@@ -4,6 +4,7 @@
 #define CORE_SETTINGS_H
 
 #include "conf.h"
+#include "shared.h"
 
 #include <parloop/parloop.h>
 
@@ -25,6 +26,8 @@ struct plan {
 	par_progress_fn on_progress;
 	par_event_fn on_event;
 	void *watcher;
+	uint64_t max_nbytes;      /* what is longer is shared with worker processes; UINT64_MAX: nothing */
+	enum shared_mode shared_mode;
 };
 
 /* Does anything of it need a thread that is not in the middle of a task? */

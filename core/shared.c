@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -95,6 +96,27 @@ static void watch_forks(void)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, watch);
+}
+
+int shared_parse_mode(const char *text, enum shared_mode *mode)
+{
+	static const struct {
+		const char *text;
+		enum shared_mode mode;
+	} modes[] = {
+		{"r", SHARED_READ},
+		{"r+", SHARED_WRITE},
+		{"w+", SHARED_WRITE},
+		{"c", SHARED_PRIVATE},
+	};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (strcmp(modes[i].text, text) != 0)
+			continue;
+		*mode = modes[i].mode;
+		return 0;
+	}
+	return -1;
 }
 
 /* --- ids, under lock -------------------------------------------------------------------------- */

@@ -19,6 +19,9 @@
  * 'r+'.) */
 enum shared_mode { SHARED_READ, SHARED_WRITE, SHARED_PRIVATE };
 
+/* What such a text means: 0, or -1: nothing. [any] */
+int shared_parse_mode(const char *text, enum shared_mode *mode);
+
 /* par_shared_alloc() and par_shared_free() of parloop.h are implemented here. */
 
 /* Do all of these bytes lie in one buffer of par_shared_alloc()?  1: where, for workers that read

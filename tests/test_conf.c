@@ -140,6 +140,40 @@ START_TEST(refuses_unknown_sections_and_keys_with_the_nearest)
 }
 END_TEST
 
+START_TEST(reads_what_is_shared)
+{
+	ck_assert_int_eq(read_text("[parloop]\nmax_nbytes = 64k\nmmap_mode = w+\n"), PAR_OK);
+	ck_assert(conf->max_nbytes.set && conf->max_nbytes.value == 65536);
+	ck_assert_str_eq(conf->mmap_mode, "w+");
+	conf_destroy(conf);
+	ck_assert_int_eq(read_text("[parloop]\nmax_nbytes = 0\n"), PAR_OK);
+	ck_assert(conf->max_nbytes.set && conf->max_nbytes.value == 0);
+	ck_assert_ptr_null(conf->mmap_mode);
+	conf_destroy(conf);
+	ck_assert_int_eq(read_text("[parloop]\nmax_nbytes = none\n"), PAR_OK);
+	ck_assert(conf->max_nbytes.set && conf->max_nbytes.value == -1);
+	conf_destroy(conf);
+}
+END_TEST
+
+START_TEST(refuses_to_share_in_ways_that_mean_nothing)
+{
+	static const char *const sizes[] = {"-1", "", "None", "1.5M", "much", "9223372036854775808", "9T T"};
+	static const char *const modes[] = {"", "w", "r+ ;", "rw", "none"};
+	char text[100];
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		(void)snprintf(text, sizeof(text), "[parloop]\nmax_nbytes = %s\n", sizes[i]);
+		refuses(text, 2, "is not a size such as 1M, or none");
+	}
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		(void)snprintf(text, sizeof(text), "[parloop]\nmmap_mode = %s\n", modes[i]);
+		refuses(text, 2, "is not r, r+, w+ or c");
+	}
+	assert_contains(error.what, "mmap_mode in [parloop]");
+}
+END_TEST
+
 START_TEST(refuses_values_of_wrong_type_or_range)
 {
 	refuses("[parloop]\nn_jobs = 0\n", 2, "0 has no meaning");
@@ -374,6 +408,8 @@ int main(void)
 	tcase_add_test(tests, takes_files_as_editors_leave_them);
 	tcase_add_test(tests, a_value_may_be_long_and_have_semicolons);
 	tcase_add_test(tests, refuses_unknown_sections_and_keys_with_the_nearest);
+	tcase_add_test(tests, reads_what_is_shared);
+	tcase_add_test(tests, refuses_to_share_in_ways_that_mean_nothing);
 	tcase_add_test(tests, refuses_values_of_wrong_type_or_range);
 	tcase_add_test(tests, refuses_deadlines_and_retries_that_are_none);
 	tcase_add_test(tests, refuses_what_stands_twice_and_says_where);

@@ -2,6 +2,8 @@
 #include "scratch.h"
 
 #include "own_backend.h"
+#include "scope.h"
+#include "settings.h"
 
 #include <dlfcn.h>
 
@@ -98,6 +100,44 @@ START_TEST(b08_a_context_switches_backend_and_n_jobs_and_leaving_restores_them)
 	assert_now("custom", 3);
 	pop(context);
 	assert_now("sequential", 1);
+}
+END_TEST
+
+START_TEST(what_is_to_be_shared_is_inherited)
+{
+	static const par_settings call = {.size = sizeof(call)};
+	par_context *outer, *inner;
+	par_settings settings;
+	struct wish wish;
+
+	ck_assert_int_eq(par_set_default(PAR_SETTINGS(.max_nbytes = PAR_SET(7)), &error), PAR_OK);
+	push(PAR_SETTINGS(.mmap_mode = "c"), &outer);
+	ck_assert_int_eq(scope_settings(&settings, &call, &wish, conf_get(&error), &error), PAR_OK);
+	ck_assert_int_eq(settings.max_nbytes.value, 7);
+	ck_assert_str_eq(settings.mmap_mode, "c");
+	settings_finish(&settings);
+	push(PAR_SETTINGS(.mmap_mode = "r", .max_nbytes = PAR_SET(-1)), &inner);
+	ck_assert_int_eq(scope_settings(&settings, &call, &wish, conf_get(&error), &error), PAR_OK);
+	ck_assert_int_eq(settings.max_nbytes.value, -1);
+	ck_assert_str_eq(settings.mmap_mode, "r");
+	settings_finish(&settings);
+	pop(inner);
+	pop(outer);
+}
+END_TEST
+
+START_TEST(a_mode_that_means_nothing_is_refused_by_the_call)
+{
+	int64_t in = 4, out = 0;
+	par_context *context;
+
+	push(PAR_SETTINGS(.mmap_mode = "rw"), &context);
+	ck_assert_int_eq(par_map(NULL, &par_task_own_square, &in, &out, 1, NULL, &error), PAR_EINVAL);
+	assert_contains(error.what, "mmap_mode must be 'r', 'r+', 'w+' or 'c', got: 'rw'");
+	ck_assert_int_eq(par_map(NULL, &par_task_own_square, &in, &out, 1,
+	                         PAR_SETTINGS(.mmap_mode = "r"), &error),
+	                 PAR_OK);
+	pop(context);
 }
 END_TEST
 
@@ -635,6 +675,8 @@ int main(void)
 	tcase_add_checked_fixture(tests, begin, scratch_end);
 	tcase_add_test(tests, a_library_runs_on_the_backend_that_its_caller_chose);
 	tcase_add_test(tests, b08_a_context_switches_backend_and_n_jobs_and_leaving_restores_them);
+	tcase_add_test(tests, what_is_to_be_shared_is_inherited);
+	tcase_add_test(tests, a_mode_that_means_nothing_is_refused_by_the_call);
 	tcase_add_test(tests, b08_contexts_of_different_threads_do_not_meet);
 	tcase_add_test(tests, what_was_pushed_may_be_forgotten_by_the_caller);
 	tcase_add_test(tests, the_macro_ends_with_its_block);

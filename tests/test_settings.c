@@ -24,6 +24,8 @@ START_TEST(unset_is_joblibs_default)
 	ck_assert_int_eq(plan.timeout_ns, 0);
 	ck_assert_int_eq(plan.verbose, 0);
 	ck_assert_ptr_null(plan.pre_dispatch);
+	ck_assert_uint_eq(plan.max_nbytes, 1048576);
+	ck_assert_int_eq(plan.shared_mode, SHARED_READ);
 }
 END_TEST
 
@@ -126,6 +128,76 @@ START_TEST(what_is_shared_is_the_calls_or_the_pools)
 }
 END_TEST
 
+/* --- sharing --------------------------------------------------------------------------------- */
+
+START_TEST(max_nbytes_is_a_size_or_never)
+{
+	par_settings call = unset;
+
+	call.max_nbytes = (par_int)PAR_SET(0);
+	ck_assert_int_eq(plan_call(&call), PAR_OK);
+	ck_assert_uint_eq(plan.max_nbytes, 0);
+	call.max_nbytes = (par_int)PAR_SET(INT64_MAX);
+	ck_assert_int_eq(plan_call(&call), PAR_OK);
+	ck_assert_uint_eq(plan.max_nbytes, INT64_MAX);
+	call.max_nbytes = (par_int)PAR_SET(-1);
+	ck_assert_int_eq(plan_call(&call), PAR_OK);
+	ck_assert_uint_eq(plan.max_nbytes, UINT64_MAX);
+	call.max_nbytes = (par_int)PAR_SET(-2);
+	ck_assert_int_eq(plan_call(&call), PAR_EINVAL);
+	ck_assert_str_eq(error.what, "max_nbytes must be a number of bytes, or -1, got: -2");
+	assert_contains(error.remedy, "1 MiB");
+	call.max_nbytes = (par_int)PAR_SET(INT64_MIN);
+	ck_assert_int_eq(plan_call(&call), PAR_EINVAL);
+}
+END_TEST
+
+START_TEST(mmap_mode_is_one_of_joblibs)
+{
+	static const struct {
+		const char *text;
+		enum shared_mode mode;
+	} modes[] = {{"r", SHARED_READ}, {"r+", SHARED_WRITE}, {"w+", SHARED_WRITE}, {"c", SHARED_PRIVATE}};
+	static const char *const wrong[] = {"", "w", "R", "r ", "rw", "cc", "none", "\x1b[31m"};
+	par_settings call = unset;
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		call.mmap_mode = modes[i].text;
+		ck_assert_int_eq(plan_call(&call), PAR_OK);
+		ck_assert_int_eq(plan.shared_mode, modes[i].mode);
+	}
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		call.mmap_mode = wrong[i];
+		ck_assert_int_eq(plan_call(&call), PAR_EINVAL);
+		assert_contains(error.what, "mmap_mode must be 'r', 'r+', 'w+' or 'c', got: '");
+		assert_contains(error.remedy, "only read");
+	}
+	assert_contains(error.what, "\\x1b[31m");
+}
+END_TEST
+
+START_TEST(sharing_is_the_calls_or_the_pools_or_the_files)
+{
+	par_settings opened = unset, call = unset;
+
+	conf.max_nbytes = (par_int)PAR_SET(-1);
+	conf.mmap_mode = (char *)(uintptr_t)"c";
+	ck_assert_int_eq(settings_plan(&opened, &call, &conf, &plan, &error), PAR_OK);
+	ck_assert_uint_eq(plan.max_nbytes, UINT64_MAX);
+	ck_assert_int_eq(plan.shared_mode, SHARED_PRIVATE);
+	opened.max_nbytes = (par_int)PAR_SET(100);
+	opened.mmap_mode = "r+";
+	ck_assert_int_eq(settings_plan(&opened, &call, &conf, &plan, &error), PAR_OK);
+	ck_assert_uint_eq(plan.max_nbytes, 100);
+	ck_assert_int_eq(plan.shared_mode, SHARED_WRITE);
+	call.max_nbytes = (par_int)PAR_SET(0);
+	call.mmap_mode = "r";
+	ck_assert_int_eq(settings_plan(&opened, &call, &conf, &plan, &error), PAR_OK);
+	ck_assert_uint_eq(plan.max_nbytes, 0);
+	ck_assert_int_eq(plan.shared_mode, SHARED_READ);
+}
+END_TEST
+
 /* --- n_jobs ---------------------------------------------------------------------------------- */
 
 START_TEST(n_jobs_0_has_no_meaning)
@@ -169,15 +241,17 @@ END_TEST
 
 START_TEST(a_copy_has_texts_of_its_own)
 {
-	char backend[] = "threading", option[] = "spin=1us";
+	char backend[] = "threading", option[] = "spin=1us", mode[] = "r+";
 	const char *options[] = {option, "stack=1M", NULL};
 	const par_settings settings = {.size = sizeof(settings), .backend = backend, .options = options,
-	                               .pre_dispatch = "all", .n_jobs = PAR_SET(3)};
+	                               .pre_dispatch = "all", .n_jobs = PAR_SET(3), .mmap_mode = mode,
+	                               .max_nbytes = PAR_SET(5)};
 	par_settings copy;
 
 	ck_assert_int_eq(settings_copy(&copy, &settings, &error), PAR_OK);
 	memset(backend, 'x', 3);
 	memset(option, 'x', 3);
+	mode[0] = 'w';
 	options[1] = NULL;
 	ck_assert_str_eq(copy.backend, "threading");
 	ck_assert_str_eq(copy.options[0], "spin=1us");
@@ -185,8 +259,11 @@ START_TEST(a_copy_has_texts_of_its_own)
 	ck_assert_ptr_null(copy.options[2]);
 	ck_assert_str_eq(copy.pre_dispatch, "all");
 	ck_assert_int_eq(copy.n_jobs.value, 3);
+	ck_assert_str_eq(copy.mmap_mode, "r+");
+	ck_assert_int_eq(copy.max_nbytes.value, 5);
 	settings_finish(&copy);
 	ck_assert_ptr_null(copy.backend);
+	ck_assert_ptr_null(copy.mmap_mode);
 	settings_finish(&copy);
 	ck_assert_int_eq(settings_copy(&copy, NULL, &error), PAR_OK);
 	ck_assert_ptr_null(copy.backend);
@@ -249,6 +326,9 @@ int main(void)
 	tcase_add_test(tests, a_timeout_is_a_positive_number);
 	tcase_add_test(tests, an_order_or_on_error_that_means_nothing_is_refused);
 	tcase_add_test(tests, what_is_shared_is_the_calls_or_the_pools);
+	tcase_add_test(tests, max_nbytes_is_a_size_or_never);
+	tcase_add_test(tests, mmap_mode_is_one_of_joblibs);
+	tcase_add_test(tests, sharing_is_the_calls_or_the_pools_or_the_files);
 	tcase_add_test(tests, n_jobs_0_has_no_meaning);
 	tcase_add_test(tests, n_jobs_are_the_calls_or_the_files_or_unset);
 	tcase_add_test(tests, a_copy_has_texts_of_its_own);

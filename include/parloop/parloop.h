@@ -13,9 +13,9 @@
  *	backend                 .backend; its backend_params: .options
  *	return_as               "list": par_map(), par_list(); "generator": par_iter_open(),
  *	                        with .order = PAR_UNORDERED "generator_unordered"
- *	temp_folder, max_nbytes, mmap_mode
- *	                        none: of backends in other processes; tasks here read the
- *	                        caller's arrays in place
+ *	max_nbytes, mmap_mode   the setting of that name, for backends with worker processes;
+ *	                        tasks in this process read the caller's arrays in place
+ *	temp_folder             none: what is shared is memory without a name
  *
  * delayed() is an item that names its task, parallel_config a PAR_CONTEXT().
  *
@@ -222,6 +222,16 @@ typedef struct par_settings {
 	par_progress_fn on_progress;
 	par_event_fn on_event;
 	void *watcher;
+
+	/* for backends with worker processes: an array, .shared or a payload of more bytes than
+	 * max_nbytes (unset: 1 MiB, joblib's; 0: whatever the size; -1: never, joblib's None) is
+	 * copied once into memory that all workers map, and does not travel with each batch.
+	 * mmap_mode says how they see that copy: "r" (default) read-only; "r+", and "w+",
+	 * writable, and seen by all of them; "c" writable, and what a worker wrote only it sees.
+	 * The caller's own array is written to by none of them.  What lies in par_shared_alloc()
+	 * is not copied, and is read-only. */
+	par_int max_nbytes;
+	const char *mmap_mode;
 } par_settings;
 
 /* In C; C++ sets the fields of a par_settings{} one by one, size first. */
