@@ -354,7 +354,8 @@ static int32_t set_out(par_parallel *parallel)
 	if (code != PAR_OK)
 		return code;
 	if (parallel->engine->instance.has_remote)
-		remote_begin(&parallel->engine->instance.remote, 1 << 20, SHARED_READ,
+		remote_begin(&parallel->engine->instance.remote, parallel->plan.max_nbytes,
+		             parallel->plan.shared_mode,
 		             !parallel->plan.collect && parallel->plan.retries == 0);
 	if (plan_has_deadline(&parallel->plan) &&
 	    instance_can(&parallel->engine->instance, PAR_RUNS_INLINE))
