@@ -380,8 +380,7 @@ static void strike(struct remote *remote, struct parcel *parcel, uint64_t index,
 
 /* --- what is left of a batch ---------------------------------------------------------------------- */
 
-/* The time of a task was up, and its worker was killed for that. */
-static void expire(struct remote *remote, struct parcel *parcel, uint64_t index, const par_how *how)
+void remote_expire(struct remote *remote, struct parcel *parcel, uint64_t index, const par_how *how)
 {
 	struct call *call = remote->call;
 	struct call_failure failure = failure_of(parcel, PAR_ETIMEOUT, how);
@@ -437,7 +436,7 @@ static void close_lost(struct remote *remote, struct parcel *parcel, const par_h
 	add_lost(remote, next, suspect - next, parcel->is_careful);
 	add_lost(remote, suspect + n, end - suspect - n, parcel->is_careful);
 	if (parcel->is_late && parcel->late == suspect) {
-		expire(remote, parcel, suspect, how);
+		remote_expire(remote, parcel, suspect, how);
 	} else if (parcel->is_late) {
 		/* We killed it for a task that had just ended. */
 		add_lost(remote, suspect, n, parcel->is_careful);
@@ -488,13 +487,19 @@ int remote_is_late(struct remote *remote, uint32_t place, int64_t now_ns)
 {
 	struct parcel *parcel = &remote->parcels[place];
 	uint64_t index = 0;
-	int64_t begin_ns = since(parcel, &index);
+	int64_t begin_ns;
+	int is_late;
 
-	if (parcel->is_late || begin_ns == 0 || now_ns - begin_ns < remote->call->task_timeout_ns)
-		return 0;
-	parcel->is_late = 1;
-	parcel->late = index;
-	return 1;
+	pthread_mutex_lock(&remote->lock);
+	begin_ns = since(parcel, &index);
+	is_late = !parcel->is_late && begin_ns > 0 &&
+	          now_ns - begin_ns >= remote->call->task_timeout_ns;
+	if (is_late) {
+		parcel->is_late = 1;
+		parcel->late = index;
+	}
+	pthread_mutex_unlock(&remote->lock);
+	return is_late;
 }
 
 int64_t remote_next_expiry(const struct remote *remote, int64_t now_ns)

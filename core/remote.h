@@ -34,7 +34,7 @@ struct parcel {
 	int is_careful;       /* one task is acknowledged at a time                         */
 	int in_pieces;        /* a range, whose pieces may have several tasks               */
 	int is_out;
-	int is_late;          /* a task of it is over its time, so its worker is killed     */
+	int is_late;          /* a task of it is over its time, so its worker may be killed */
 	uint64_t late;        /* which                                                      */
 	int32_t worker;       /* as far as it is known, or -1                               */
 	par_channel *channel; /* by which it went; NULL: by another way                     */
@@ -157,6 +157,9 @@ void remote_close(struct remote *remote, uint32_t place, int32_t status, const p
 
 /* Is the task that it runs over its time now?  1, once: its worker is to be killed. */
 int remote_is_late(struct remote *remote, uint32_t place, int64_t now_ns);
+
+/* The time of a task is up, whatever it answers: it has failed, or is tried again. */
+void remote_expire(struct remote *remote, struct parcel *parcel, uint64_t index, const par_how *how);
 
 /* When to look again, going by those that run. */
 int64_t remote_next_expiry(const struct remote *remote, int64_t now_ns);

@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "log.h"
+#include "serve.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +114,9 @@ static int32_t check_worker(const struct remote *remote, const par_channel *chan
 		return PAR_OK;
 	if (remote->unnamed != NULL)
 		return refuse_unnamed(remote, error);
-	if (remote->needs_program && (channel == NULL || !channel_is_program(channel)))
+	/* Who moves bytes by other means may have this program at the other end. */
+	if (remote->needs_program &&
+	    !(channel == NULL ? serve_program_can() : channel_is_program(channel)))
 		return refuse_program(remote, error);
 	return PAR_OK;
 }

@@ -137,6 +137,12 @@ static int32_t take_reply(struct call *call, struct parcel *parcel, const struct
 	return PAR_OK;
 }
 
+/* Whatever it answers, since it was told so. */
+static int is_late(const struct parcel *parcel, uint64_t first, uint64_t n)
+{
+	return parcel->is_late && parcel->late >= first && parcel->late - first < n;
+}
+
 /* --- frames -------------------------------------------------------------------------------------- */
 
 static int32_t check_outcome(const struct parcel *parcel, const struct wire_outcome *outcome,
@@ -165,11 +171,13 @@ static int32_t take_outcomes(struct remote *remote, struct parcel *parcel,
 		status = check_outcome(parcel, &outcome, call->is_stream, error);
 		if (status < 0)
 			break;
-		if (!call->is_stream)
+		if (__builtin_expect(is_late(parcel, outcome.head.index, 1), 0))
+			remote_expire(remote, parcel, outcome.head.index, NULL);
+		else if (!call->is_stream)
 			take_failure(call, parcel, &outcome, NULL);
 		else if ((status = take_reply(call, parcel, &outcome, error)) < 0)
 			break;
-		if (call->unordered && outcome.head.failed) {
+		if (call->unordered && (outcome.head.failed || is_late(parcel, outcome.head.index, 1))) {
 			if (next_of(parcel) > listed)
 				call_list_done(call, listed, next_of(parcel) - listed);
 			listed = next_of(parcel) + 1;
@@ -204,8 +212,11 @@ static int32_t take_chunk(struct remote *remote, struct parcel *parcel, const st
 		memcpy((char *)call->out + chunk.head.first * size, chunk.values, chunk.head.n * size);
 	if (call->statuses != NULL)
 		memset(&call->statuses[chunk.head.first], PAR_OK, chunk.head.n * sizeof(*call->statuses));
-	for (uint64_t i = 0; call->is_single && i < chunk.head.n; i++)
-		tell_event(call, parcel, PAR_EVENT_DONE, chunk.head.first + i, NULL);
+	for (uint64_t i = chunk.head.first; call->is_single && i < chunk.head.first + chunk.head.n; i++)
+		if (is_late(parcel, i, 1))
+			remote_expire(remote, parcel, i, NULL);
+		else
+			tell_event(call, parcel, PAR_EVENT_DONE, i, NULL);
 	answer(call, parcel, chunk.head.n);
 	return PAR_OK;
 }
