@@ -251,13 +251,11 @@ static void fail(struct remote *remote, struct parcel *parcel, uint64_t index,
 		call->statuses[index] = failure->status;
 	if (!call->is_stream) {
 		call_charge(call, failure);
-		atomic_fetch_add_explicit(&call->finished, 1, memory_order_relaxed);
 		return;
 	}
 	slot = slots_at(&call->slots, index);
 	call_fail_slot(slot, &call->arenas[0], failure);
 	call_charge(call, failure);
-	atomic_fetch_add_explicit(&call->finished, 1, memory_order_relaxed);
 	atomic_store_explicit(&slot->state, SLOT_DONE, memory_order_release);
 	if (call->unordered)
 		call_list_done(call, index, 1);
@@ -321,6 +319,7 @@ static void condemn(struct remote *remote, struct parcel *parcel, uint64_t index
 		(void)snprintf(failure.text, sizeof(failure.text),
 		               "the worker that ran it, process %d, died: %s", failure.pid, end);
 	copy_text(failure.type, sizeof(failure.type), end);
+	atomic_fetch_add_explicit(&remote->call->finished, 1, memory_order_relaxed);
 	fail(remote, parcel, index, &failure);
 }
 
@@ -391,10 +390,8 @@ void remote_expire(struct remote *remote, struct parcel *parcel, uint64_t index,
 		call_add_event(call, PAR_EVENT_TIMEOUT, index, (uint32_t)failure.worker,
 		               parcel->attempt, &failure);
 	if (call_has_other_try(call, parcel->attempt, PAR_ON_TIMEOUT) &&
-	    call_try_again(call, index, parcel->attempt)) {
-		atomic_fetch_add_explicit(&call->finished, 1, memory_order_relaxed);
+	    call_try_again(call, index, parcel->attempt))
 		return;
-	}
 	fail(remote, parcel, index, &failure);
 }
 
@@ -436,6 +433,7 @@ static void close_lost(struct remote *remote, struct parcel *parcel, const par_h
 	add_lost(remote, next, suspect - next, parcel->is_careful);
 	add_lost(remote, suspect + n, end - suspect - n, parcel->is_careful);
 	if (parcel->is_late && parcel->late == suspect) {
+		atomic_fetch_add_explicit(&remote->call->finished, 1, memory_order_relaxed);
 		remote_expire(remote, parcel, suspect, how);
 	} else if (parcel->is_late) {
 		/* We killed it for a task that had just ended. */
