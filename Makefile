@@ -182,12 +182,12 @@ I  := $(O)/installed
 VERSION = $(shell sed -n 's/.*PAR_VERSION_STRING "\(.*\)"/\1/p' include/parloop/parloop.h)
 
 $(I)/places: FORCE
-	@mkdir -p $(@D); echo '$(PREFIX) $(LIBDIR) $(INCLUDEDIR) $(SYSCONFDIR) $(PLUGINDIR)' > $@.new
+	@mkdir -p $(@D); echo '$(PREFIX) $(BINDIR) $(LIBDIR) $(INCLUDEDIR) $(SYSCONFDIR) $(PLUGINDIR)' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(I)/paths.o: core/paths.c $(I)/places $(O)/flags
 	$(Q)$(CC) $(ALL) -Icore -DPAR_SYSCONFDIR='"$(SYSCONFDIR)"' -DPAR_PLUGINDIR='"$(PLUGINDIR)"' \
-	  -MMD -MP -c $< -o $@
+	  -DPAR_BINDIR='"$(BINDIR)"' -MMD -MP -c $< -o $@
 
 $(I)/$(SONAME): $(filter-out $(O)/core/paths.o,$(CORE)) $(I)/paths.o core/parloop.map
 	$(call say,LD,$@)$(LINK_CORE)

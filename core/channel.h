@@ -49,7 +49,7 @@ void channel_withdraw(par_channel *channel);
 /* --- receiving ------------------------------------------------------------------------------- */
 
 /* The next frame from the worker, which is about the oldest batch that is out: 1; it is valid until
- * the next call.  0: none at the moment.  An error: it makes no sense, or the worker says that it
+ * the next call, or until channel_sleeps().  0: none at the moment.  An error: it makes no sense, or the worker says that it
  * cannot go on. */
 int32_t channel_next(par_channel *channel, struct wire_frame *frame, par_error *error);
 

@@ -3,6 +3,7 @@
 #include "conf_check.h"
 #include "conf_lines.h"
 #include "error.h"
+#include "forked.h"
 #include "log.h"
 #include "nearest.h"
 #include "note.h"
@@ -691,6 +692,7 @@ static struct {
 	struct conf *conf; /* NULL: not read yet */
 	char *broken;      /* the file that was found, but is wrong */
 } current = {.lock = PTHREAD_MUTEX_INITIALIZER};
+FORKED_RENEWS(current.lock);
 
 static int32_t read_found(struct conf **conf, par_error *error)
 {

@@ -1,6 +1,7 @@
 #include "conf_lines.h"
 
 #include "error.h"
+#include "forked.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -193,6 +194,7 @@ static int on_entry(void *user, const char *section, const char *key, const char
 static int32_t parse(struct text *text, par_error *error)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	FORKED_RENEWS(lock);
 	int result, max_line, initial;
 	bool stack, comments, stop;
 

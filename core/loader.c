@@ -2,6 +2,7 @@
 
 #include "elf_file.h"
 #include "error.h"
+#include "forked.h"
 #include "log.h"
 
 #include <parloop/parloop.h>
@@ -425,6 +426,7 @@ static int32_t load_locked(struct load *load, par_backend_ops *ops)
 
 /* A factory is promised that it is never called twice at once, also by two names. */
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+FORKED_RENEWS(one_at_a_time);
 
 int32_t loader_load(const char *path, const struct note *note, const char *name,
                     par_backend_ops *ops, par_error *error)

@@ -1,6 +1,7 @@
 #include "log.h"
 
 #include "error.h"
+#include "forked.h"
 
 #include <parloop/parloop.h>
 
@@ -16,6 +17,7 @@ static struct {
 	void (*write)(void *user, int32_t level, const char *line);
 	void *user;
 } sink = {.lock = PTHREAD_MUTEX_INITIALIZER};
+FORKED_RENEWS(sink.lock);
 
 static const char *const level_names[] = {"debug", "info", "warning", "error", "none"};
 

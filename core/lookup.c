@@ -1,6 +1,7 @@
 #include "lookup.h"
 
 #include "error.h"
+#include "forked.h"
 #include "log.h"
 #include "nearest.h"
 #include "paths.h"
@@ -250,6 +251,7 @@ static void report_once(const char *winner, const char *loser, const char *name)
 		char **told;
 		size_t n;
 	} losers = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	FORKED_RENEWS(losers.lock);
 	int is_new = 1;
 	char **grown;
 

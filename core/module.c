@@ -2,6 +2,7 @@
 
 #include "elf_file.h"
 #include "error.h"
+#include "forked.h"
 #include "nearest.h"
 
 #include <dlfcn.h>
@@ -42,6 +43,7 @@ static struct {
 	par_module *first;
 	par_module *program;
 } modules = {.lock = PTHREAD_MUTEX_INITIALIZER};
+FORKED_RENEWS(modules.lock);
 
 const char *module_path(const par_module *module)
 {

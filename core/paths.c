@@ -10,9 +10,11 @@
 #ifdef PAR_CHECKOUT
 #define SYSTEM_CONF PAR_CHECKOUT "/plugins.conf"
 #define PLUGIN_DIR  PAR_PLUGINS
+#define WORKER      PAR_BUILD "/parloop-worker"
 #else
 #define SYSTEM_CONF PAR_SYSCONFDIR "/parloop/plugins.conf"
 #define PLUGIN_DIR  PAR_PLUGINDIR
+#define WORKER      PAR_BINDIR "/parloop-worker"
 #endif
 
 const char *paths_system_conf(void)
@@ -23,6 +25,11 @@ const char *paths_system_conf(void)
 const char *paths_plugin_dir(void)
 {
 	return PLUGIN_DIR;
+}
+
+const char *paths_worker(void)
+{
+	return WORKER;
 }
 
 /* The environment of a program with more rights than its user is not listened to. */

@@ -9,6 +9,9 @@
 const char *paths_system_conf(void);
 const char *paths_plugin_dir(void);
 
+/* The program parloop-worker, whether it exists or not.  Static. */
+const char *paths_worker(void);
+
 /* The plugins.conf that serves if nobody names one: $PARLOOP_CONF, the user's, the
  * system's.  *out is of malloc, or NULL: there is none.  PAR_ENOMEM is all that can
  * fail: what $PARLOOP_CONF names is returned even if it does not exist. */

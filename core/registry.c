@@ -2,6 +2,7 @@
 
 #include "conf.h"
 #include "error.h"
+#include "forked.h"
 #include "loader.h"
 #include "lookup.h"
 #include "trust.h"
@@ -43,6 +44,7 @@ static struct {
 	int in_use;
 	const char *default_name; /* NULL: plugins.conf's */
 } table = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+FORKED_RENEWS(table.lock);
 
 /* What this thread is loading, innermost. */
 static _Thread_local struct entry *inside;

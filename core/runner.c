@@ -2,6 +2,7 @@
 
 #include "context.h"
 #include "error.h"
+#include "forked.h"
 #include "module.h"
 #include "wire_answer.h"
 
@@ -90,6 +91,7 @@ static struct {
 	struct runner *first;
 	int n;
 } idle = {.lock = PTHREAD_MUTEX_INITIALIZER};
+FORKED_RENEWS(idle.lock);
 
 static int64_t clock_ns(void)
 {
@@ -594,8 +596,9 @@ static int32_t check_task(const struct wire_task *wanted, const par_task *task,
 	if (task->kind == wanted->kind && task->in_size == wanted->in_size &&
 	    task->out_size == wanted->out_size)
 		return PAR_OK;
-	error_set(error, PAR_EUNAVAIL, "task \"%.100s\" is not the caller's", task->name);
-	error_file(error, "%s", module_path(module));
+	error_set(error, PAR_EUNAVAIL, "task \"%.100s\" is not the caller's", wanted->name);
+	if (module != NULL)
+		error_file(error, "%s", module_path(module));
 	error_reason(error, "kind %d, %u to %u bytes; the caller's is of kind %d, %u to %u",
 	             (int)task->kind, (unsigned)task->in_size, (unsigned)task->out_size,
 	             (int)wanted->kind, (unsigned)wanted->in_size, (unsigned)wanted->out_size);
@@ -603,14 +606,31 @@ static int32_t check_task(const struct wire_task *wanted, const par_task *task,
 	return PAR_EUNAVAIL;
 }
 
+/* The task is where it was in the caller. */
+static int32_t take_task(struct runner *runner, const struct wire_task *wanted,
+                         const par_task **task, par_error *error)
+{
+	if (!runner->work->knows_addresses) {
+		error_set(error, PAR_EUNAVAIL, "task \"%.100s\" is not known here", wanted->name);
+		error_reason(error, "it is named by its address in the caller, of which this worker "
+		                    "is not a fork");
+		error_remedy(error, "define it with the macros of parloop/task.h");
+		return PAR_EUNAVAIL;
+	}
+	*task = (const par_task *)(uintptr_t)wanted->address;
+	return check_task(wanted, *task, NULL, error);
+}
+
 static int32_t find_task(struct runner *runner, const struct wire_task *wanted,
                          const par_task **task, par_error *error)
 {
-	par_module *module = runner->modules[wanted->module];
+	par_module *module = wanted->address == 0 ? runner->modules[wanted->module] : NULL;
 	uint32_t place = (hash(wanted->name) + 31 * wanted->module) % KNOWN_TASKS;
 	const par_task *known = runner->known_tasks[place].task;
 	int32_t status;
 
+	if (wanted->address != 0)
+		return take_task(runner, wanted, task, error);
 	if (known == NULL || runner->known_tasks[place].module != module ||
 	    strcmp(known->name, wanted->name) != 0) {
 		status = par_module_task(module, wanted->name, &known, error);
@@ -703,7 +723,7 @@ static int32_t find_memory(struct runner *runner, par_error *error)
 	const void *shared = runner->batch.shared;
 
 	runner->stopping = &never;
-	runner->now = NULL;
+	runner->now = runner->work->now;
 	if (find_range(runner, error) < 0)
 		return PAR_EINVAL;
 	if (head->shared.id != 0 &&

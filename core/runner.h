@@ -17,6 +17,8 @@ struct runner_work {
 	uint32_t n_attachments;
 	const par_attachment *const *attachments; /* in this process's memory                */
 	const int32_t *stopping; /* not 0 once it is to end early; NULL: if the batch says so */
+	struct wire_now *now;    /* where to say which task runs; NULL: where the batch says */
+	int knows_addresses;     /* the caller's memory is this process's too: it was forked */
 
 	/* Takes frames that are whole, some at a time, and returns once it has them: 0, or
 	 * negative if nobody wants them any more. */

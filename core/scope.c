@@ -2,6 +2,7 @@
 
 #include "context.h"
 #include "error.h"
+#include "forked.h"
 #include "log.h"
 #include "registry.h"
 #include "settings.h"
@@ -20,6 +21,7 @@ static struct {
 	pthread_mutex_t lock;
 	par_settings settings; /* under lock; all zero: none */
 } process = {.lock = PTHREAD_MUTEX_INITIALIZER};
+FORKED_RENEWS(process.lock);
 
 /* --- what may be pushed -------------------------------------------------------------------- */
 

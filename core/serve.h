@@ -1,5 +1,5 @@
 /* serve.h - a worker process: par_worker_run(), par_worker_serve() and par_worker_main() of
- * worker.h, and who may not become one. */
+ * worker.h, the worker's end of a channel, and who may not become one. */
 #ifndef CORE_SERVE_H
 #define CORE_SERVE_H
 
@@ -7,6 +7,16 @@
 
 /* Has this program called par_worker_main(), so that it can be executed as its own worker? [any] */
 int serve_program_can(void);
+
+/* Be the worker of a channel (channel.h), whose socket and memory these are, until its end: PAR_OK.
+ * Else why it cannot go on, which the parent was told.  One that was forked is set up as is said
+ * here; the other is told by its first frame, and setup has its number and its parent.  Nothing is
+ * freed: the process is to end. */
+int32_t serve_channel(const int32_t ends[2], const par_worker_setup *setup, int is_forked,
+                      par_error *error);
+
+/* The same in a child of fork(), which it ends. */
+void serve_forked(const int32_t ends[2], const par_worker_setup *setup) __attribute__((noreturn));
 
 /* Is this process to be a worker, but on its way to being the program once more?  Then opening
  * a pool is refused, before it starts workers which do the same. [any] */

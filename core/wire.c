@@ -18,24 +18,52 @@ void wire_writer_init(struct wire_writer *writer, size_t stays)
 
 void wire_writer_finish(struct wire_writer *writer)
 {
-	free(writer->bytes);
+	if (!writer->lent)
+		free(writer->bytes);
 	free(writer->pieces);
 	wire_writer_init(writer, writer->stays);
 }
 
+void wire_writer_lend(struct wire_writer *writer, void *bytes, size_t room)
+{
+	if (!writer->lent)
+		free(writer->bytes);
+	writer->bytes = bytes;
+	writer->room = room;
+	writer->lent = 1;
+}
+
 void wire_writer_shrink(struct wire_writer *writer, size_t room)
 {
-	char *bytes = writer->used == 0 && room < writer->room ? realloc(writer->bytes, room) : NULL;
+	char *bytes = NULL;
 
+	if (writer->used == 0 && room < writer->room && !writer->lent)
+		bytes = realloc(writer->bytes, room);
 	if (bytes == NULL)
 		return;
 	writer->bytes = bytes;
 	writer->room = room;
 }
 
+/* To so many bytes of our own, with what was written. */
+static char *move(struct wire_writer *writer, size_t room)
+{
+	char *bytes;
+
+	if (!writer->lent)
+		return realloc(writer->bytes, room);
+	bytes = malloc(room);
+	if (bytes == NULL)
+		return NULL;
+	if (writer->used > 0)
+		memcpy(bytes, writer->bytes, writer->used);
+	writer->lent = 0;
+	return bytes;
+}
+
 char *wire_grow(struct wire_writer *writer, size_t n)
 {
-	size_t room = writer->room > 0 ? writer->room : FIRST_ROOM;
+	size_t room = writer->room > FIRST_ROOM ? writer->room : FIRST_ROOM;
 	char *bytes;
 
 	if (n > SIZE_MAX / 4 - writer->used) {
@@ -45,7 +73,7 @@ char *wire_grow(struct wire_writer *writer, size_t n)
 	while (room - writer->used < n)
 		room *= 2;
 	if (room > writer->room) {
-		bytes = realloc(writer->bytes, room);
+		bytes = move(writer, room);
 		if (bytes == NULL) {
 			writer->failed = 1;
 			return NULL;
@@ -419,5 +447,36 @@ int32_t wire_get_detach(const struct wire_frame *frame, uint64_t *id, par_error 
 	if (wire_get(&body, id, sizeof(*id)) < 0 || body.left > 0)
 		return wire_refuse(error, "%zu bytes to detach something, not %zu", frame->size,
 		                   sizeof(*id));
+	return PAR_OK;
+}
+
+void wire_put_setup(struct wire_writer *writer, const par_worker_setup *setup)
+{
+	const struct wire_setup head = {setup->memory, setup->cpu_time_ns, setup->worker,
+	                                setup->parent, setup->cpu, 0};
+
+	wire_begin(writer, WIRE_SETUP, 0);
+	wire_put(writer, &head, sizeof(head));
+	wire_put_text(writer, setup->initializer);
+	wire_put_text(writer, setup->initarg);
+	wire_end(writer);
+}
+
+int32_t wire_get_setup(const struct wire_frame *frame, par_worker_setup *setup, par_error *error)
+{
+	struct wire_cursor body = wire_body(frame);
+	struct wire_setup head;
+
+	*setup = (par_worker_setup){.size = sizeof(*setup)};
+	if (wire_get(&body, &head, sizeof(head)) < 0 || wire_get_text(&body, &setup->initializer) < 0 ||
+	    wire_get_text(&body, &setup->initarg) < 0)
+		return wire_refuse(error, "what a worker is to be is cut");
+	if (body.left > 0)
+		return wire_refuse(error, "%zu bytes are left after what a worker is to be", body.left);
+	setup->memory = head.memory;
+	setup->cpu_time_ns = head.cpu_time_ns;
+	setup->worker = head.worker;
+	setup->parent = head.parent;
+	setup->cpu = head.cpu;
 	return PAR_OK;
 }

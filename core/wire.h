@@ -20,6 +20,8 @@
  *	        is WIRE_INLINE.  WIRE_PASSED: a descriptor came with it (SCM_RIGHTS), in the
  *	        order of these frames.
  *	DETACH  u64 id: will not be named again
+ *	SETUP   what a process that was executed as a worker does to itself, before anything else:
+ *	        struct wire_setup; the texts initializer and initarg
  *
  * A version is for the whole of it: both sides are of one parloop, and a worker that is not
  * says so (hello), so nothing is guessed.
@@ -48,6 +50,7 @@ enum wire_kind {
 	WIRE_BATCH = 1,
 	WIRE_ATTACH = 2,
 	WIRE_DETACH = 3,
+	WIRE_SETUP = 4,
 
 	/* from one */
 	WIRE_HELLO = 16,   /* first of all                                       */
@@ -95,6 +98,7 @@ struct wire_writer {
 	struct wire_piece *pieces;
 	size_t n_pieces, pieces_room;
 	int failed;      /* no memory: what was written since is not to be sent */
+	int lent;        /* bytes is somebody else's memory */
 };
 
 struct wire_piece {
@@ -113,6 +117,10 @@ static inline void wire_writer_clear(struct wire_writer *writer)
 	writer->apart = writer->frame_apart = 0;
 	writer->failed = 0;
 }
+
+/* Of an empty one: write into so many bytes of the caller's.  What does not fit moves all of it
+ * into memory of our own, and lent is 0 then. */
+void wire_writer_lend(struct wire_writer *writer, void *bytes, size_t room);
 
 /* Of an empty one: give memory back beyond so many bytes. */
 void wire_writer_shrink(struct wire_writer *writer, size_t room);
@@ -255,5 +263,19 @@ void wire_put_detach(struct wire_writer *writer, uint64_t id);
 int32_t wire_get_attach(const struct wire_frame *frame, struct wire_attach *attach,
                         const void **bytes, par_error *error);
 int32_t wire_get_detach(const struct wire_frame *frame, uint64_t *id, par_error *error);
+
+/* Of par_worker_setup in backend.h. */
+struct wire_setup {
+	int64_t memory;
+	int64_t cpu_time_ns;
+	int32_t worker, parent, cpu;
+	uint32_t reserved;
+};
+
+_Static_assert(sizeof(struct wire_setup) == 32, "a setup has its size");
+
+/* Texts of what is read lie in the frame. */
+void wire_put_setup(struct wire_writer *writer, const par_worker_setup *setup);
+int32_t wire_get_setup(const struct wire_frame *frame, par_worker_setup *setup, par_error *error);
 
 #endif

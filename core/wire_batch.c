@@ -53,10 +53,13 @@ static void put_tables(struct wire_writer *writer, const struct wire_batch *batc
 	for (int i = 0; i < batch->head.n_tasks_known; i++) {
 		const struct wire_task *task = &batch->tasks[i];
 		struct wire_task_head head = {(uint16_t)task->module, (uint16_t)task->kind,
-		                              task->in_size, task->out_size, 0};
+		                              task->in_size, task->out_size,
+		                              task->address != 0 ? WIRE_TASK_BY_ADDRESS : 0};
 
 		wire_put(writer, &head, sizeof(head));
 		wire_put_text(writer, task->name);
+		if (task->address != 0)
+			wire_put(writer, &task->address, sizeof(task->address));
 	}
 }
 
@@ -163,6 +166,16 @@ static int32_t get_module(struct wire_cursor *body, struct wire_module *module, 
 	return PAR_OK;
 }
 
+/* Where it is, if it is said so, else 0.  0, or -1: it is cut. */
+static int get_address(struct wire_cursor *body, const struct wire_task_head *head,
+                       uint64_t *address)
+{
+	*address = 0;
+	if (!(head->flags & WIRE_TASK_BY_ADDRESS))
+		return 0;
+	return wire_get(body, address, sizeof(*address)) < 0 || *address == 0 ? -1 : 0;
+}
+
 static int32_t get_task(struct wire_cursor *body, struct wire_batch *batch, int i,
                         par_error *error)
 {
@@ -170,9 +183,12 @@ static int32_t get_task(struct wire_cursor *body, struct wire_batch *batch, int 
 	struct wire_task_head head;
 
 	if (wire_get(body, &head, sizeof(head)) < 0 || wire_get_text(body, &task->name) < 0 ||
-	    task->name == NULL)
+	    task->name == NULL || get_address(body, &head, &task->address) < 0)
 		return wire_refuse(error, "task %d of the table is cut", i);
-	if (head.module >= batch->head.n_modules)
+	if (head.flags & ~(uint32_t)WIRE_TASK_BY_ADDRESS)
+		return wire_refuse(error, "task %d of the table has unknown flags (0x%x)", i,
+		                   (unsigned)head.flags);
+	if (task->address == 0 && head.module >= batch->head.n_modules)
 		return wire_refuse(error, "task %d of the table is of module %u, there are %u", i,
 		                   head.module, batch->head.n_modules);
 	if (head.kind != PAR_TASK_TYPED && head.kind != PAR_TASK_BYTES)

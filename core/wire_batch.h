@@ -7,7 +7,8 @@
  *	text                              name of the backend for calls inside the tasks
  *	text * n_options                  "key=value" of that backend
  *	module * n_modules                struct wire_module_head, 64 bytes; text: its path
- *	task * n_tasks_known              struct wire_task_head, 16 bytes; text: its name
+ *	task * n_tasks_known              struct wire_task_head, 16 bytes; text: its name; u64: where
+ *	                                  it is, if it is said so (WIRE_TASK_BY_ADDRESS)
  *	bytes                             the call's shared value, if shared.id is 0
  *	the tasks of the batch:
  *	  a range of an array             n values of in_size bytes, if in.id is 0; else nothing,
@@ -34,6 +35,10 @@ enum {
 };
 
 enum { WIRE_ITEM_ATTACHED = 1 };
+
+/* Of a task: it is where it was in the caller's memory, which its worker, a fork of the caller,
+ * has too.  It need be in no file, and module means nothing. */
+enum { WIRE_TASK_BY_ADDRESS = 1 };
 
 struct wire_batch_head {
 	uint64_t call;
@@ -87,7 +92,7 @@ struct wire_task_head {
 	uint16_t module;
 	uint16_t kind;       /* PAR_TASK_TYPED, PAR_TASK_BYTES                               */
 	uint32_t in_size, out_size;
-	uint32_t reserved;
+	uint32_t flags;
 };
 
 struct wire_item_head {
@@ -113,11 +118,11 @@ struct wire_module {
 };
 
 struct wire_task {
-	uint64_t address; /* of a task without module, for a fork of this process; 0: it has one */
 	const char *name;
 	uint32_t module;
 	int32_t kind;
 	uint32_t in_size, out_size;
+	uint64_t address;    /* of its par_task; 0: it is found in the module by its name    */
 };
 
 struct wire_batch {

@@ -9,7 +9,7 @@
 
 /* --- frames that are as they should be ----------------------------------------------------- */
 
-enum { N_VALUES = 100, N_FRAMES = 10 };
+enum { N_VALUES = 100, N_FRAMES = 12 };
 
 static double values[N_VALUES];
 static struct wire_batch sent; /* large */
@@ -77,6 +77,18 @@ static void put_list(struct wire_writer *writer)
 	wire_end_list(writer, N_PAYLOADS + 1);
 }
 
+/* To a fork of this process. */
+static void put_forked_list(struct wire_writer *writer)
+{
+	const struct wire_task task = {.name = "local", .kind = PAR_TASK_BYTES, .address = 0x1234560};
+
+	name_task(PAR_TASK_BYTES, 0, 0);
+	ck_assert_int_eq(wire_batch_task(&sent, &task), 1);
+	wire_begin_list(writer, &sent);
+	wire_put_item(writer, 3, 1, 0, "x", 1);
+	wire_end_list(writer, 1);
+}
+
 static void put_outcomes(struct wire_writer *writer)
 {
 	const struct wire_outcome_head well = {4, 3, 0, 0};
@@ -124,6 +136,9 @@ static void put_frame(struct wire_writer *writer, int which)
 {
 	const struct wire_started started = {7, 123456, 10, 1, 0};
 	const struct wire_finished finished = {1000, 100, 4096, 1, 0};
+	const par_worker_setup setup = {.size = sizeof(setup), .worker = 3, .parent = 17, .cpu = -1,
+	                                .memory = 1 << 30, .cpu_time_ns = 5000,
+	                                .initializer = "/tasks/some.so:begin"};
 
 	switch (which) {
 	case 0:
@@ -153,8 +168,14 @@ static void put_frame(struct wire_writer *writer, int which)
 	case 8:
 		wire_put_started(writer, 77, &started);
 		break;
-	default:
+	case 9:
 		wire_put_finished(writer, 77, &finished);
+		break;
+	case 10:
+		wire_put_setup(writer, &setup);
+		break;
+	default:
+		put_forked_list(writer);
 		break;
 	}
 }
@@ -359,6 +380,34 @@ START_TEST(small_answers_come_as_they_were_sent)
 }
 END_TEST
 
+START_TEST(a_task_may_be_named_by_its_address)
+{
+	const struct wire_batch *batch = batch_of(11);
+
+	ck_assert_uint_eq(batch->tasks[0].address, 0);
+	ck_assert_str_eq(batch->tasks[1].name, "local");
+	ck_assert_uint_eq(batch->tasks[1].address, 0x1234560);
+}
+END_TEST
+
+START_TEST(a_worker_is_told_what_to_be)
+{
+	par_error error = PAR_ERROR_INIT;
+	struct wire_frame frame = frame_of(10);
+	par_worker_setup setup;
+
+	ck_assert_int_eq(wire_get_setup(&frame, &setup, &error), PAR_OK);
+	ck_assert_uint_eq(setup.size, sizeof(setup));
+	ck_assert_int_eq(setup.worker, 3);
+	ck_assert_int_eq(setup.parent, 17);
+	ck_assert_int_eq(setup.cpu, -1);
+	ck_assert_int_eq(setup.memory, 1 << 30);
+	ck_assert_int_eq(setup.cpu_time_ns, 5000);
+	ck_assert_str_eq(setup.initializer, "/tasks/some.so:begin");
+	ck_assert_ptr_null(setup.initarg);
+}
+END_TEST
+
 START_TEST(an_attachment_comes_with_its_bytes)
 {
 	par_error error = PAR_ERROR_INIT;
@@ -434,6 +483,44 @@ START_TEST(payloads_that_stay_are_sent_in_their_places)
 			ck_assert(memcmp(apart, copied + offset, n - offset) == 0);
 		}
 	wire_writer_finish(&writer);
+}
+END_TEST
+
+/* --- memory of somebody else's ------------------------------------------------------------------- */
+
+START_TEST(a_frame_is_written_into_lent_memory)
+{
+	static char room[4096];
+	struct wire_writer writer;
+
+	wire_writer_init(&writer, 0);
+	wire_writer_lend(&writer, room, sizeof(room));
+	put_list(&writer);
+	ck_assert(writer.lent && !writer.failed);
+	ck_assert_uint_eq(writer.used, begins[4] - begins[3]);
+	ck_assert(memcmp(room, all.bytes + begins[3], writer.used) == 0);
+	wire_writer_finish(&writer);
+}
+END_TEST
+
+/* Wherever the memory ends, down to none at all. */
+START_TEST(a_frame_moves_away_where_lent_memory_ends)
+{
+	const size_t n = begins[4] - begins[3];
+	char room[2048];
+	struct wire_writer writer;
+
+	for (size_t fits = 0; fits < n; fits++) {
+		memset(room, '#', sizeof(room));
+		wire_writer_init(&writer, 0);
+		wire_writer_lend(&writer, room, fits);
+		put_list(&writer);
+		ck_assert(!writer.lent && !writer.failed);
+		ck_assert_uint_eq(writer.used, n);
+		ck_assert(memcmp(writer.bytes, all.bytes + begins[3], n) == 0);
+		ck_assert_int_eq(room[fits], '#');
+		wire_writer_finish(&writer);
+	}
 }
 END_TEST
 
@@ -693,6 +780,7 @@ START_TEST(the_corpus_is_of_this_version)
 	static const char *const names[N_FRAMES] = {
 		"hello", "range", "attached", "list", "outcomes",
 		"chunk", "cannot", "attach", "started", "finished",
+		"setup", "forked",
 	};
 	const char *mode = getenv("WIRE_CORPUS") != NULL ? "w+e" : "re";
 	static char bytes[8192];
@@ -729,8 +817,12 @@ int main(void)
 		a_chunk_ends_where_its_task_failed,
 		a_chunk_of_nothing_is_taken_back,
 		small_answers_come_as_they_were_sent,
+		a_task_may_be_named_by_its_address,
+		a_worker_is_told_what_to_be,
 		an_attachment_comes_with_its_bytes,
 		an_attachment_is_seen_in_one_of_three_ways,
+		a_frame_is_written_into_lent_memory,
+		a_frame_moves_away_where_lent_memory_ends,
 		payloads_that_stay_are_sent_in_their_places,
 		frames_come_in_pieces_of_any_size,
 		whole_frames_are_not_copied,

@@ -98,6 +98,7 @@ int main(int argc, char **argv)
 	char text[1200];
 	int status;
 
+	par_worker_main(argc, argv);
 	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		(void)fputs(help, stdout);
 		return finish_stdout();

@@ -93,6 +93,7 @@ static inline void look_at_frame(const struct wire_frame *frame)
 {
 	par_error error = PAR_ERROR_INIT;
 	struct wire_attach attach;
+	par_worker_setup setup;
 	const void *bytes;
 	uint64_t id;
 
@@ -103,6 +104,10 @@ static inline void look_at_frame(const struct wire_frame *frame)
 	if (wire_get_attach(frame, &attach, &bytes, &error) == PAR_OK && bytes != NULL)
 		look_at(bytes, attach.bytes);
 	(void)wire_get_detach(frame, &id, &error);
+	if (wire_get_setup(frame, &setup, &error) == PAR_OK) {
+		look_at_text(setup.initializer);
+		look_at_text(setup.initarg);
+	}
 }
 
 /* Read all of it, in pieces of that size, each in memory of its own; returns how many frames
