@@ -175,7 +175,7 @@ valgrind: LIMIT := 900
 valgrind:
 	$(Q).ci/deps test valgrind
 	$(Q)$(MAKE) --no-print-directory tests-build
-	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=300 WRAP='$(MEMCHECK)' \
+	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=30 CK_TIMEOUT_MULTIPLIER=10 WRAP='$(MEMCHECK)' \
 	  $(run-tests) $(filter-out %/test_command,$(UNIT))
 
 # BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
