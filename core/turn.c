@@ -4,6 +4,7 @@
 #include "log.h"
 #include "pre_dispatch.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -13,6 +14,10 @@
 
 /* A worker, or the loop, looks out for this long before it sleeps. */
 #define SPIN_NS 50000
+
+/* For an answer from another process for so long: its spinning, and ours, must outlast the time
+ * that it takes to wake either, or each finds the other asleep for ever. */
+#define REMOTE_SPIN_NS 200000
 
 /* Tasks of a stream that may be under way for each worker, once one has completed. */
 enum { WINDOW_PER_WORKER = 1024 };
@@ -1276,7 +1281,7 @@ static int look_out(par_parallel *parallel)
 	if (call->spin_ns == 0 || parallel->phase != PHASE_RUNNING ||
 	    atomic_load(&call->seated) >= (uint32_t)parallel->cores)
 		return 0;
-	until = loop_now() + call->spin_ns;
+	until = loop_now() + (parallel->engine->instance.has_remote ? REMOTE_SPIN_NS : call->spin_ns);
 	do {
 		for (int i = 0; i < 16; i++) {
 			if (instance_poll(&parallel->engine->instance, 0) || !turn_is_idle(parallel))
@@ -1285,6 +1290,9 @@ static int look_out(par_parallel *parallel)
 			__builtin_ia32_pause();
 #endif
 		}
+		/* The worker may have been woken on this very core. */
+		if (parallel->engine->instance.has_remote)
+			sched_yield();
 	} while (loop_now() < until);
 	return 0;
 }
