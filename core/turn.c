@@ -716,6 +716,12 @@ static uint32_t due(par_parallel *parallel)
 	return redo_is_empty(redo) ? 0 : redo_due(redo, loop_now(), parallel->engine->call.n_jobs);
 }
 
+/* Tasks that go to a worker elsewhere together: as many as the caller says. */
+static uint64_t tasks_of_batch(par_parallel *parallel)
+{
+	return parallel->plan.batch_size > 0 ? parallel->plan.batch_size : quota(parallel);
+}
+
 /* Batches that workers elsewhere may have: where they are short, as many as last for a while,
  * so that nobody waits for the next; in the end only what they are at. */
 static uint32_t batches_ahead(par_parallel *parallel)
@@ -723,7 +729,7 @@ static uint32_t batches_ahead(par_parallel *parallel)
 	const struct call *call = &parallel->engine->call;
 	uint32_t holds = allowed_out(parallel), jobs = holds < call->n_jobs ? holds : call->n_jobs;
 	int64_t task_ns = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
-	uint64_t tasks = quota(parallel), depth;
+	uint64_t tasks = tasks_of_batch(parallel), depth;
 	int64_t ns = task_ns * (int64_t)tasks;
 
 	if (task_ns == 0)
@@ -782,7 +788,7 @@ static void send_remote(par_parallel *parallel)
 	int32_t status = PAR_OK;
 
 	for (; n > 0 && status == PAR_OK; n--)
-		status = instance_send(instance, quota(parallel), is_fixed, &parallel->error);
+		status = instance_send(instance, tasks_of_batch(parallel), is_fixed, &parallel->error);
 	if (status < 0)
 		stop(parallel, status);
 	count_remote(parallel);
