@@ -37,6 +37,7 @@ struct link {
 	struct runner *runner;
 	par_worker_setup setup;
 	int is_forked;
+	int is_watched; /* its parent is: see process_watch_parent() */
 	int spins;
 	int is_over; /* the socket has ended: nothing more comes */
 	int64_t moved_ns; /* when we went to another core last */
@@ -365,6 +366,14 @@ static int32_t run_initializer(struct link *link, par_error *error)
 
 /* --- serving ---------------------------------------------------------------------------------------- */
 
+/* Once something is to run that may start processes. */
+static void watch_parent(struct link *link)
+{
+	if (!link->is_watched)
+		process_watch_parent(link->setup.parent);
+	link->is_watched = 1;
+}
+
 static int32_t attach(struct link *link, const struct wire_frame *frame, par_error *error)
 {
 	struct wire_attach attach;
@@ -386,7 +395,7 @@ static int32_t serve_frame(struct link *link, const struct wire_frame *frame, pa
 
 	switch (frame->kind) {
 	case WIRE_BATCH:
-		process_watch_parent(link->setup.parent);
+		watch_parent(link);
 		return runner_run(link->runner, frame, &work, error);
 	case WIRE_ATTACH:
 		return attach(link, frame, error);
@@ -433,7 +442,7 @@ static int32_t begin(struct link *link, par_error *error)
 	if (status == PAR_OK)
 		status = process_limit(&link->setup, error);
 	if (status == PAR_OK && link->setup.initializer != NULL) {
-		process_watch_parent(link->setup.parent);
+		watch_parent(link);
 		status = run_initializer(link, error);
 	}
 	if (status == PAR_OK)
