@@ -45,7 +45,8 @@ HERE      := -DPAR_CHECKOUT='"$(CURDIR)"' -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"'
 CORE    := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/*.c))
 CLI     := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/cli/*.c))
 WORKER  := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/worker/*.c))
-PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c))
+FOLDERS := $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/backend.c)))
+PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=$(PLUGINS)/%.so)
 TASKS   := $(patsubst tests/tasks/%.c,$(O)/tasks/%.so,$(wildcard tests/tasks/*.c))
 UNIT    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/test_*.c))
 LIST    := $(O)/tests/acceptance/acceptance
@@ -109,6 +110,16 @@ $(O)/parloop-worker: $(WORKER) $(CORE) core/worker/exports.map
 $(PLUGINS)/%.so: plugins/%.c $(O)/flags
 	$(call say,PLUGIN,$@)mkdir -p $(@D) $(O)/plugins && $(CC) $(ALL) -shared $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
 	  -MMD -MP -MF $(O)/plugins/$*.d $< $(LDFLAGS) -o $@
+
+# One that is a folder of sources, of which backend.c has the factory.
+$(O)/plugins/%.o: plugins/%.c $(O)/flags
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -MMD -MP -c $< -o $@
+
+define folder
+$(PLUGINS)/$(1).so: $(patsubst plugins/%.c,$(O)/plugins/%.o,$(wildcard plugins/$(1)/*.c))
+	$$(call say,PLUGIN,$$@)mkdir -p $$(@D) && $$(CC) $$(ALL) -shared $(if $(SAN),,-Wl$(comma)-z$(comma)defs) $$^ $$(LDFLAGS) -o $$@
+endef
+$(foreach name,$(FOLDERS),$(eval $(call folder,$(name))))
 
 $(O)/tasks/%.so: tests/tasks/%.c $(O)/flags
 	$(call say,TASKS,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
@@ -247,10 +258,10 @@ uninstall:
 	$(Q)$(refresh)
 
 clean:
-	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c))
+	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=plugins/%.so)
 
 FORCE:
 .PHONY: all run test acceptance storm valgrind bench install uninstall clean tests-build FORCE
 .SECONDARY:
 
--include $(CORE:.o=.d) $(CLI:.o=.d) $(WORKER:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/fuzz/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)
+-include $(CORE:.o=.d) $(CLI:.o=.d) $(WORKER:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/plugins/*/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/fuzz/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)
