@@ -204,6 +204,8 @@ static int32_t answer(void *user, const void *bytes, uint64_t n_bytes)
 	struct link *link = user;
 	const char *from = bytes;
 
+	/* Before it is seen that they are over, what tasks have printed is there. */
+	(void)fflush(stdout);
 	while (n_bytes > 0) {
 		uint64_t n = n_bytes, room;
 		char *at;
@@ -432,12 +434,16 @@ static int32_t take_setup(struct link *link, par_error *error)
 
 static int32_t begin(struct link *link, par_error *error)
 {
+	static char line[BUFSIZ];
 	const struct channel_words *words = link->memory.words;
 	int32_t status;
 
 	last_words_begin((char *)(uintptr_t)words->story, CHANNEL_STORY,
 	                 (uint32_t *)(uintptr_t)&words->n_story);
 	link->spins = cpu_affinity() > 1;
+	/* What a task prints is worth most if it dies.  Of one that was in use only another buffer
+	 * changes the mode. */
+	(void)setvbuf(stdout, line, _IOLBF, sizeof(line));
 	status = link->is_forked ? PAR_OK : take_setup(link, error);
 	if (status == PAR_OK)
 		status = process_limit(&link->setup, error);
@@ -529,5 +535,7 @@ void serve_forked(const int32_t ends[2], const par_worker_setup *setup)
 		(void)fprintf(stderr, "[parloop] %s\n", par_error_text(&error, 0, words, sizeof(words)));
 	(void)fflush(stdout);
 	(void)fflush(stderr);
+	if (status == PAR_OK || status == PAR_ELOST)
+		process_end();
 	_exit(status < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

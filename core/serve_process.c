@@ -191,6 +191,12 @@ BY_ITSELF static int watch(void *unused)
 	return 0;
 }
 
+void process_end(void)
+{
+	if (getpgrp() == getpid())
+		end_group();
+}
+
 static int start_watcher(void)
 {
 	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
