@@ -1,6 +1,7 @@
 #include "serve.h"
 
 #include "error.h"
+#include "fork_server.h"
 #include "runner.h"
 #include "serve_attached.h"
 #include "serve_process.h"
@@ -346,6 +347,7 @@ void par_worker_main(int argc, char **argv)
 	int is_channel = 0;
 
 	(void)argc, (void)argv;
+	fork_server_run();
 	text = secure_getenv(PAR_WORKER_VARIABLE);
 	atomic_store_explicit(&program_can, 1, memory_order_relaxed);
 	if (text == NULL)
