@@ -44,6 +44,7 @@ struct given {
 struct par_channel {
 	int32_t kind;
 	int is_program;
+	pid_t owner; /* who opened it */
 	int socket;
 	int32_t ends[2]; /* the worker's socket and memory; -1 once it is started */
 	struct channel_memory memory;
@@ -102,6 +103,7 @@ int32_t channel_open(int32_t kind, par_channel **out, par_error *error)
 	if (channel == NULL)
 		return error_memory(error, "opening a channel to a worker");
 	channel->kind = kind;
+	channel->owner = getpid();
 	channel->is_program = kind == PAR_CHANNEL_EXECUTED && serve_program_can();
 	channel->socket = channel->ends[0] = channel->ends[1] = -1;
 	channel->last_waiting = &channel->first_waiting;
@@ -157,6 +159,9 @@ void channel_close(par_channel *channel)
 	for (size_t i = 0; i < channel->n_passing; i++)
 		close(channel->passing[i]);
 	channel_started(channel);
+	/* A fork of this process may have the socket too, and the worker sees its end all the same. */
+	if (channel->socket >= 0 && channel->owner == getpid())
+		(void)shutdown(channel->socket, SHUT_RDWR);
 	close_if_open(channel->socket);
 	channel_memory_unmap(&channel->memory);
 	wire_writer_finish(&channel->writer);
@@ -663,6 +668,13 @@ static int32_t look_further(par_channel *channel, par_error *error)
 	return 1;
 }
 
+/* It may live on, but there is no way to wake it. */
+static int32_t refuse_deaf(par_error *error)
+{
+	error_set(error, PAR_ELOST, "the worker has closed its end of the channel");
+	return PAR_ELOST;
+}
+
 int32_t channel_next(par_channel *channel, struct wire_frame *frame, par_error *error)
 {
 	int32_t status = PAR_OK;
@@ -675,7 +687,7 @@ int32_t channel_next(par_channel *channel, struct wire_frame *frame, par_error *
 		if (status == 1)
 			status = take_frame(channel, frame, error);
 		else if (status == 0 && (status = look_further(channel, error)) == 0)
-			return 0;
+			return channel->is_deaf ? refuse_deaf(error) : 0;
 		else if (status == 1)
 			status = 0;
 	}

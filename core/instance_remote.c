@@ -85,6 +85,8 @@ static int32_t next_batch(const par_host *host, par_channel *channel, par_batch 
 			return status;
 		if (status > 0) {
 			*handle = channel_over(channel);
+			/* From now on its channel may be closed. */
+			remote_note_lost(&instance->remote, place_of(instance, batch));
 			return PAR_OK;
 		}
 	}

@@ -1,6 +1,7 @@
 #include "serve.h"
 
 #include "error.h"
+#include "fork_server.h"
 #include "runner.h"
 #include "serve_attached.h"
 #include "serve_process.h"
@@ -338,14 +339,16 @@ static int32_t be_worker(const par_serving *serving, int is_channel, par_error *
 
 void par_worker_main(int argc, char **argv)
 {
-	const char *text = secure_getenv(PAR_WORKER_VARIABLE);
 	par_error error = PAR_ERROR_INIT;
 	par_serving serving;
+	const char *text;
 	char words[1200];
 	int32_t status;
-	int is_channel;
+	int is_channel = 0;
 
 	(void)argc, (void)argv;
+	fork_server_run();
+	text = secure_getenv(PAR_WORKER_VARIABLE);
 	atomic_store_explicit(&program_can, 1, memory_order_relaxed);
 	if (text == NULL)
 		return;
@@ -363,6 +366,8 @@ void par_worker_main(int argc, char **argv)
 	/* What the program registered with atexit is about a run that never began; what tasks have
 	 * printed is not. */
 	(void)fflush(NULL);
+	if (is_channel && (status == PAR_OK || status == PAR_ELOST))
+		process_end();
 	_exit(status < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 

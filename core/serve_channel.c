@@ -37,6 +37,7 @@ struct link {
 	struct runner *runner;
 	par_worker_setup setup;
 	int is_forked;
+	int is_watched; /* its parent is: see process_watch_parent() */
 	int spins;
 	int is_over; /* the socket has ended: nothing more comes */
 	int64_t moved_ns; /* when we went to another core last */
@@ -203,6 +204,8 @@ static int32_t answer(void *user, const void *bytes, uint64_t n_bytes)
 	struct link *link = user;
 	const char *from = bytes;
 
+	/* Before it is seen that they are over, what tasks have printed is there. */
+	(void)fflush(stdout);
 	while (n_bytes > 0) {
 		uint64_t n = n_bytes, room;
 		char *at;
@@ -365,6 +368,14 @@ static int32_t run_initializer(struct link *link, par_error *error)
 
 /* --- serving ---------------------------------------------------------------------------------------- */
 
+/* Once something is to run that may start processes. */
+static void watch_parent(struct link *link)
+{
+	if (!link->is_watched)
+		process_watch_parent(link->setup.parent);
+	link->is_watched = 1;
+}
+
 static int32_t attach(struct link *link, const struct wire_frame *frame, par_error *error)
 {
 	struct wire_attach attach;
@@ -386,7 +397,7 @@ static int32_t serve_frame(struct link *link, const struct wire_frame *frame, pa
 
 	switch (frame->kind) {
 	case WIRE_BATCH:
-		process_watch_parent(link->setup.parent);
+		watch_parent(link);
 		return runner_run(link->runner, frame, &work, error);
 	case WIRE_ATTACH:
 		return attach(link, frame, error);
@@ -423,17 +434,21 @@ static int32_t take_setup(struct link *link, par_error *error)
 
 static int32_t begin(struct link *link, par_error *error)
 {
+	static char line[BUFSIZ];
 	const struct channel_words *words = link->memory.words;
 	int32_t status;
 
 	last_words_begin((char *)(uintptr_t)words->story, CHANNEL_STORY,
 	                 (uint32_t *)(uintptr_t)&words->n_story);
 	link->spins = cpu_affinity() > 1;
+	/* What a task prints is worth most if it dies.  Of one that was in use only another buffer
+	 * changes the mode. */
+	(void)setvbuf(stdout, line, _IOLBF, sizeof(line));
 	status = link->is_forked ? PAR_OK : take_setup(link, error);
 	if (status == PAR_OK)
 		status = process_limit(&link->setup, error);
 	if (status == PAR_OK && link->setup.initializer != NULL) {
-		process_watch_parent(link->setup.parent);
+		watch_parent(link);
 		status = run_initializer(link, error);
 	}
 	if (status == PAR_OK)
@@ -520,5 +535,7 @@ void serve_forked(const int32_t ends[2], const par_worker_setup *setup)
 		(void)fprintf(stderr, "[parloop] %s\n", par_error_text(&error, 0, words, sizeof(words)));
 	(void)fflush(stdout);
 	(void)fflush(stderr);
+	if (status == PAR_OK || status == PAR_ELOST)
+		process_end();
 	_exit(status < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

@@ -158,7 +158,6 @@ void process_offer_memory(void)
 /* --- the parent's death ------------------------------------------------------------------------------ */
 
 static struct {
-	pid_t self; /* who watches: a child of it does not yet */
 	long parent;
 	int fd; /* becomes readable when the parent is dead */
 	_Alignas(64) char stack[16 * 1024];
@@ -192,6 +191,12 @@ BY_ITSELF static int watch(void *unused)
 	return 0;
 }
 
+void process_end(void)
+{
+	if (getpgrp() == getpid())
+		end_group();
+}
+
 static int start_watcher(void)
 {
 	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
@@ -209,9 +214,8 @@ static int start_watcher(void)
  * lets it go on if it is stopped, so that the thread can do what it has to. */
 void process_watch_parent(int32_t parent)
 {
-	if (parent <= 0 || watcher.self == getpid())
+	if (parent <= 0)
 		return;
-	watcher.self = getpid();
 	watcher.parent = parent;
 	watcher.fd = (int)syscall(SYS_pidfd_open, watcher.parent, 0);
 	if (watcher.fd < 0)

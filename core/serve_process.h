@@ -15,8 +15,12 @@ int32_t process_limit(const par_worker_setup *setup, par_error *error);
 /* Where memory runs out, a worker is to go before its parent. */
 void process_offer_memory(void);
 
+/* The end, as nobody wants this worker any more: of all of its process group, if that is its own. */
+void process_end(void);
+
 /* Before anything may have started processes of its own: from now on those that stayed in this
- * one's group die with the parent too, and it is the process that counts, not its thread. */
+ * one's group die with the parent too, and it is the process that counts, not its thread.  Once in
+ * a process. */
 void process_watch_parent(int32_t parent);
 
 #endif

@@ -8,7 +8,7 @@
 cat >"$work/layers" <<'END'
 words  forked error log nearest cgroup cpu budget options arena cursor slots context redo events call ticket batch batcher
 words  pre_dispatch progress worker_env outcome abi
-ground elf_file note paths trust scan module wire shared ring channel_memory last_words runner serve channel remote conf settings loader lookup retriever
+ground elf_file note paths trust scan module wire shared ring channel_memory last_words runner fork_server serve channel remote conf settings loader lookup retriever
 stages registry dispatcher results loop
 ring   listing instance engine scope hints parallel closing turn started iter
 END
@@ -83,11 +83,13 @@ expect "the command includes what anybody can" \
 	includes_only "<parloop/(error|task|parloop|worker)\.h>|$system|\"[a-z_]+\.h\"" core/cli/*.[ch]
 expect "the worker includes <parloop/worker.h>, and nothing else of ours" \
 	includes_only "<parloop/worker\.h>|$system" core/worker/*.[ch]
-if grep -nE 'include *<parloop/' plugins/*.c | grep -vE '<parloop/(backend|error)\.h>'; then
+plugins=$(ls plugins/*.c plugins/*/*.[ch])
+if grep -nE 'include *<parloop/' $plugins | grep -vE '<parloop/(backend|error)\.h>'; then
 	found=true
 else
 	found=false
 fi
 expect "plugins include nothing of ours but <parloop/backend.h>" refused $found
-expect "and otherwise only what the system has" includes_only "$system" plugins/*.c
+expect "and otherwise only what the system has, and what lies beside them" \
+	includes_only "$system|\"[a-z_]+\.h\"" $plugins
 summary

@@ -414,8 +414,9 @@ enum {
 typedef struct par_worker_setup {
 	uint32_t size;
 	int32_t worker;          /* 0 .. n_jobs-1: what its tasks see as env->worker         */
-	int32_t parent;          /* process id; the worker ends with the thread that started */
-	                         /* it, and takes along what is in its process group         */
+	int32_t parent;          /* process id; the worker ends with that process (while it   */
+	                         /* starts, with the thread that started it), and takes along */
+	                         /* what is in its process group                             */
 	int32_t cpu;             /* run on that core only; -1: on any                        */
 	int64_t memory;          /* bytes of address space it may have; 0: as many as it likes */
 	int64_t cpu_time_ns;     /* of processor it may use; 0: any                          */
@@ -438,7 +439,8 @@ typedef struct par_ext_channel {
 	int32_t (*open)(int32_t kind, par_channel **channel, par_error *error);
 
 	/* NULL is allowed.  Its worker sees the end of its socket, and ends by itself when it has
-	 * run what it was sent. [any] */
+	 * run what it was sent, and so does what is left in its process group; never mind with
+	 * what status. [any] */
 	void (*close)(par_channel *channel);
 
 	/* The two descriptors (close-on-exec) that the worker is to have, under any numbers; ours
@@ -477,7 +479,8 @@ typedef struct par_ext_channel {
 	/* Take what came.  PAR_OK: *batch is over, and is to be given back with done(PAR_OK); ask
 	 * again.  PAR_PENDING: nothing more is there at the moment.  Else an error: what came makes
 	 * no sense, or the worker says that it cannot go on (it does not know a task, is of another
-	 * version, its initializer failed): it is of no use any more. [loop] */
+	 * version, its initializer failed), or, PAR_ELOST, has closed its end: it is of no use any
+	 * more. [loop] */
 	int32_t (*next)(const par_host *host, par_channel *channel, par_batch *batch, par_error *error);
 
 	/* The loop is about to sleep (1), or awake (0).  Returns 1 if something is there
