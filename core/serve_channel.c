@@ -410,11 +410,11 @@ static int32_t take_setup(struct link *link, par_error *error)
 
 static int32_t begin(struct link *link, par_error *error)
 {
-	const struct channel_words *words = link->memory.words;
+	struct channel_words *words = link->memory.words;
 	int32_t status;
 
-	last_words_begin((char *)(uintptr_t)words->story, CHANNEL_STORY,
-	                 (uint32_t *)(uintptr_t)&words->n_story);
+	process_end_group_at_exit(link->setup.parent);
+	last_words_begin(words->story, CHANNEL_STORY, &words->n_story, process_end_group);
 	link->spins = cpu_affinity() > 1;
 	status = link->is_forked ? PAR_OK : take_setup(link, error);
 	if (status == PAR_OK)
@@ -467,6 +467,7 @@ int32_t serve_channel(const int32_t ends[2], const par_worker_setup *setup, int 
 
 		(void)runner_cannot(link.runner, 0, &work, error);
 	}
+	process_end_group();
 	return status;
 }
 
