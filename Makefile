@@ -2,6 +2,7 @@
 # make run        install what is missing, build, and run a real job
 # make test       install what is missing, build, and run every test
 # make acceptance joblib's behaviours, a line each; ACCEPTANCE="--only B17 --backend threading"
+# make storm      worker processes killed all the time: nothing may be lost
 # make valgrind   the core's unit tests, under valgrind
 # make bench      measure ours beside its peers
 # make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again
@@ -49,6 +50,7 @@ TASKS   := $(patsubst tests/tasks/%.c,$(O)/tasks/%.so,$(wildcard tests/tasks/*.c
 UNIT    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/test_*.c))
 LIST    := $(O)/tests/acceptance/acceptance
 TESTS   := $(UNIT) $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/conformance.c tests/simulation.c)) $(LIST)
+STORM   := $(O)/tests/storm
 BAD     := $(patsubst tests/plugins/%.c,$(O)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
 FUZZ    := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
 LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
@@ -149,7 +151,7 @@ run:
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)O=$(O) sh tests/run-headers.sh
 
-tests-build: all $(TESTS) $(BAD) $(LIBS) $(FUZZ)
+tests-build: all $(TESTS) $(STORM) $(BAD) $(LIBS) $(FUZZ)
 
 export ASAN_OPTIONS  ?= detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
@@ -168,6 +170,12 @@ acceptance:
 	$(Q)$(MAKE) --no-print-directory all $(LIST) $(LIBS)
 	$(Q)$(LIST) $(ACCEPTANCE)
 
+# A million tasks while a worker is killed each millisecond, with and without poisonous tasks.
+storm:
+	$(Q).ci/deps test
+	$(Q)$(MAKE) --no-print-directory all $(STORM)
+	$(Q)O=$(O) KILL_MS=1 TASKS=1000000 sh tests/test_storm.sh
+
 # All but the test of the command, whose work is done in other processes.  Valgrind runs one thread
 # at a time; one that looks out for another is to hand over to it.
 MEMCHECK := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
@@ -175,7 +183,7 @@ valgrind: LIMIT := 900
 valgrind:
 	$(Q).ci/deps test valgrind
 	$(Q)$(MAKE) --no-print-directory tests-build
-	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=300 WRAP='$(MEMCHECK)' \
+	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=30 CK_TIMEOUT_MULTIPLIER=10 WRAP='$(MEMCHECK)' \
 	  $(run-tests) $(filter-out %/test_command,$(UNIT))
 
 # BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
@@ -242,7 +250,7 @@ clean:
 	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c))
 
 FORCE:
-.PHONY: all run test acceptance valgrind bench install uninstall clean tests-build FORCE
+.PHONY: all run test acceptance storm valgrind bench install uninstall clean tests-build FORCE
 .SECONDARY:
 
 -include $(CORE:.o=.d) $(CLI:.o=.d) $(WORKER:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/fuzz/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)

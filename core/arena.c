@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { BLOCK = 64 * 1024, LARGE = BLOCK / 4 };
+enum { BLOCK = 32 * 1024, LARGE = BLOCK / 4 };
 
 /* While an arena fills a block, its count stands this much too high, so that releases
  * cannot bring it to zero. */

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -63,6 +64,7 @@ struct par_channel {
 	uint64_t n_lent; /* bytes of the ring that are being read */
 	int is_ready, is_deaf;
 	int is_armed; /* it was told to wake us */
+	int32_t core; /* as in the words */
 
 	/* batches that are out, in a ring of their own */
 	uint64_t *out;
@@ -632,6 +634,17 @@ static int32_t take_frame(par_channel *channel, const struct wire_frame *frame, 
 	                                      : 0ULL);
 }
 
+/* Tell the worker on which core it is waited for, which it is not to take. */
+static void show_core(par_channel *channel)
+{
+	int32_t core = sched_getcpu() + 1;
+
+	if (core == channel->core)
+		return;
+	channel->core = core;
+	__atomic_store_n(&channel->memory.words->core, core, __ATOMIC_RELAXED);
+}
+
 /* Give back what was read of the ring, and see what else there is.  1; 0: nothing. */
 static int32_t look_further(par_channel *channel, par_error *error)
 {
@@ -642,8 +655,10 @@ static int32_t look_further(par_channel *channel, par_error *error)
 		channel->n_lent = 0;
 		return refuse_position(error);
 	}
-	if (channel->n_lent == 0)
+	if (channel->n_lent == 0) {
+		show_core(channel);
 		return 0;
+	}
 	wire_reader_lend(&channel->reader, at, (size_t)channel->n_lent);
 	return 1;
 }

@@ -22,6 +22,7 @@ struct channel_words {
 	uint32_t reserved;
 	struct ring_words to_worker, from_worker;
 	_Alignas(64) int32_t stopping; /* the parent's                                        */
+	int32_t core; /* that it is on while it looks out for an answer, + 1; also its own     */
 	_Alignas(64) struct wire_now now; /* the worker's                                     */
 	_Alignas(64) uint32_t n_story;    /* bytes of what a dying worker says                */
 	char story[CHANNEL_STORY];

@@ -1,5 +1,6 @@
 #include "cpu.h"
 
+#include "cgroup.h"
 #include "log.h"
 
 #include <errno.h>
@@ -14,23 +15,6 @@
 static int least(int a, int b)
 {
 	return a < b ? a : b;
-}
-
-/* Read the first line of a small file; 0 if there is none. */
-static int first_line(const char *folder, const char *name, char *line, size_t size)
-{
-	char path[PATH_MAX];
-	FILE *file;
-	int found;
-
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", folder, name) >= sizeof(path))
-		return 0;
-	file = fopen(path, "re");
-	if (file == NULL)
-		return 0;
-	found = fgets(line, (int)size, file) != NULL;
-	fclose(file);
-	return found;
 }
 
 /* Half a core still runs something: round up. */
@@ -52,7 +36,7 @@ static int cpu_max(const char *folder)
 	char line[128];
 	double quota, period;
 
-	if (!first_line(folder, "cpu.max", line, sizeof(line)))
+	if (!cgroup_line(folder, "cpu.max", line, sizeof(line)))
 		return INT_MAX;
 	if (sscanf(line, "%lf %lf", &quota, &period) != 2)
 		return INT_MAX;
@@ -64,8 +48,8 @@ static int cfs_quota(const char *folder)
 {
 	char quota[64], period[64];
 
-	if (!first_line(folder, "cpu.cfs_quota_us", quota, sizeof(quota)) ||
-	    !first_line(folder, "cpu.cfs_period_us", period, sizeof(period)))
+	if (!cgroup_line(folder, "cpu.cfs_quota_us", quota, sizeof(quota)) ||
+	    !cgroup_line(folder, "cpu.cfs_period_us", period, sizeof(period)))
 		return INT_MAX;
 	return cores_of(strtod(quota, NULL), strtod(period, NULL));
 }
@@ -95,91 +79,27 @@ static int cpuset(const char *folder)
 	char line[4096];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (first_line(folder, names[i], line, sizeof(line)))
+		if (cgroup_line(folder, names[i], line, sizeof(line)))
 			return cpus_in(line);
 	return INT_MAX;
 }
 
-/* The limits of a cgroup and of all above it: a slice's quota binds its services.
- * What is missing limits nothing; in a container the path may be the host's, and
- * then only the mount's own root is there. */
-static int limit_of_path(const char *root, const char *mount, const char *cgroup,
-                         int (*const *files)(const char *folder))
+/* A file that is not there limits nothing: a folder has those of its kind of cgroup. */
+static void see_folder(void *user, const char *folder)
 {
-	char folder[PATH_MAX];
-	size_t top;
-	int limit = INT_MAX;
-	char *slash;
+	int *limit = user;
 
-	top = (size_t)snprintf(folder, sizeof(folder), "%s/sys/fs/cgroup%s", root, mount);
-	if (top + strlen(cgroup) >= sizeof(folder))
-		return INT_MAX;
-	/* ".." leads out of what is mounted here, to cgroups that are not ours. */
-	if (strstr(cgroup, "..") == NULL && strcmp(cgroup, "/") != 0)
-		strcat(folder, cgroup);
-	for (;;) {
-		for (size_t i = 0; files[i] != NULL; i++)
-			limit = least(limit, files[i](folder));
-		slash = strrchr(folder, '/');
-		if (slash == NULL || (size_t)(slash - folder) < top)
-			return limit;
-		*slash = '\0';
-	}
-}
-
-static int has_word(const char *list, const char *word)
-{
-	size_t length = strlen(word);
-
-	for (; list != NULL; list = strchr(list, ',')) {
-		list += *list == ',';
-		if (strncmp(list, word, length) == 0 && strchr(",", list[length]) != NULL)
-			return 1;
-	}
-	return 0;
-}
-
-/* One line of /proc/self/cgroup, "4:cpu,cpuacct:/path" or, for v2, "0::/path". */
-static int limit_of_line(const char *root, char *line)
-{
-	static int (*const v2[])(const char *) = {cpu_max, cpuset, NULL};
-	static int (*const v1_cpu[])(const char *) = {cfs_quota, NULL};
-	static int (*const v1_cpuset[])(const char *) = {cpuset, NULL};
-	char *controllers = strchr(line, ':');
-	char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
-	int limit = INT_MAX;
-
-	if (path == NULL)
-		return INT_MAX;
-	*controllers++ = '\0';
-	*path++ = '\0';
-	path[strcspn(path, "\n")] = '\0';
-	if (*controllers == '\0') {
-		limit = least(limit, limit_of_path(root, "", path, v2));
-		limit = least(limit, limit_of_path(root, "/unified", path, v2));
-	}
-	if (has_word(controllers, "cpu")) {
-		limit = least(limit, limit_of_path(root, "/cpu", path, v1_cpu));
-		limit = least(limit, limit_of_path(root, "/cpu,cpuacct", path, v1_cpu));
-	}
-	if (has_word(controllers, "cpuset"))
-		limit = least(limit, limit_of_path(root, "/cpuset", path, v1_cpuset));
-	return limit;
+	*limit = least(*limit, cpu_max(folder));
+	*limit = least(*limit, cfs_quota(folder));
+	*limit = least(*limit, cpuset(folder));
 }
 
 int cpu_cgroup_limit(const char *root)
 {
-	char line[PATH_MAX + 256];
 	int limit = INT_MAX;
-	FILE *file;
 
-	(void)snprintf(line, sizeof(line), "%s/proc/self/cgroup", root);
-	file = fopen(line, "re");
-	if (file == NULL)
-		return INT_MAX;
-	while (fgets(line, sizeof(line), file) != NULL)
-		limit = least(limit, limit_of_line(root, line));
-	fclose(file);
+	cgroup_visit(root, "cpu", see_folder, &limit);
+	cgroup_visit(root, "cpuset", see_folder, &limit);
 	return limit;
 }
 

@@ -239,6 +239,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	struct par_watch *watch = poll->data;
 	struct loop *loop = watch->loop;
 
+	/* We are awake: whatever the plugin tells us now need not wake us. */
+	wake_up(loop);
 	watch->on_ready(watch->arg,
 	                (events & UV_READABLE ? PAR_READABLE : 0) | (events & UV_WRITABLE ? PAR_WRITABLE : 0),
 	                status < 0 ? status : 0);

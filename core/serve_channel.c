@@ -23,7 +23,8 @@
 
 /* Who finds nothing looks out for so long before it sleeps; now and then it lets others have the
  * core, of which there may be fewer than there are of us. */
-#define SPIN_NS 50000
+#define SPIN_NS 200000
+#define MOVE_NS 10000000
 enum { LOOKS = 64, GIVE_BACK = 64 * 1024 };
 
 struct link {
@@ -39,6 +40,7 @@ struct link {
 	int is_watched; /* its parent is: see process_watch_parent() */
 	int spins;
 	int is_over; /* the socket has ended: nothing more comes */
+	int64_t moved_ns; /* when we went to another core last */
 };
 
 /* --- waiting ---------------------------------------------------------------------------------- */
@@ -65,10 +67,28 @@ static int64_t clock_ns(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Until that word is another: 1; 0: it takes longer. */
-static int spin(const struct link *link, const uint64_t *word, uint64_t value)
+/* Some kernels pack those who wake each other onto one core, where the parent that looks out for us
+ * and we take turns.  Once in a while we may go elsewhere, where there is a core to go to; where
+ * we may run in general stays as it is. */
+static void leave_core(struct link *link, int64_t now_ns)
 {
-	int64_t end_ns = link->spins ? clock_ns() + SPIN_NS : 0;
+	int core = __atomic_load_n(&link->memory.words->core, __ATOMIC_RELAXED) - 1;
+	cpu_set_t all, others;
+
+	if (core != sched_getcpu() || core < 0 || core >= CPU_SETSIZE ||
+	    now_ns - link->moved_ns < MOVE_NS || sched_getaffinity(0, sizeof(all), &all) < 0)
+		return;
+	link->moved_ns = now_ns;
+	others = all;
+	CPU_CLR(core, &others);
+	if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof(others), &others) == 0)
+		(void)sched_setaffinity(0, sizeof(all), &all);
+}
+
+/* Until that word is another: 1; 0: it takes longer. */
+static int spin(struct link *link, const uint64_t *word, uint64_t value)
+{
+	int64_t now_ns = link->spins ? clock_ns() : 0, end_ns = now_ns + SPIN_NS;
 
 	while (link->spins) {
 		for (int i = 0; i < LOOKS; i++) {
@@ -76,8 +96,10 @@ static int spin(const struct link *link, const uint64_t *word, uint64_t value)
 				return 1;
 			pause_core();
 		}
-		if (clock_ns() >= end_ns)
+		now_ns = clock_ns();
+		if (now_ns >= end_ns)
 			return 0;
+		leave_core(link, now_ns);
 		sched_yield();
 	}
 	return 0;

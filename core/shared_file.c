@@ -40,10 +40,10 @@ static uint64_t limit_of(int resource)
 
 static int make_file(void)
 {
-	int fd = memfd_create("parloop", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+	int fd = memfd_create("parloop-shared", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
 
 	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("parloop", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create("parloop-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	return fd;
 }
 

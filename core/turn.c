@@ -4,6 +4,7 @@
 #include "log.h"
 #include "pre_dispatch.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -13,6 +14,10 @@
 
 /* A worker, or the loop, looks out for this long before it sleeps. */
 #define SPIN_NS 50000
+
+/* For an answer from another process for so long: its spinning, and ours, must outlast the time
+ * that it takes to wake either, or each finds the other asleep for ever. */
+#define REMOTE_SPIN_NS 200000
 
 /* Tasks of a stream that may be under way for each worker, once one has completed. */
 enum { WINDOW_PER_WORKER = 1024 };
@@ -711,6 +716,12 @@ static uint32_t due(par_parallel *parallel)
 	return redo_is_empty(redo) ? 0 : redo_due(redo, loop_now(), parallel->engine->call.n_jobs);
 }
 
+/* Tasks that go to a worker elsewhere together: as many as the caller says. */
+static uint64_t tasks_of_batch(par_parallel *parallel)
+{
+	return parallel->plan.batch_size > 0 ? parallel->plan.batch_size : quota(parallel);
+}
+
 /* Batches that workers elsewhere may have: where they are short, as many as last for a while,
  * so that nobody waits for the next; in the end only what they are at. */
 static uint32_t batches_ahead(par_parallel *parallel)
@@ -718,7 +729,7 @@ static uint32_t batches_ahead(par_parallel *parallel)
 	const struct call *call = &parallel->engine->call;
 	uint32_t holds = allowed_out(parallel), jobs = holds < call->n_jobs ? holds : call->n_jobs;
 	int64_t task_ns = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
-	uint64_t tasks = quota(parallel), depth;
+	uint64_t tasks = tasks_of_batch(parallel), depth;
 	int64_t ns = task_ns * (int64_t)tasks;
 
 	if (task_ns == 0)
@@ -777,7 +788,7 @@ static void send_remote(par_parallel *parallel)
 	int32_t status = PAR_OK;
 
 	for (; n > 0 && status == PAR_OK; n--)
-		status = instance_send(instance, quota(parallel), is_fixed, &parallel->error);
+		status = instance_send(instance, tasks_of_batch(parallel), is_fixed, &parallel->error);
 	if (status < 0)
 		stop(parallel, status);
 	count_remote(parallel);
@@ -1276,7 +1287,7 @@ static int look_out(par_parallel *parallel)
 	if (call->spin_ns == 0 || parallel->phase != PHASE_RUNNING ||
 	    atomic_load(&call->seated) >= (uint32_t)parallel->cores)
 		return 0;
-	until = loop_now() + call->spin_ns;
+	until = loop_now() + (parallel->engine->instance.has_remote ? REMOTE_SPIN_NS : call->spin_ns);
 	do {
 		for (int i = 0; i < 16; i++) {
 			if (instance_poll(&parallel->engine->instance, 0) || !turn_is_idle(parallel))
@@ -1285,6 +1296,9 @@ static int look_out(par_parallel *parallel)
 			__builtin_ia32_pause();
 #endif
 		}
+		/* The worker may have been woken on this very core. */
+		if (parallel->engine->instance.has_remote)
+			sched_yield();
 	} while (loop_now() < until);
 	return 0;
 }

@@ -32,7 +32,7 @@ struct traits {
 	int32_t default_n_jobs, holds, staff;
 	enum manner create, configure, terminate;
 	const char *fallback;
-	int no_jobs, elsewhere;
+	int no_jobs;
 	uint32_t start_fails; /* one start_call in so many */
 	uint32_t odd[FATES]; /* of 256 batches, how many have that fate */
 	int aborts_unrun;    /* 0: abort_everything leaves batches to run; 1: gives them back; 2: later */
@@ -414,12 +414,10 @@ static int32_t sim_configure(par_backend *backend, const par_call *call, par_ans
 	must(call->n_jobs != 0, "configure for n_jobs 0");
 	if (traits->no_jobs)
 		answer->n_jobs = 0;
-	if (traits->elsewhere)
-		answer->capabilities &= ~(uint32_t)PAR_SHARES_MEMORY;
 	answer->capabilities |= PAR_CAN_KILL; /* which the note did not promise */
 	answer->fallback = traits->fallback;
 	answer->holds = traits->holds;
-	did.up_failed |= traits->no_jobs || traits->elsewhere || traits->fallback != NULL;
+	did.up_failed |= traits->no_jobs || traits->fallback != NULL;
 	backend->n_jobs = answer->n_jobs;
 	return end_as(backend, traits->configure, UP, CONFIGURING, error);
 }
@@ -726,7 +724,6 @@ static void draw_traits(struct traits *traits, int n_jobs)
 		.configure = draw_manner(64),
 		.terminate = draw_manner(64),
 		.no_jobs = rarely(128),
-		.elsewhere = rarely(128),
 		.start_fails = rarely(64) ? 2 : 1 << 30,
 		.aborts_unrun = (int)below(3),
 		.inline_later = rarely(3),

@@ -37,7 +37,56 @@ START_TEST(without_words_of_the_kernel_it_is_all_of_the_machine)
 	put("proc/meminfo", "nothing\n");
 	ck_assert_uint_eq(left(), all);
 	put("proc/meminfo", "MemAvailable: 18446744073709551615 kB\n");
-	ck_assert_uint_eq(left(), all);
+	ck_assert_uint_gt(left(), all);
+}
+END_TEST
+
+static void put_machine(void)
+{
+	put("proc/meminfo", "MemAvailable: 1000 kB\nSwapFree: 24 kB\n");
+}
+
+/* Of the limit, what is used and not about to be given up is gone. */
+START_TEST(a_cgroup_has_its_limit)
+{
+	put_machine();
+	put("proc/self/cgroup", "0::/a/b\n");
+	put("sys/fs/cgroup/a/b/memory.max", "100000\n");
+	put("sys/fs/cgroup/a/b/memory.current", "50000\n");
+	ck_assert_uint_eq(left(), 50000 + 24 * 1024);
+	put("sys/fs/cgroup/a/b/memory.stat", "anon 5\nfile 7000\ninactive_file 6000\nactive_file 1000\n");
+	ck_assert_uint_eq(left(), 56000 + 24 * 1024);
+	put("sys/fs/cgroup/a/b/memory.stat", "inactive_file 60000\n");
+	ck_assert_uint_eq(left(), 100000 + 24 * 1024);
+	put("sys/fs/cgroup/a/b/memory.current", "200000\n");
+	ck_assert_uint_eq(left(), 24 * 1024);
+}
+END_TEST
+
+START_TEST(the_cgroups_above_it_count_too)
+{
+	put_machine();
+	put("proc/self/cgroup", "0::/a/b\n");
+	put("sys/fs/cgroup/a/b/memory.max", "max\n");
+	put("sys/fs/cgroup/a/b/memory.current", "10\n");
+	ck_assert_uint_eq(left(), 1024 * 1024);
+	put("sys/fs/cgroup/a/memory.max", "4096\n");
+	put("sys/fs/cgroup/a/memory.current", "96\n");
+	ck_assert_uint_eq(left(), 4000 + 24 * 1024);
+}
+END_TEST
+
+START_TEST(a_cgroup_of_version_1_has_its_limit)
+{
+	put_machine();
+	put("proc/self/cgroup", "5:cpu:/x\n4:memory:/job\n0::/\n");
+	put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+	put("sys/fs/cgroup/memory/memory.usage_in_bytes", "1\n");
+	ck_assert_uint_eq(left(), 1024 * 1024);
+	put("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "20000\n");
+	put("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "15000\n");
+	put("sys/fs/cgroup/memory/job/memory.stat", "inactive_file 1\ntotal_inactive_file 3000\n");
+	ck_assert_uint_eq(left(), 8000 + 24 * 1024);
 }
 END_TEST
 
@@ -53,6 +102,9 @@ int main(void)
 	const TTest *const tests[] = {
 		what_is_available_and_swap_are_left,
 		without_words_of_the_kernel_it_is_all_of_the_machine,
+		a_cgroup_has_its_limit,
+		the_cgroups_above_it_count_too,
+		a_cgroup_of_version_1_has_its_limit,
 		something_is_left_here,
 	};
 	Suite *suite = suite_create("budget");

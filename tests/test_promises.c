@@ -2,7 +2,9 @@
  * for each batch, and whatever is set in toy.
  *
  * link: -Wl,--wrap=registry_find,--wrap=registry_options
+ * link: -Wl,--wrap=clock_gettime
  */
+#include "clock.h"
 #include "scratch.h"
 
 #include "parallel.h"
@@ -544,11 +546,28 @@ START_TEST(tasks_of_a_large_batch_that_did_not_begin_are_dropped_by_a_cancel)
 }
 END_TEST
 
+static _Atomic int n_pauses;
+
+/* Time passes while it blocks, and at no other time. */
+static int32_t block_at_5(void *user, par_item *item)
+{
+	struct stream *stream = user;
+
+	if (stream->next == 5) {
+		n_pauses++;
+		(void)now_ns(CLOCK_MONOTONIC);
+		pass_ms(700);
+		clock_stands_until(&n_pauses, 2);
+	}
+	return count_up(user, item);
+}
+
 START_TEST(a_source_that_blocks_does_not_run_the_time_out_down)
 {
-	struct stream stream = {.n = 10, .pause_at = 5, .pause_ms = 700};
+	struct stream stream = {.n = 10};
 
-	ck_assert_int_eq(par_run(NULL, &par_task_take_2ms, count_up, count_delivered, &stream,
+	clock_stands_until(&n_pauses, 1);
+	ck_assert_int_eq(par_run(NULL, &par_task_take_2ms, block_at_5, count_delivered, &stream,
 	                         PAR_SETTINGS(.backend = "threading", .n_jobs = PAR_SET(2),
 	                                      .timeout = PAR_SET(0.3)),
 	                         &error),

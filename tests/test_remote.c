@@ -226,6 +226,11 @@ START_TEST(a_batch_has_as_many_as_are_asked_for)
 	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .batch_size = PAR_SET(10)), &error),
 	                 PAR_OK);
 	ck_assert_int_eq(worker.batches, 10);
+	worker.batches = 0;
+	ck_assert_int_eq(par_map(NULL, task("triple"), in, out, 2000,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .batch_size = PAR_SET(1)), &error),
+	                 PAR_OK);
+	ck_assert_int_eq(worker.batches, 2000);
 }
 END_TEST
 

@@ -51,7 +51,8 @@ expect "a failure counts though the program ends with 0" \
 	counted 1 '1 passed, 1 failed, 0 skipped' liar
 expect "a crash counts as one failure" counted 1 '5 passed, 1 failed, 0 skipped' crash good
 expect "a bad status after the last check counts" counted 1 '3 passed, 1 failed, 0 skipped' leak
-again() { # again LINE ...: each is in what is repeated at the end, of which there is no more than so much
+# again LINE ... - each is in what is repeated at the end, of which there is only so much
+again() {
 	sed -n '/^--- what failed$/,$p' "$work/run" >"$work/again"
 	for line; do
 		grep -qxF -e "$line" "$work/again" || return 1
@@ -60,12 +61,14 @@ again() { # again LINE ...: each is in what is repeated at the end, of which the
 }
 
 counted 1 '15 passed, 3 failed, 0 skipped' words good report good crash good >/dev/null
+crashed='ended with status 139 before it could count'
 expect "what failed is repeated at the end" again \
 	'words.sh               1 passed, 1 failed, 0 skipped' \
-	'    | tests/test_x.c:12:F:x:it_works:0: Assertion n == 3 failed' '    | F: it is so: not so' '    |    why' \
+	'    | tests/test_x.c:12:F:x:it_works:0: Assertion n == 3 failed' \
+	'    | F: it is so: not so' '    |    why' \
 	'report.sh              1 passed, 1 failed, 0 skipped' \
 	'    | tests/test_y.c:9:E:y:it_ends:0: Early exit' '    | ==7== Invalid read of size 8' \
-	'crash.sh               0 passed, 1 failed, 0 skipped (ended with status 139 before it could count)' \
+	"crash.sh               0 passed, 1 failed, 0 skipped ($crashed)" \
 	'    | nothing yet'
 expect "but what passed is not" eval '! grep -e good -e "long before" "$work/again"'
 many=$(yes words | head -n 40)

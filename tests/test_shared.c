@@ -615,8 +615,11 @@ END_TEST
 
 START_TEST(refuses_to_copy_what_is_not_there)
 {
-	char *nowhere = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *nowhere;
 
+	if (getenv("UNDER_VALGRIND") != NULL) /* sees it too, and says so */
+		return;
+	nowhere = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_null(shared_copy(nowhere, 10, SHARED_READ, &error));
 	ck_assert_int_eq(error.code, PAR_EINVAL);
 	ck_assert_ptr_null(shared_copy(nowhere, 10, SHARED_READ, NULL));
