@@ -26,6 +26,7 @@ static struct {
 	char *words;
 	size_t room;
 	uint32_t *n;
+	void (*end)(void);
 	int speaks; /* a second fault, or one on another thread, has nothing to add */
 	struct sigaction before[N_FAULTS];
 	char stack[STACK];
@@ -165,12 +166,13 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 	restore();
 	if (__atomic_exchange_n(&last.speaks, 1, __ATOMIC_ACQ_REL) == 0)
 		speak(&faults[i], info, context);
+	last.end();
 	/* Sent, or by abort(), it does not come again by itself. */
 	if (info->si_code <= 0)
 		(void)raise(signal);
 }
 
-void last_words_begin(char *words, size_t room, uint32_t *n)
+void last_words_begin(char *words, size_t room, uint32_t *n, void (*end)(void))
 {
 	const stack_t stack = {.ss_sp = last.stack, .ss_size = sizeof(last.stack)};
 	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
@@ -178,6 +180,7 @@ void last_words_begin(char *words, size_t room, uint32_t *n)
 	last.words = words;
 	last.room = room;
 	last.n = n;
+	last.end = end;
 	last.speaks = 0;
 	(void)sigemptyset(&action.sa_mask);
 	(void)sigaltstack(&stack, NULL);

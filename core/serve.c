@@ -366,8 +366,6 @@ void par_worker_main(int argc, char **argv)
 	/* What the program registered with atexit is about a run that never began; what tasks have
 	 * printed is not. */
 	(void)fflush(NULL);
-	if (is_channel && (status == PAR_OK || status == PAR_ELOST))
-		process_end();
 	_exit(status < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 

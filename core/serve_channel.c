@@ -435,11 +435,11 @@ static int32_t take_setup(struct link *link, par_error *error)
 static int32_t begin(struct link *link, par_error *error)
 {
 	static char line[BUFSIZ];
-	const struct channel_words *words = link->memory.words;
+	struct channel_words *words = link->memory.words;
 	int32_t status;
 
-	last_words_begin((char *)(uintptr_t)words->story, CHANNEL_STORY,
-	                 (uint32_t *)(uintptr_t)&words->n_story);
+	process_end_group_at_exit(link->setup.parent);
+	last_words_begin(words->story, CHANNEL_STORY, &words->n_story, process_end_group);
 	link->spins = cpu_affinity() > 1;
 	/* What a task prints is worth most if it dies.  Of one that was in use only another buffer
 	 * changes the mode. */
@@ -495,6 +495,7 @@ int32_t serve_channel(const int32_t ends[2], const par_worker_setup *setup, int 
 
 		(void)runner_cannot(link.runner, 0, &work, error);
 	}
+	process_end_group();
 	return status;
 }
 
@@ -535,7 +536,5 @@ void serve_forked(const int32_t ends[2], const par_worker_setup *setup)
 		(void)fprintf(stderr, "[parloop] %s\n", par_error_text(&error, 0, words, sizeof(words)));
 	(void)fflush(stdout);
 	(void)fflush(stderr);
-	if (status == PAR_OK || status == PAR_ELOST)
-		process_end();
 	_exit(status < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

@@ -155,6 +155,38 @@ void process_offer_memory(void)
 		close(fd);
 }
 
+/* --- its end ---------------------------------------------------------------------------------------- */
+
+static pid_t ended_with; /* the parent */
+
+/* It goes over to the group of its parent, since it is to end by itself, or by another signal. */
+void process_end_group(void)
+{
+	pid_t group = getpgrp();
+
+	if (group != getpid())
+		return;
+	if (setpgid(0, getpgid(ended_with)) == 0)
+		(void)kill(-group, SIGKILL);
+	else if (getppid() != ended_with)
+		(void)kill(0, SIGKILL);
+}
+
+static void on_end(int status, void *unused)
+{
+	(void)unused;
+	(void)fflush(stdout);
+	(void)fflush(stderr);
+	process_end_group();
+	_exit(status);
+}
+
+void process_end_group_at_exit(int32_t parent)
+{
+	ended_with = parent;
+	(void)on_exit(on_end, NULL);
+}
+
 /* --- the parent's death ------------------------------------------------------------------------------ */
 
 static struct {
@@ -189,12 +221,6 @@ BY_ITSELF static int watch(void *unused)
 			parent.fd = (int)syscall(SYS_pidfd_open, watcher.parent, 0);
 	}
 	return 0;
-}
-
-void process_end(void)
-{
-	if (getpgrp() == getpid())
-		end_group();
 }
 
 static int start_watcher(void)

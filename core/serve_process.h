@@ -15,8 +15,10 @@ int32_t process_limit(const par_worker_setup *setup, par_error *error);
 /* Where memory runs out, a worker is to go before its parent. */
 void process_offer_memory(void);
 
-/* The end, as nobody wants this worker any more: of all of its process group, if that is its own. */
-void process_end(void);
+/* What is in this process's group ends, but for itself, which is about to; as it does if it calls
+ * exit(), from then on, without what its parent has registered with atexit(). */
+void process_end_group(void);
+void process_end_group_at_exit(int32_t parent);
 
 /* Before anything may have started processes of its own: from now on those that stayed in this
  * one's group die with the parent too, and it is the process that counts, not its thread.  Once in

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -19,7 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DEMO PAR_BUILD "/tasks/demo.so"
+#define DEMO     PAR_BUILD "/tasks/demo.so"
+#define STATEFUL PAR_BUILD "/tasks/stateful.so"
 
 enum { SOCKET = 10, MEMORY = 11, MOST_MS = 20000 };
 
@@ -33,26 +36,139 @@ static int echo(par_env *env, const void *payload, uint64_t size)
 }
 PAR_TASK_OF_BYTES(echo)
 
-/* Replies with its worker's number, and what the initializer kept. */
-static char kept[64];
-
-static int keep(par_env *env, const void *payload, uint64_t size)
-{
-	(void)env;
-	(void)snprintf(kept, sizeof(kept), "%.*s", (int)size, (const char *)payload);
-	return strcmp(kept, "bad") == 0 ? par_fail_task(env, 3, "this is bad") : 0;
-}
-PAR_TASK_OF_BYTES(keep)
-
+/* Replies with its worker's number. */
 static int tell(par_env *env, const void *payload, uint64_t size)
 {
-	char reply[128];
-	int n = snprintf(reply, sizeof(reply), "%u %s", (unsigned)env->worker, kept);
+	char reply[16];
+	int n = snprintf(reply, sizeof(reply), "%u", (unsigned)env->worker);
 
 	(void)payload, (void)size;
 	return par_reply(env, reply, (uint64_t)n);
 }
 PAR_TASK_OF_BYTES(tell)
+
+/* Dies in the way that its payload names. */
+static volatile int goes_on = 1;
+
+__attribute__((noinline)) static int go_deeper(volatile char *above)
+{
+	volatile char room[4096];
+
+	room[0] = above != NULL ? above[0] : 1;
+	return goes_on ? go_deeper(room) + room[0] : 0;
+}
+
+static int die(par_env *env, const void *payload, uint64_t size)
+{
+	static int *volatile nowhere = (int *)(uintptr_t)0x10;
+	char how[16];
+
+	(void)env;
+	(void)snprintf(how, sizeof(how), "%.*s", (int)size, (const char *)payload);
+	if (strcmp(how, "abort") == 0)
+		abort();
+	if (strcmp(how, "deep") == 0)
+		return go_deeper(NULL);
+	if (strcmp(how, "thread") == 0)
+		pthread_exit(NULL);
+	*nowhere = 1;
+	return 0;
+}
+PAR_TASK_OF_BYTES(die)
+
+/* What a worker is like. */
+struct state {
+	int32_t pid, parent, group, interrupt_ignored, pipe_default, any_blocked, stdin_bytes, variable;
+	int32_t n_open, cpus, first_cpu;
+	uint64_t memory, cpu_s;
+};
+
+static int count_open(void)
+{
+	int n = 0;
+
+	for (int i = 3; i < 1024; i++)
+		n += fcntl(i, F_GETFD) >= 0;
+	return n;
+}
+
+static int is_any_blocked(void)
+{
+	sigset_t blocked;
+	int n = 0;
+
+	(void)sigprocmask(SIG_BLOCK, NULL, &blocked);
+	for (int i = 1; i < NSIG; i++)
+		n += sigismember(&blocked, i) == 1;
+	return n > 0;
+}
+
+static void look_at_limits(struct state *state)
+{
+	struct rlimit limit;
+	cpu_set_t cpus;
+
+	(void)getrlimit(RLIMIT_AS, &limit);
+	state->memory = limit.rlim_cur;
+	(void)getrlimit(RLIMIT_CPU, &limit);
+	state->cpu_s = limit.rlim_cur;
+	(void)sched_getaffinity(0, sizeof(cpus), &cpus);
+	state->cpus = CPU_COUNT(&cpus);
+	while (state->first_cpu < CPU_SETSIZE && !CPU_ISSET((size_t)state->first_cpu, &cpus))
+		state->first_cpu++;
+}
+
+static int describe(par_env *env, const void *payload, uint64_t size)
+{
+	struct state state = {.pid = getpid(), .parent = getppid(), .group = getpgrp()};
+	struct sigaction action;
+	char byte;
+
+	(void)payload, (void)size;
+	(void)sigaction(SIGINT, NULL, &action);
+	state.interrupt_ignored = action.sa_handler == SIG_IGN;
+	(void)sigaction(SIGPIPE, NULL, &action);
+	state.pipe_default = action.sa_handler == SIG_DFL;
+	state.any_blocked = is_any_blocked();
+	state.stdin_bytes = (int32_t)read(STDIN_FILENO, &byte, 1);
+	state.variable = getenv(PAR_WORKER_VARIABLE) != NULL;
+	state.n_open = count_open();
+	look_at_limits(&state);
+	return par_reply(env, &state, sizeof(state));
+}
+PAR_TASK_OF_BYTES(describe)
+
+/* Starts a process that stays in the worker's group, and writes its id and the worker's into the file
+ * that its payload names after a word.  If that is not "idle" it never ends, with all signals
+ * blocked, and stops the whole group if it is "stop". */
+static int beget(par_env *env, const void *payload, uint64_t size)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+	char word[5] = "", path[64] = "";
+	pid_t pids[2];
+	sigset_t all;
+	int fd;
+
+	(void)env;
+	(void)snprintf(word, sizeof(word), "%.4s", (const char *)payload);
+	(void)snprintf(path, sizeof(path), "%.*s", (int)size - 5, (const char *)payload + 5);
+	pids[0] = getpid();
+	pids[1] = fork();
+	while (pids[1] == 0)
+		pause();
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	(void)!write(fd, pids, sizeof(pids));
+	close(fd);
+	(void)sigfillset(&all);
+	if (strcmp(word, "idle") != 0)
+		(void)sigprocmask(SIG_BLOCK, &all, NULL);
+	if (strcmp(word, "stop") == 0)
+		(void)kill(0, SIGSTOP);
+	while (strcmp(word, "idle") != 0)
+		nanosleep(&moment, NULL);
+	return 0;
+}
+PAR_TASK_OF_BYTES(beget)
 
 /* --- a worker ---------------------------------------------------------------------------------- */
 
@@ -206,13 +322,18 @@ static struct wire_outcome expect_outcome(void)
 }
 
 /* A task of demo.so, of this program, or, in a fork of it, wherever it is. */
-static void name_demo(const char *name)
+static void name(const char *path, const char *task_name)
 {
-	struct wire_task task = {.name = name, .kind = PAR_TASK_BYTES};
-	struct wire_module module = {.path = DEMO};
+	struct wire_task task = {.name = task_name, .kind = PAR_TASK_BYTES};
+	struct wire_module module = {.path = path};
 
 	wire_batch_module(&batch, &module);
 	wire_batch_task(&batch, &task);
+}
+
+static void name_demo(const char *task_name)
+{
+	name(DEMO, task_name);
 }
 
 static void name_own(const par_task *own)
@@ -279,7 +400,7 @@ START_TEST(runs_tasks_of_this_program)
 	start();
 	name_own(&par_task_tell);
 	send(9, "");
-	expect_echo(9, "2 ");
+	expect_echo(9, "2");
 }
 END_TEST
 
@@ -399,7 +520,7 @@ START_TEST(a_worker_ends_when_it_has_run_what_it_was_sent)
 	channel_close(channel);
 	channel = NULL;
 	/* By its own hand, as are all in its group. */
-	ck_assert_int_eq(ended(), -SIGKILL);
+	ck_assert_int_eq(ended(), 0);
 }
 END_TEST
 
@@ -438,6 +559,299 @@ START_TEST(a_descriptor_at_its_end_is_quiet_once_it_was_heard)
 }
 END_TEST
 
+/* --- what a worker is to be ------------------------------------------------------------------------ */
+
+static struct state state_of_worker(void)
+{
+	struct wire_outcome outcome;
+	struct state state;
+
+	name_own(&par_task_describe);
+	send(1, "");
+	outcome = expect_outcome();
+	ck_assert_uint_eq(outcome.head.size, sizeof(state));
+	memcpy(&state, outcome.reply, sizeof(state));
+	expect_finished(1);
+	return state;
+}
+
+START_TEST(a_worker_is_nothing_else)
+{
+	struct state state;
+	sigset_t some, before;
+
+	(void)sigemptyset(&some);
+	(void)sigaddset(&some, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &some, &before);
+	(void)signal(SIGPIPE, SIG_IGN);
+	start();
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	state = state_of_worker();
+	ck_assert_int_eq(state.pid, worker);
+	ck_assert_int_eq(state.parent, getpid());
+	ck_assert_int_eq(state.group, worker);
+	ck_assert_int_eq(state.interrupt_ignored, 1);
+	ck_assert_int_eq(state.pipe_default, 1);
+	ck_assert_int_eq(state.any_blocked, 0);
+	ck_assert_int_eq(state.stdin_bytes, 0);
+	ck_assert_int_eq(state.variable, 0);
+}
+END_TEST
+
+/* Its two ends, and what tells it that the parent has died. */
+START_TEST(a_forked_worker_has_no_descriptors_of_its_parent)
+{
+	const int fds[] = {open("/dev/null", O_RDONLY), dup(STDOUT_FILENO), dup2(STDOUT_FILENO, 700)};
+
+	if (kind == PAR_CHANNEL_FORKED) {
+		start();
+		ck_assert_int_eq(state_of_worker().n_open, 3);
+	}
+	for (size_t i = 0; i < 3; i++)
+		close(fds[i]);
+}
+END_TEST
+
+START_TEST(a_worker_takes_its_core)
+{
+	struct state state;
+	cpu_set_t cpus;
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+	setup.cpu = 0;
+	while (!CPU_ISSET((size_t)setup.cpu, &cpus))
+		setup.cpu++;
+	start();
+	state = state_of_worker();
+	ck_assert_int_eq(state.cpus, 1);
+	ck_assert_int_eq(state.first_cpu, setup.cpu);
+}
+END_TEST
+
+START_TEST(a_worker_takes_its_limits)
+{
+	struct state state;
+
+	/* A sanitizer's address space is larger than any limit. */
+	if (getenv("SAN_IN_USE") == NULL)
+		setup.memory = INT64_C(1) << 42;
+	setup.cpu_time_ns = 99 * INT64_C(1000000000) + 1;
+	start();
+	state = state_of_worker();
+	if (setup.memory != 0)
+		ck_assert_uint_eq(state.memory, UINT64_C(1) << 42);
+	ck_assert_uint_eq(state.cpu_s, 100);
+}
+END_TEST
+
+static par_error expect_refusal(int32_t code)
+{
+	par_error error = PAR_ERROR_INIT;
+	struct wire_frame frame;
+
+	ck_assert_int_eq(next(&frame, &error), code);
+	ck_assert_int_eq(ended(), EXIT_FAILURE);
+	return error;
+}
+
+START_TEST(a_core_that_is_not_there_is_refused)
+{
+	par_error error;
+
+	setup.cpu = 1023;
+	start();
+	error = expect_refusal(PAR_EUNAVAIL);
+	ck_assert_str_eq(error.what, "cannot become a worker");
+	ck_assert_ptr_nonnull(strstr(error.reason, "core 1023: "));
+}
+END_TEST
+
+START_TEST(an_initializer_runs_before_all_tasks)
+{
+	setup.initializer = STATEFUL ":keep";
+	setup.initarg = "what I was told";
+	start();
+	name(STATEFUL, "tell");
+	send(1, "");
+	expect_echo(1, "what I was told");
+}
+END_TEST
+
+START_TEST(an_initializer_that_fails_is_quoted)
+{
+	par_error error;
+
+	setup.initializer = STATEFUL ":keep";
+	setup.initarg = "bad";
+	start();
+	error = expect_refusal(PAR_EFAILED);
+	ck_assert_ptr_nonnull(strstr(error.what, "stateful.so:keep\": it failed"));
+	ck_assert_str_eq(error.reason, "this is bad");
+	ck_assert(!channel_is_ready(channel));
+}
+END_TEST
+
+START_TEST(an_initializer_that_is_not_there_is_named)
+{
+	par_error error;
+
+	setup.initializer = "/nowhere/some.so:task";
+	start();
+	error = expect_refusal(PAR_ENOTFOUND);
+	ck_assert_ptr_nonnull(strstr(error.what, "/nowhere/some.so:task"));
+	ck_assert_ptr_nonnull(strstr(error.reason, "No such file"));
+}
+END_TEST
+
+START_TEST(an_initializer_without_a_task_is_refused)
+{
+	setup.initializer = "some.so";
+	start();
+	ck_assert_str_eq(expect_refusal(PAR_EINVAL).reason, "it is not MODULE.so:TASK");
+}
+END_TEST
+
+/* --- last words --------------------------------------------------------------------------------------- */
+
+static const char *words_of_death(const char *how, int signal)
+{
+	const char *words;
+
+	start();
+	name_own(&par_task_die);
+	send(1, how);
+	ck_assert_int_eq(ended(), -signal);
+	ck_assert_int_eq(channel_next(channel, &(struct wire_frame){0}, NULL), 0);
+	words = channel_last_words(channel);
+	return words != NULL ? words : "";
+}
+
+START_TEST(a_fault_is_described)
+{
+	const char *words = words_of_death("fault", SIGSEGV);
+
+	ck_assert_msg(strstr(words, "SIGSEGV at address 0x10\n  test_channel+0x") == words, "%s", words);
+}
+END_TEST
+
+START_TEST(an_abort_is_described)
+{
+	const char *words = words_of_death("abort", SIGABRT);
+
+	ck_assert_msg(strstr(words, "SIGABRT\n  libc.so") == words, "%s", words);
+	ck_assert_msg(strstr(words, "test_channel+0x") != NULL, "%s", words);
+}
+END_TEST
+
+START_TEST(a_stack_that_is_used_up_is_described)
+{
+	const char *words = words_of_death("deep", SIGSEGV);
+
+	ck_assert_msg(strstr(words, "SIGSEGV at address 0x7") == words, "%s", words);
+	ck_assert_msg(strstr(words, "\n  test_channel+0x") != NULL, "%s", words);
+}
+END_TEST
+
+START_TEST(a_worker_whose_thread_ends_is_over)
+{
+	const char *words = words_of_death("thread", 0);
+
+	ck_assert_str_eq(words, "");
+}
+END_TEST
+
+/* --- the parent's death -------------------------------------------------------------------------------- */
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void moment(void)
+{
+	const struct timespec millisecond = {.tv_nsec = 1000000};
+
+	nanosleep(&millisecond, NULL);
+}
+
+/* A process with a worker whose task has a child; ids of those are written into that pipe. */
+static pid_t start_parent(const char *word, const int pipe[2])
+{
+	char payload[64];
+	pid_t parent = fork();
+
+	ck_assert_int_ge(parent, 0);
+	if (parent > 0)
+		return parent;
+	(void)snprintf(payload, sizeof(payload), "%s /proc/%d/fd/%d", word, (int)getpid(), pipe[1]);
+	setup.parent = getpid();
+	start();
+	name_own(&par_task_beget);
+	send(1, payload);
+	for (;;)
+		wait_for_more();
+}
+
+static int is_stopped(pid_t pid)
+{
+	char path[64], state = 0;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+	fclose(file);
+	return state == 'T';
+}
+
+/* All of them become our children then, and are gone soon. */
+static void all_die_with_the_parent(const char *word)
+{
+	int64_t begin_ms;
+	pid_t parent, pids[2];
+	int pipe[2];
+
+	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	ck_assert_int_eq(pipe2(pipe, O_CLOEXEC), 0);
+	parent = start_parent(word, pipe);
+	ck_assert_int_eq(read(pipe[0], pids, sizeof(pids)), sizeof(pids));
+	while (strcmp(word, "stop") == 0 && !is_stopped(pids[0]))
+		moment();
+	begin_ms = now_ms();
+	ck_assert_int_eq(kill(parent, SIGKILL), 0);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+	ck_assert_int_eq(kill(pids[0], 0), -1);
+	ck_assert_int_eq(kill(pids[1], 0), -1);
+	if (getenv("UNDER_VALGRIND") == NULL)
+		ck_assert_int_le(now_ms() - begin_ms, 100);
+	close(pipe[0]);
+	close(pipe[1]);
+}
+
+START_TEST(an_idle_workers_group_dies_with_its_parent)
+{
+	all_die_with_the_parent("idle");
+}
+END_TEST
+
+START_TEST(a_busy_workers_group_dies_with_its_parent)
+{
+	all_die_with_the_parent("busy");
+}
+END_TEST
+
+START_TEST(a_stopped_workers_group_dies_with_its_parent)
+{
+	all_die_with_the_parent("stop");
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	const TTest *const tests[] = {
@@ -451,6 +865,22 @@ int main(int argc, char **argv)
 		a_worker_ends_when_it_has_run_what_it_was_sent,
 		what_a_dead_worker_has_sent_counts,
 		a_descriptor_at_its_end_is_quiet_once_it_was_heard,
+		a_worker_is_nothing_else,
+		a_forked_worker_has_no_descriptors_of_its_parent,
+		a_worker_takes_its_core,
+		a_worker_takes_its_limits,
+		a_core_that_is_not_there_is_refused,
+		an_initializer_runs_before_all_tasks,
+		an_initializer_that_fails_is_quoted,
+		an_initializer_that_is_not_there_is_named,
+		an_initializer_without_a_task_is_refused,
+		a_fault_is_described,
+		an_abort_is_described,
+		a_stack_that_is_used_up_is_described,
+		a_worker_whose_thread_ends_is_over,
+		an_idle_workers_group_dies_with_its_parent,
+		a_busy_workers_group_dies_with_its_parent,
+		a_stopped_workers_group_dies_with_its_parent,
 	};
 	Suite *suite;
 	SRunner *runner;
