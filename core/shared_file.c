@@ -168,7 +168,7 @@ static void tell_too_large(par_error *error)
 	error_remedy(error, "raise that limit (ulimit -f), or share less at a time");
 }
 
-static void tell_no_memory(par_error *error, uint64_t n)
+static void tell_no_memory(par_error *error, uint64_t n, int why)
 {
 	const uint64_t left = budget_left(), limit = limit_of(RLIMIT_AS);
 	char text[32];
@@ -178,7 +178,10 @@ static void tell_no_memory(par_error *error, uint64_t n)
 		error_remedy(error, "raise that limit (ulimit -v), or share less at a time");
 		return;
 	}
-	error_reason(error, "%s of memory are left", size_text(left, text));
+	if (left < n)
+		error_reason(error, "%s of memory are left", size_text(left, text));
+	else
+		error_reason(error, "%s", strerror(why));
 	error_remedy(error, "free what is shared and not needed, or share less at a time");
 }
 
@@ -211,7 +214,7 @@ int32_t shared_file_refuse(par_error *error, uint64_t n, int why)
 	if (why == EFBIG || why == EINVAL || why == EOVERFLOW)
 		tell_too_large(error);
 	else if (why == ENOMEM || why == ENOSPC || why == EDQUOT)
-		tell_no_memory(error, n);
+		tell_no_memory(error, n, why);
 	else if (why == EMFILE)
 		tell_no_descriptor(error);
 	else

@@ -871,6 +871,21 @@ static int32_t visit_a_loop(par_error *error)
 	return PAR_OK;
 }
 
+/* More than the tables have room for at first. */
+static int32_t share_memory(par_error *error)
+{
+	enum { N = 20 };
+	void *shared[N];
+	int n = 0;
+
+	while (n < N && (shared[n] = par_shared_alloc(100, error)) != NULL)
+		n++;
+	for (int i = 0; i < n; i++)
+		par_shared_free(shared[i]);
+	calm();
+	return n == N ? PAR_OK : error->code;
+}
+
 /* --- the sweep ------------------------------------------------------------------------------------ */
 
 static const struct scenario {
@@ -906,6 +921,7 @@ static const struct scenario {
 	{"miss a task", miss_task},
 	{"name nobody", name_nobody},
 	{"visit a loop", visit_a_loop},
+	{"share memory", share_memory},
 	/* in a fresh one only */
 	{"read a configuration", read_configuration},
 	{"read a wrong configuration", read_wrong_configuration},

@@ -688,12 +688,18 @@ START_TEST(a_child_sees_the_parents_buffer_and_frees_it_for_itself)
 }
 END_TEST
 
+static int is_mapped(const void *page)
+{
+	return msync((void *)(uintptr_t)page, PAGE, MS_ASYNC) == 0;
+}
+
 static void use_parents_copies(void *arg)
 {
-	struct shared_copy *copy;
+	struct shared_copy *copy = arg;
 
 	CHILD_MUST(our_descriptors() == 0);
-	shared_release(arg);
+	CHILD_MUST(!is_mapped(shared_copy_attachment(copy)->address));
+	shared_release(copy);
 	copy = shared_copy("child", 6, SHARED_READ, NULL);
 	CHILD_MUST(copy != NULL && our_descriptors() == 1);
 	CHILD_MUST(strcmp(shared_copy_attachment(copy)->address, "child") == 0);
@@ -709,6 +715,7 @@ START_TEST(a_child_does_not_write_into_the_parents_copies)
 	char *theirs = map(shared_copy_attachment(pooled), PROT_READ, MAP_SHARED);
 
 	shared_release(pooled);
+	ck_assert_int_eq(is_mapped(shared_copy_attachment(used)->address), 1);
 	run_in_child(use_parents_copies, used);
 	ck_assert_str_eq(theirs, "pooled");
 	ck_assert_str_eq(shared_copy_attachment(used)->address, "used");
