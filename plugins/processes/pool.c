@@ -14,7 +14,7 @@ enum {
 	HOLDS_EACH = 64,     /* batches that a worker may have; the core sends as many as make sense */
 	MOST_HELD = 65536,
 	MOST_FAILED = 3,     /* workers in a row that ended by themselves before they were ready */
-	MOST_SHOT = 50,      /* that somebody killed then: a storm of kills must not look like it */
+	MOST_SHOT = 1000,    /* that somebody killed then: a storm of kills must not look like it */
 	PATIENCE = 16,       /* batches of others, for each worker, until one is behind */
 	FDS_EACH = 7,        /* descriptors of a worker at most, while it starts */
 	WORDS_ROOM = 4096,
@@ -258,8 +258,9 @@ static struct worker *start_worker(struct pool *pool, int slot)
 
 		if (status == PAR_OK)
 			return worker;
-		why.code = status;
-		if (status == PAR_ENOMEM || ++pool->n_failed >= MOST_FAILED)
+		why.code = status == PAR_ELOST ? PAR_EUNAVAIL : status;
+		if (status == PAR_ELOST ? ++pool->n_shot >= MOST_SHOT
+		                        : status == PAR_ENOMEM || ++pool->n_failed >= MOST_FAILED)
 			get_stuck(pool, &why);
 	}
 	return NULL;

@@ -166,6 +166,12 @@ static int32_t hear(const struct server *server)
 	return n == sizeof(answer) && answer != 0 ? answer : -ESRCH;
 }
 
+/* Somebody ends the server again and again, which is not its fault. */
+static int32_t was_lost(par_error *error, int why)
+{
+	return par_fail(error, PAR_ELOST, "the fork server was lost: %s", strerror(why));
+}
+
 /* Ask it, or another if it was killed meanwhile. */
 static int32_t reach(struct server *server, void *packed, size_t n_bytes, const int *fds,
                      size_t n_fds, par_error *error)
@@ -181,7 +187,7 @@ static int32_t reach(struct server *server, void *packed, size_t n_bytes, const 
 		if (why != 0)
 			stop(server);
 	}
-	return why == 0 ? PAR_OK : start_failed(error, "cannot reach the fork server", why);
+	return why == 0 ? PAR_OK : was_lost(error, why);
 }
 
 /* Once it was asked, a worker may be there that nobody knows of.  It has the descriptors, so these are
@@ -207,5 +213,7 @@ int32_t server_fork(struct server *server, char *const *variables, const int end
 	}
 	if (answer == -ESRCH || answer == -ETIME)
 		stop(server);
+	if (answer == -ESRCH)
+		return was_lost(error, ESRCH);
 	return start_failed(error, "the fork server cannot fork", -answer);
 }
