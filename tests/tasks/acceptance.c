@@ -103,6 +103,24 @@ static int loop_to_seven(par_env *env, const uint64_t *in, uint64_t *out)
 }
 PAR_TASK_ENV(loop_to_seven, uint64_t, uint64_t)
 
+/* All that many tasks are here at once, or none ends: the call shares a word that each of them may
+ * write to. */
+static int meet(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint32_t *met = (uint32_t *)(uintptr_t)env->shared;
+	struct timespec moment = {.tv_nsec = 100000};
+
+	*out = (uint64_t)getpid();
+	(void)__atomic_fetch_add(met, 1, __ATOMIC_SEQ_CST);
+	for (int i = 0; i < 100000 && !par_cancelled(env); i++) {
+		if (__atomic_load_n(met, __ATOMIC_SEQ_CST) >= *in)
+			return 0;
+		nanosleep(&moment, NULL);
+	}
+	return par_fail_task(env, 1, "only %u have come", __atomic_load_n(met, __ATOMIC_SEQ_CST));
+}
+PAR_TASK_ENV(meet, uint64_t, uint64_t)
+
 /* End the worker, unless the value is 0. */
 static int end(par_env *env, const uint64_t *in, uint64_t *out)
 {
@@ -116,36 +134,55 @@ static int end(par_env *env, const uint64_t *in, uint64_t *out)
 }
 PAR_TASK_ENV(end, uint64_t, uint64_t)
 
-/* Task 0 waits to be killed by task 1, which finds its process in a file; others do nothing. */
+static int write_file(par_env *env, const char *name, int number)
+{
+	char path[4096], new[4104];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", (const char *)env->shared, name);
+	(void)snprintf(new, sizeof(new), "%s.new", path);
+	file = fopen(new, "w");
+	if (file == NULL || fprintf(file, "%d\n", number) < 0 || fclose(file) != 0 || rename(new, path) != 0)
+		return par_fail_task(env, 1, "no file %s", path);
+	return 0;
+}
+
+/* 0: it is not there yet. */
+static int read_file(par_env *env, const char *name)
+{
+	char path[4096];
+	int number = 0;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", (const char *)env->shared, name);
+	file = fopen(path, "r");
+	if (file == NULL)
+		return 0;
+	if (fscanf(file, "%d", &number) != 1)
+		number = 0;
+	fclose(file);
+	return number;
+}
+
+/* Task 0 waits to be killed by task 1, which finds its process in a file; when it is run again, it
+ * says that it was.  Others do nothing. */
 static int end_another(par_env *env, const uint64_t *in, uint64_t *out)
 {
 	struct timespec moment = {.tv_nsec = 1000000};
-	char path[4096];
-	FILE *file;
-	int pid = 0;
+	int pid = read_file(env, "victim");
 
 	*out = *in;
-	(void)snprintf(path, sizeof(path), "%s/victim", (const char *)env->shared);
-	if (*in == 0 && access(path, F_OK) != 0) {
-		char new[4104];
-
-		(void)snprintf(new, sizeof(new), "%s.new", path);
-		file = fopen(new, "w");
-		if (file == NULL || fprintf(file, "%d\n", (int)getpid()) < 0 || fclose(file) != 0 ||
-		    rename(new, path) != 0)
-			return par_fail_task(env, 1, "no file %s", path);
-		for (int i = 0; i < 20000; i++)
-			nanosleep(&moment, NULL);
+	if (*in == 0 && pid > 0)
+		return write_file(env, "saved", pid);
+	if (*in == 0 && write_file(env, "victim", (int)getpid()) != 0)
+		return 1;
+	for (int i = 0; *in < 2 && i < 20000 && (*in == 0 || pid == 0); i++) {
+		nanosleep(&moment, NULL);
+		pid = read_file(env, "victim");
+	}
+	if (*in == 0)
 		return par_fail_task(env, 1, "nobody has killed me");
-	}
-	for (int i = 0; *in == 1 && pid == 0 && i < 20000; i++) {
-		file = fopen(path, "r");
-		if (file == NULL || fscanf(file, "%d", &pid) != 1)
-			nanosleep(&moment, NULL);
-		if (file != NULL)
-			fclose(file);
-	}
-	if (pid > 0)
+	if (*in == 1)
 		kill(pid, SIGKILL);
 	return 0;
 }
