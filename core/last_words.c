@@ -27,6 +27,7 @@ static struct {
 	size_t room;
 	uint32_t *n;
 	void (*end)(void);
+	pid_t process; /* whose they are: not those that a task has forked */
 	int speaks; /* a second fault, or one on another thread, has nothing to add */
 	struct sigaction before[N_FAULTS];
 	char stack[STACK];
@@ -164,7 +165,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 	while (i < N_FAULTS - 1 && faults[i].signal != signal)
 		i++;
 	restore();
-	if (__atomic_exchange_n(&last.speaks, 1, __ATOMIC_ACQ_REL) == 0)
+	if (getpid() == last.process && __atomic_exchange_n(&last.speaks, 1, __ATOMIC_ACQ_REL) == 0)
 		speak(&faults[i], info, context);
 	last.end();
 	/* Sent, or by abort(), it does not come again by itself. */
@@ -181,6 +182,7 @@ void last_words_begin(char *words, size_t room, uint32_t *n, void (*end)(void))
 	last.room = room;
 	last.n = n;
 	last.end = end;
+	last.process = getpid();
 	last.speaks = 0;
 	(void)sigemptyset(&action.sa_mask);
 	(void)sigaltstack(&stack, NULL);
