@@ -14,13 +14,14 @@ enum {
 	HOLDS_EACH = 64,     /* batches that a worker may have; the core sends as many as make sense */
 	MOST_HELD = 65536,
 	MOST_FAILED = 3,     /* workers in a row that ended by themselves before they were ready */
-	MOST_SHOT = 1000,    /* that somebody killed then: a storm of kills must not look like it */
+	MOST_SHOT = 50,      /* that somebody killed then, and for so long: see SHOT_NS          */
 	FDS_EACH = 7,        /* descriptors of a worker at most, while it starts */
 	WORDS_ROOM = 4096,
 	WORDS_EACH = 340     /* of its own, and of what it printed */
 };
 
 #define LOOK_NS  ((int64_t)1000000000) /* its memory is looked at so often */
+#define SHOT_NS  ((int64_t)10000000000) /* a storm of kills is over sometime */
 #define LEAVE_NS ((int64_t)1000000000) /* then who was asked to end is killed */
 
 int32_t pool_holds(int32_t n_workers)
@@ -246,6 +247,14 @@ static int32_t try_start(struct pool *pool, int slot, struct worker **worker, pa
 }
 
 /* In that slot; NULL: it cannot be, and the pool is stuck. */
+/* One more was killed before it was ready: is it time to give up? */
+static int is_shot_always(struct pool *pool)
+{
+	if (pool->n_shot++ == 0)
+		pool->shot_since_ns = coarse_now();
+	return pool->n_shot >= MOST_SHOT && coarse_now() - pool->shot_since_ns >= SHOT_NS;
+}
+
 static struct worker *start_worker(struct pool *pool, int slot)
 {
 	while (!pool->is_stuck) {
@@ -256,7 +265,7 @@ static struct worker *start_worker(struct pool *pool, int slot)
 		if (status == PAR_OK)
 			return worker;
 		why.code = status == PAR_ELOST ? PAR_EUNAVAIL : status;
-		if (status == PAR_ELOST ? ++pool->n_shot >= MOST_SHOT
+		if (status == PAR_ELOST ? is_shot_always(pool)
 		                        : status == PAR_ENOMEM || ++pool->n_failed >= MOST_FAILED)
 			get_stuck(pool, &why);
 	}
@@ -378,7 +387,7 @@ static void note_failure(struct worker *worker, const struct death *death, const
 	if (pool->aborts)
 		return;
 	was_shot = was_shot && worker->why.code == PAR_OK;
-	if (was_shot ? ++pool->n_shot < MOST_SHOT : ++pool->n_failed < MOST_FAILED)
+	if (was_shot ? !is_shot_always(pool) : ++pool->n_failed < MOST_FAILED)
 		return;
 	describe_death(death, how, sizeof(how));
 	why = worker->why;

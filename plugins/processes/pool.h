@@ -35,6 +35,7 @@ struct pool {
 
 	/* of workers that cannot start, in a row */
 	int n_failed, n_shot;
+	int64_t shot_since_ns;
 	int is_stuck; /* no more are started in this call */
 	int n_told;   /* workers that the core counts on  */
 	par_error why;

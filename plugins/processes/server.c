@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,8 +23,9 @@ enum {
 struct server {
 	const char *program, *preload;
 	char *const *env;
-	pid_t pid; /* 0: it does not run */
+	pid_t pid; /* 0: it was not started, -1: it has ended */
 	int fd;
+	int32_t *started; /* shared with it: the worker that it has forked last */
 };
 
 struct server *server_create(const char *program, char *const *env, const char *preload)
@@ -40,14 +42,24 @@ struct server *server_create(const char *program, char *const *env, const char *
 }
 
 /* Waited for, since it has nothing to clean up. */
+static void end(struct server *server)
+{
+	if (server->pid > 0) {
+		(void)kill(server->pid, SIGKILL);
+		while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	server->pid = -1;
+}
+
 static void stop(struct server *server)
 {
 	if (server->pid == 0)
 		return;
-	(void)kill(server->pid, SIGKILL);
-	while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	end(server);
 	close(server->fd);
+	(void)munmap(server->started, sizeof(*server->started));
+	server->started = NULL;
 	server->pid = 0;
 	server->fd = -1;
 }
@@ -62,7 +74,7 @@ void server_destroy(struct server *server)
 
 /* --- its start -------------------------------------------------------------------------------- */
 
-static int32_t execute(struct server *server, int fd, char *preload, par_error *error)
+static int32_t execute(struct server *server, const int fds[2], char *preload, par_error *error)
 {
 	static const int outputs[2] = {-1, -1};
 	char number[64];
@@ -74,25 +86,57 @@ static int32_t execute(struct server *server, int fd, char *preload, par_error *
 	env = environment_make(server->env, NULL, 0, lines);
 	if (env == NULL)
 		return par_fail(error, PAR_ENOMEM, "no memory");
-	status = start_program(server->program, env, &fd, 1, outputs, &server->pid, error);
+	status = start_program(server->program, env, fds, 2, outputs, &server->pid, error);
 	free(env);
 	return status;
 }
 
-int32_t server_start(struct server *server, par_error *error)
+static int32_t start_with(struct server *server, const int fds[2], par_error *error)
 {
 	char *preload = NULL;
-	int ends[2];
+	int32_t status;
+
+	server->started = mmap(NULL, sizeof(*server->started), PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0);
+	if (server->started == MAP_FAILED)
+		return start_failed(error, "no memory for the fork server", errno);
+	if (server->preload != NULL && asprintf(&preload, "PARLOOP_PRELOAD=%s", server->preload) < 0)
+		status = par_fail(error, PAR_ENOMEM, "no memory");
+	else
+		status = execute(server, fds, preload, error);
+	free(preload);
+	if (status < 0)
+		(void)munmap(server->started, sizeof(*server->started));
+	return status;
+}
+
+/* A word that both see; its size is the page's. */
+static int shared_word(void)
+{
+	int fd = memfd_create("parloop-fork-server", MFD_CLOEXEC);
+
+	if (fd >= 0 && ftruncate(fd, sizeof(int32_t)) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+int32_t server_start(struct server *server, par_error *error)
+{
+	int ends[2], theirs[2];
 	int32_t status;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return start_failed(error, "no socket for the fork server", errno);
-	if (server->preload != NULL && asprintf(&preload, "PARLOOP_PRELOAD=%s", server->preload) < 0)
-		status = par_fail(error, PAR_ENOMEM, "no memory");
+	theirs[0] = ends[1];
+	theirs[1] = shared_word();
+	if (theirs[1] < 0)
+		status = start_failed(error, "no memory for the fork server", errno);
 	else
-		status = execute(server, ends[1], preload, error);
-	free(preload);
+		status = start_with(server, theirs, error);
 	close(ends[1]);
+	if (theirs[1] >= 0)
+		close(theirs[1]);
 	if (status == PAR_OK)
 		server->fd = ends[0];
 	else
@@ -183,6 +227,7 @@ static int32_t reach(struct server *server, void *packed, size_t n_bytes, const 
 
 		if (status < 0)
 			return status;
+		__atomic_store_n(server->started, 0, __ATOMIC_RELAXED);
 		why = ask(server, packed, n_bytes, fds, n_fds);
 		if (why != 0)
 			stop(server);
@@ -190,15 +235,15 @@ static int32_t reach(struct server *server, void *packed, size_t n_bytes, const 
 	return why == 0 ? PAR_OK : was_lost(error, why);
 }
 
-/* Once it was asked, a worker may be there that nobody knows of.  It has the descriptors, so these are
- * of no use for another. */
+/* If the server is killed before it answers, the worker may be there nevertheless, and is ours to
+ * look after.  If it is not, the descriptors that were sent are of no use for another. */
 int32_t server_fork(struct server *server, char *const *variables, const int ends[2],
                     const int outputs[2], pid_t *pid, par_error *error)
 {
 	const int fds[MOST_PASSED] = {ends[0], ends[1], outputs[0], outputs[1]};
 	size_t n_bytes;
 	char *packed = pack(variables, &n_bytes);
-	int32_t status, answer;
+	int32_t status, answer, started = 0;
 
 	if (packed == NULL)
 		return par_fail(error, PAR_ENOMEM, "no memory");
@@ -207,13 +252,15 @@ int32_t server_fork(struct server *server, char *const *variables, const int end
 	if (status < 0)
 		return status;
 	answer = hear(server);
-	if (answer > 0) {
-		*pid = answer;
+	if (answer == -ESRCH || answer == -ETIME) {
+		end(server);
+		started = __atomic_load_n(server->started, __ATOMIC_RELAXED);
+		stop(server);
+	}
+	if (answer > 0 || started > 0) {
+		*pid = answer > 0 ? answer : started;
 		return PAR_OK;
 	}
-	if (answer == -ESRCH || answer == -ETIME)
-		stop(server);
-	if (answer == -ESRCH)
-		return was_lost(error, ESRCH);
-	return start_failed(error, "the fork server cannot fork", -answer);
+	return answer == -ESRCH ? was_lost(error, ESRCH)
+	                        : start_failed(error, "the fork server cannot fork", -answer);
 }
