@@ -487,7 +487,7 @@ int32_t pool_submit(struct pool *pool, par_batch batch, void **future, par_error
 
 	if (worker == NULL)
 		return refuse(pool, error);
-	status = worker->channels->send(pool->host, worker->channel, batch, error);
+	status = worker->channels->send(pool->host, worker->channel, worker->slot, batch, error);
 	if (status != PAR_OK)
 		return status;
 	worker->n_out++;
