@@ -20,10 +20,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Until there is something that can end. */
-#pragma weak shared_ended
-#pragma weak shared_is_there
-
 /* Room in the ring that a frame may count on before it is known how long it is. */
 enum { SMALL_FRAME = 64 * 1024 };
 
@@ -43,8 +39,8 @@ struct given {
 
 struct par_channel {
 	int32_t kind;
+	pid_t pid; /* of who opened it */
 	int is_program;
-	pid_t owner; /* who opened it */
 	int socket;
 	int32_t ends[2]; /* the worker's socket and memory; -1 once it is started */
 	struct channel_memory memory;
@@ -103,7 +99,7 @@ int32_t channel_open(int32_t kind, par_channel **out, par_error *error)
 	if (channel == NULL)
 		return error_memory(error, "opening a channel to a worker");
 	channel->kind = kind;
-	channel->owner = getpid();
+	channel->pid = getpid();
 	channel->is_program = kind == PAR_CHANNEL_EXECUTED && serve_program_can();
 	channel->socket = channel->ends[0] = channel->ends[1] = -1;
 	channel->last_waiting = &channel->first_waiting;
@@ -150,6 +146,15 @@ static void forget_waiting(par_channel *channel)
 	waiting_destroy(waiting);
 }
 
+/* A child of fork() may have its copy of the socket, and the worker is to see the end of it all the
+ * same; but only if it is the parent that does not want it any more. */
+static void end_socket(const par_channel *channel)
+{
+	if (channel->socket >= 0 && channel->pid == getpid())
+		(void)shutdown(channel->socket, SHUT_RDWR);
+	close_if_open(channel->socket);
+}
+
 void channel_close(par_channel *channel)
 {
 	if (channel == NULL)
@@ -159,10 +164,7 @@ void channel_close(par_channel *channel)
 	for (size_t i = 0; i < channel->n_passing; i++)
 		close(channel->passing[i]);
 	channel_started(channel);
-	/* A fork of this process may have the socket too, and the worker sees its end all the same. */
-	if (channel->socket >= 0 && channel->owner == getpid())
-		(void)shutdown(channel->socket, SHUT_RDWR);
-	close_if_open(channel->socket);
+	end_socket(channel);
 	channel_memory_unmap(&channel->memory);
 	wire_writer_finish(&channel->writer);
 	wire_reader_finish(&channel->reader);
@@ -441,7 +443,7 @@ static int renew_given(par_channel *channel, size_t room, int look)
 
 static void look_for_ended(par_channel *channel)
 {
-	uint64_t ended = shared_ended != NULL ? shared_ended() : 0;
+	uint64_t ended = shared_ended();
 
 	if (ended != channel->ended && channel->given_room > 0 &&
 	    renew_given(channel, channel->given_room, 1) < 0)
@@ -650,7 +652,15 @@ static void show_core(par_channel *channel)
 	__atomic_store_n(&channel->memory.words->core, core, __ATOMIC_RELAXED);
 }
 
-/* Give back what was read of the ring, and see what else there is.  1; 0: nothing. */
+/* It has died, or its task has closed what was open: it cannot be woken any more. */
+static int32_t refuse_deaf(par_error *error)
+{
+	error_set(error, PAR_ELOST, "the worker cannot be reached any more");
+	error_reason(error, "it has closed its end of the socket");
+	return PAR_ELOST;
+}
+
+/* Give back what was read of the ring, and see what else there is.  1; 0: nothing, or an error. */
 static int32_t look_further(par_channel *channel, par_error *error)
 {
 	char *at;
@@ -666,13 +676,6 @@ static int32_t look_further(par_channel *channel, par_error *error)
 	}
 	wire_reader_lend(&channel->reader, at, (size_t)channel->n_lent);
 	return 1;
-}
-
-/* It may live on, but there is no way to wake it. */
-static int32_t refuse_deaf(par_error *error)
-{
-	error_set(error, PAR_ELOST, "the worker has closed its end of the channel");
-	return PAR_ELOST;
 }
 
 int32_t channel_next(par_channel *channel, struct wire_frame *frame, par_error *error)

@@ -49,8 +49,9 @@ void channel_withdraw(par_channel *channel);
 /* --- receiving ------------------------------------------------------------------------------- */
 
 /* The next frame from the worker, which is about the oldest batch that is out: 1; it is valid until
- * the next call, or until channel_sleeps().  0: none at the moment.  An error: it makes no sense, or the worker says that it
- * cannot go on. */
+ * the next call, or until channel_sleeps().  0: none at the moment.  An error: it makes no sense,
+ * the worker says that it cannot go on, or nothing more can come, since it has closed its socket
+ * (PAR_ELOST). */
 int32_t channel_next(par_channel *channel, struct wire_frame *frame, par_error *error);
 
 /* The oldest batch is not out any more.  Returns it; 0: there was none. */

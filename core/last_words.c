@@ -175,6 +175,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 void last_words_begin(char *words, size_t room, uint32_t *n, void (*end)(void))
 {
 	const stack_t stack = {.ss_sp = last.stack, .ss_size = sizeof(last.stack)};
+	stack_t now = {.ss_flags = 0};
 	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
 	last.words = words;
@@ -183,7 +184,9 @@ void last_words_begin(char *words, size_t room, uint32_t *n, void (*end)(void))
 	last.end = end;
 	last.speaks = 0;
 	(void)sigemptyset(&action.sa_mask);
-	(void)sigaltstack(&stack, NULL);
+	/* A sanitizer has one, and gives back what it finds. */
+	if (sigaltstack(NULL, &now) == 0 && (now.ss_flags & SS_DISABLE) != 0)
+		(void)sigaltstack(&stack, NULL);
 	for (int i = 0; i < N_FAULTS; i++)
 		(void)sigaction(faults[i].signal, &action, &last.before[i]);
 }

@@ -204,8 +204,9 @@ static int32_t answer(void *user, const void *bytes, uint64_t n_bytes)
 	struct link *link = user;
 	const char *from = bytes;
 
-	/* Before it is seen that they are over, what tasks have printed is there. */
-	(void)fflush(stdout);
+	/* What a task has printed is there before its outcome. */
+	if (__fpending(stdout) > 0)
+		(void)fflush(stdout);
 	while (n_bytes > 0) {
 		uint64_t n = n_bytes, room;
 		char *at;
@@ -439,6 +440,8 @@ static int32_t begin(struct link *link, par_error *error)
 	int32_t status;
 
 	process_end_group_at_exit(link->setup.parent);
+	/* And before the task crashes. */
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	last_words_begin(words->story, CHANNEL_STORY, &words->n_story, process_end_group);
 	link->spins = cpu_affinity() > 1;
 	/* What a task prints is worth most if it dies.  Of one that was in use only another buffer

@@ -159,17 +159,13 @@ void process_offer_memory(void)
 
 static pid_t ended_with; /* the parent */
 
-/* It goes over to the group of its parent, since it is to end by itself, or by another signal. */
+/* It goes over to the group of its parent, since it is to end by itself, or by another signal; where
+ * it cannot, it ends with the others if the parent is dead, and else leaves them to that. */
 void process_end_group(void)
 {
-	pid_t group = getpgrp();
-
-	if (group != getpid())
+	if (getpgrp() == getpid() && setpgid(0, getpgid(ended_with)) < 0 && getppid() == ended_with)
 		return;
-	if (setpgid(0, getpgid(ended_with)) == 0)
-		(void)kill(-group, SIGKILL);
-	else if (getppid() != ended_with)
-		(void)kill(0, SIGKILL);
+	(void)kill(-getpid(), SIGKILL);
 }
 
 static void on_end(int status, void *unused)
@@ -195,13 +191,14 @@ static struct {
 	_Alignas(64) char stack[16 * 1024];
 } watcher;
 
-/* All of this process group, as long as it is ours. */
+/* Of the group that has our number nobody else can be the leader; but we may not be in it. */
 #define BY_ITSELF __attribute__((no_sanitize("address", "thread", "undefined")))
 BY_ITSELF static void end_group(void)
 {
 	long self = syscall(SYS_getpid);
 
-	syscall(SYS_kill, syscall(SYS_getpgid, 0) == self ? 0 : self, SIGKILL);
+	syscall(SYS_kill, -self, SIGKILL);
+	syscall(SYS_kill, self, SIGKILL);
 }
 
 /* On a thread that libc does not know of, so that for it, and for who asks it, this process has the
