@@ -285,8 +285,23 @@ static struct call_failure failure_of(const struct parcel *parcel, int32_t statu
 	if (how->peak_memory > failure.peak_memory)
 		failure.peak_memory = how->peak_memory;
 	copy_text(failure.host, sizeof(failure.host), how->host);
-	copy_text(failure.trace, sizeof(failure.trace), how->text);
 	return failure;
+}
+
+/* What is known of a task that took its worker along: which it was, and the worker's last words. */
+static void tell_trace(struct remote *remote, uint64_t index, const par_how *how,
+                       struct call_failure *failure)
+{
+	const struct call *call = remote->call;
+	const par_task *task = call->tasks[call->is_stream ? slots_at(&call->slots, index)->task : 0];
+	const char *words = how != NULL && how->text != NULL ? how->text : "";
+	par_module *module;
+
+	if (module_of_task(&module, task, NULL) == PAR_OK)
+		(void)snprintf(failure->trace, sizeof(failure->trace), "task %.60s of %.300s%s%s", task->name,
+		               module_path(module), words[0] != '\0' ? "\n" : "", words);
+	else
+		copy_text(failure->trace, sizeof(failure->trace), words);
 }
 
 /* joblib's words: SIGSEGV, EXIT(42), UNKNOWN. */
@@ -319,6 +334,7 @@ static void condemn(struct remote *remote, struct parcel *parcel, uint64_t index
 		(void)snprintf(failure.text, sizeof(failure.text),
 		               "the worker that ran it, process %d, died: %s", failure.pid, end);
 	copy_text(failure.type, sizeof(failure.type), end);
+	tell_trace(remote, index, how, &failure);
 	atomic_fetch_add_explicit(&remote->call->finished, 1, memory_order_relaxed);
 	fail(remote, parcel, index, &failure);
 }
@@ -386,6 +402,7 @@ void remote_expire(struct remote *remote, struct parcel *parcel, uint64_t index,
 
 	(void)snprintf(failure.text, sizeof(failure.text), "it ran for more than %g s",
 	               (double)call->task_timeout_ns / 1e9);
+	tell_trace(remote, index, how, &failure);
 	if (call->events.on_event != NULL)
 		call_add_event(call, PAR_EVENT_TIMEOUT, index, (uint32_t)failure.worker,
 		               parcel->attempt, &failure);
@@ -402,6 +419,8 @@ void remote_note_lost(struct remote *remote, uint32_t place)
 	if (parcel->channel != NULL)
 		channel_now(parcel->channel, &parcel->now);
 	parcel->channel = NULL;
+	if (parcel->now.peak_memory > parcel->peak_memory)
+		parcel->peak_memory = parcel->now.peak_memory;
 }
 
 /* The task, or piece, that its worker was at: how many tasks, 0: none. */
