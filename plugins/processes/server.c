@@ -15,8 +15,7 @@
 
 enum {
 	PATIENCE_MS = 30000, /* at first it has modules to load */
-	MOST_PASSED = 4,
-	MOST_STARTS = 3      /* of one that dies before it answers */
+	MOST_PASSED = 4
 };
 
 struct server {
@@ -39,24 +38,27 @@ struct server *server_create(const char *program, char *const *env, const char *
 	return server;
 }
 
-/* Waited for, since it has nothing to clean up. */
-static void stop(struct server *server)
+/* Waited for, since it has nothing to clean up.  Returns 1 if it had ended by itself before. */
+static int stop(struct server *server)
 {
+	int status = 0;
+
 	if (server->pid == 0)
-		return;
+		return 0;
 	(void)kill(server->pid, SIGKILL);
-	while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
+	while (waitpid(server->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	close(server->fd);
 	server->pid = 0;
 	server->fd = -1;
+	return !WIFSIGNALED(status) || (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM);
 }
 
 void server_destroy(struct server *server)
 {
 	if (server == NULL)
 		return;
-	stop(server);
+	(void)stop(server);
 	free(server);
 }
 
@@ -166,28 +168,23 @@ static int32_t hear(const struct server *server)
 	return n == sizeof(answer) && answer != 0 ? answer : -ESRCH;
 }
 
-/* Somebody ends the server again and again, which is not its fault. */
-static int32_t was_lost(par_error *error, int why)
+/* Of one that somebody has killed another try is no worse. */
+static int32_t was_lost(struct server *server, par_error *error)
 {
-	return par_fail(error, PAR_ELOST, "the fork server was lost: %s", strerror(why));
+	if (stop(server))
+		return par_fail(error, PAR_EUNAVAIL, "the fork server ends by itself");
+	return par_fail(error, PAR_ELOST, "the fork server was killed");
 }
 
-/* Ask it, or another if it was killed meanwhile. */
+/* Ask it, or another if it was lost. */
 static int32_t reach(struct server *server, void *packed, size_t n_bytes, const int *fds,
                      size_t n_fds, par_error *error)
 {
-	int why = EPIPE;
+	int32_t status = server->pid == 0 ? server_start(server, error) : PAR_OK;
 
-	for (int i = 0; i < MOST_STARTS && why != 0; i++) {
-		int32_t status = server->pid == 0 ? server_start(server, error) : PAR_OK;
-
-		if (status < 0)
-			return status;
-		why = ask(server, packed, n_bytes, fds, n_fds);
-		if (why != 0)
-			stop(server);
-	}
-	return why == 0 ? PAR_OK : was_lost(error, why);
+	if (status == PAR_OK && ask(server, packed, n_bytes, fds, n_fds) != 0)
+		status = was_lost(server, error);
+	return status;
 }
 
 /* Once it was asked, a worker may be there that nobody knows of.  It has the descriptors, so these are
@@ -211,9 +208,9 @@ int32_t server_fork(struct server *server, char *const *variables, const int end
 		*pid = answer;
 		return PAR_OK;
 	}
-	if (answer == -ESRCH || answer == -ETIME)
-		stop(server);
 	if (answer == -ESRCH)
-		return was_lost(error, ESRCH);
+		return was_lost(server, error);
+	if (answer == -ETIME)
+		(void)stop(server);
 	return start_failed(error, "the fork server cannot fork", -answer);
 }
