@@ -389,9 +389,13 @@ void remote_expire(struct remote *remote, struct parcel *parcel, uint64_t index,
 	if (call->events.on_event != NULL)
 		call_add_event(call, PAR_EVENT_TIMEOUT, index, (uint32_t)failure.worker,
 		               parcel->attempt, &failure);
-	if (call_has_other_try(call, parcel->attempt, PAR_ON_TIMEOUT) &&
-	    call_try_again(call, index, parcel->attempt))
-		return;
+	if (call_has_other_try(call, parcel->attempt, PAR_ON_TIMEOUT)) {
+		if (call->events.on_event != NULL)
+			call_add_event(call, PAR_EVENT_RETRY, index, (uint32_t)failure.worker,
+			               parcel->attempt, &failure);
+		if (call_try_again(call, index, parcel->attempt))
+			return;
+	}
 	fail(remote, parcel, index, &failure);
 }
 
