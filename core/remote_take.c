@@ -189,6 +189,20 @@ static int32_t take_outcomes(struct remote *remote, struct parcel *parcel,
 	return status;
 }
 
+/* So many succeeded, but for one that is over its time: that has failed, or runs again. */
+static void tell_values(struct remote *remote, struct parcel *parcel, uint64_t first, uint64_t n)
+{
+	struct call *call = remote->call;
+
+	if (call->statuses != NULL && !is_late(parcel, first, n))
+		memset(&call->statuses[first], PAR_OK, n * sizeof(*call->statuses));
+	for (uint64_t i = first; call->is_single && i < first + n; i++)
+		if (is_late(parcel, i, 1))
+			remote_expire(remote, parcel, i, NULL);
+		else
+			tell_event(call, parcel, PAR_EVENT_DONE, i, NULL);
+}
+
 static int32_t take_chunk(struct remote *remote, struct parcel *parcel, const struct wire_frame *frame,
                           par_error *error)
 {
@@ -210,13 +224,7 @@ static int32_t take_chunk(struct remote *remote, struct parcel *parcel, const st
 		                   (unsigned)chunk.head.out_size);
 	if (chunk.values != NULL)
 		memcpy((char *)call->out + chunk.head.first * size, chunk.values, chunk.head.n * size);
-	if (call->statuses != NULL)
-		memset(&call->statuses[chunk.head.first], PAR_OK, chunk.head.n * sizeof(*call->statuses));
-	for (uint64_t i = chunk.head.first; call->is_single && i < chunk.head.first + chunk.head.n; i++)
-		if (is_late(parcel, i, 1))
-			remote_expire(remote, parcel, i, NULL);
-		else
-			tell_event(call, parcel, PAR_EVENT_DONE, i, NULL);
+	tell_values(remote, parcel, chunk.head.first, chunk.head.n);
 	answer(call, parcel, chunk.head.n);
 	return PAR_OK;
 }
