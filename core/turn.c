@@ -401,6 +401,7 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	parallel->is_done = parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
 	parallel->may_help = 0;
 	parallel->told_done = 0;
+	parallel->quota = 1;
 	parallel->begun_ns = loop_now();
 	parallel->dispatcher = (struct dispatcher){
 		.source = job->source,
@@ -723,7 +724,7 @@ static uint32_t batches_ahead(par_parallel *parallel)
 	const struct call *call = &parallel->engine->call;
 	uint32_t holds = allowed_out(parallel), jobs = holds < call->n_jobs ? holds : call->n_jobs;
 	int64_t task_ns = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
-	uint64_t tasks = quota(parallel), depth;
+	uint64_t tasks = parallel->quota, depth;
 	int64_t ns = task_ns * (int64_t)tasks;
 
 	if (task_ns == 0)
@@ -734,12 +735,17 @@ static uint32_t batches_ahead(par_parallel *parallel)
 	return depth * jobs < holds ? (uint32_t)depth * jobs : holds;
 }
 
+static int has_tasks_to_send(par_parallel *parallel)
+{
+	return !call_is_stopping(&parallel->engine->call) &&
+	       (remote_waiting(&parallel->engine->instance.remote) > 0 || due(parallel) > 0);
+}
+
 static uint32_t remote_batches(par_parallel *parallel)
 {
 	uint32_t out = parallel->engine->instance.batches.n_out, most;
 
-	if (call_is_stopping(&parallel->engine->call) ||
-	    (remote_waiting(&parallel->engine->instance.remote) == 0 && due(parallel) == 0))
+	if (!has_tasks_to_send(parallel))
 		return 0;
 	most = batches_ahead(parallel);
 	return most > out ? most - out : 0;
@@ -778,9 +784,14 @@ static void send_remote(par_parallel *parallel)
 {
 	struct instance *instance = &parallel->engine->instance;
 	int is_fixed = parallel->plan.batch_size > 0 || instance->provider->ops.compute_batch_size != NULL;
-	uint32_t n = remote_batches(parallel);
 	int32_t status = PAR_OK;
+	uint32_t n = 0;
 
+	/* Asked once a turn: whoever looks for something to do has no new answer each time. */
+	if (has_tasks_to_send(parallel)) {
+		parallel->quota = quota(parallel);
+		n = remote_batches(parallel);
+	}
 	for (; n > 0 && status == PAR_OK; n--)
 		status = instance_send(instance, quota(parallel), is_fixed, &parallel->error);
 	if (status < 0)
@@ -1179,6 +1190,15 @@ int turn_may_sleep(void *arg)
 static int64_t sooner(int64_t a, int64_t b)
 {
 	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* There is room for one more batch, once there is something for it. */
+static int has_room(par_parallel *parallel)
+{
+	const struct engine *engine = parallel->engine;
+
+	return engine->instance.batches.n_out <
+	       (engine->instance.has_remote ? batches_ahead(parallel) : allowed_out(parallel));
 }
 
 /* While nobody has said that it is to end. */
