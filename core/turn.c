@@ -1211,12 +1211,19 @@ static int64_t deadline_on_the_way(par_parallel *parallel)
 		next = parallel->results.since_ns + plan->timeout_ns;
 	if (parallel->no_worker_ns > 0)
 		next = sooner(next, parallel->no_worker_ns + NO_WORKER_NS);
-	if (retry != INT64_MAX && parallel->engine->instance.batches.n_out < allowed_out(parallel))
+	if (retry != INT64_MAX && has_room(parallel))
 		next = sooner(next, retry);
 	/* joblib's lines go on coming while a long call has nothing else to say. */
 	if ((plan->verbose > 0 && !parallel->engine->call.is_stream) || plan->on_progress != NULL)
 		next = sooner(next, loop_now() + PROGRESS_NS);
 	return next;
+}
+
+/* That the call is out of time changes nothing any more: it ends as its workers are killed. */
+static int only_waits(const par_parallel *parallel)
+{
+	return parallel->phase == PHASE_RUNNING && call_is_stopping(&parallel->engine->call) &&
+	       instance_can(&parallel->engine->instance, PAR_CAN_KILL);
 }
 
 int64_t turn_deadline(par_parallel *parallel)
