@@ -1235,7 +1235,7 @@ int64_t turn_deadline(par_parallel *parallel)
 		return parallel->close_by_ns;
 	if (parallel->phase == PHASE_IDLE)
 		return 0;
-	if (plan->call_timeout_ns > 0 && parallel->wait_ns == 0)
+	if (plan->call_timeout_ns > 0 && parallel->wait_ns == 0 && !only_waits(parallel))
 		next = parallel->begun_ns + plan->call_timeout_ns;
 	if (parallel->phase == PHASE_RISING)
 		return next;
