@@ -430,6 +430,8 @@ static void close_lost(struct remote *remote, struct parcel *parcel, const par_h
 	if (n == 0) {
 		remote->unstarted++;
 		remote->kills += is_foreign(how);
+		/* It may not have been asked to say what it begins. */
+		parcel->is_careful |= parcel->carriage != NULL;
 		put_back(remote, parcel);
 		return;
 	}

@@ -11,7 +11,9 @@
  * can have killed it.  It is sent again alone, and is condemned once it seems to have killed
  * three workers; where workers are killed by somebody else (SIGKILL, and others die too), not
  * before it is all but impossible that they died while this very task ran each time.  Of a piece
- * with several tasks nobody knows which it was: it is sent again in pieces of one.
+ * with several tasks nobody knows which it was: it is sent again in pieces of one.  Nor is it known
+ * of a batch that somebody else moves, unless its tasks are timed or watched: if it is lost, the
+ * rest of it is sent again with the wish to hear of each.
  *
  * Places are those of the instance's batch table.  All of it [loop], but remote_take(), which
  * may also run on another thread. */
