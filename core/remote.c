@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* So many workers have to die of a task before it is condemned. */
-enum { STRIKES = 3 };
+/* So many workers have to die of a task before it is condemned, and whoever killed them, no task
+ * is worth more than the latter: where all die of the same, each is an excuse for the others. */
+enum { STRIKES = 3, MOST_STRIKES = 50 };
 
 /* Where workers are killed by somebody else too: as unlikely has it to be that all of them
  * died of that. */
@@ -366,7 +367,8 @@ static void strike(struct remote *remote, struct parcel *parcel, uint64_t index,
 	if ((call->retry_on & PAR_ON_CRASH) && call->retries + 1 > most)
 		most = call->retries + 1;
 	remote->kills += is_foreign(how);
-	if ((strikes >= most && chance <= CHANCE) || redo_add(&call->redo, again) < 0) {
+	if ((strikes >= most && (chance <= CHANCE || strikes >= MOST_STRIKES)) ||
+	    redo_add(&call->redo, again) < 0) {
 		condemn(remote, parcel, index, strikes, how);
 		return;
 	}
