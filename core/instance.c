@@ -634,8 +634,9 @@ int64_t instance_expire(struct instance *instance, int64_t now_ns)
 
 		/* What was given back, and only waits to be looked at, is the plugin's no more. */
 		if (remote_is_late(&instance->remote, i, now_ns) && ops->kill != NULL &&
-		    batch_find(&instance->batches, handle) != NULL)
-			(void)ops->kill(instance->backend, handle, batch->future);
+		    batch_find(&instance->batches, handle) != NULL &&
+		    ops->kill(instance->backend, handle, batch->future) == PAR_OK)
+			remote_note_killed(&instance->remote, i);
 	}
 	return remote_next_expiry(&instance->remote, now_ns);
 }

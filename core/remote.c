@@ -443,7 +443,7 @@ static void close_lost(struct remote *remote, struct parcel *parcel, const par_h
 	if (parcel->is_late && parcel->late == suspect) {
 		atomic_fetch_add_explicit(&remote->call->finished, 1, memory_order_relaxed);
 		remote_expire(remote, parcel, suspect, how);
-	} else if (parcel->is_late) {
+	} else if (parcel->is_killed) {
 		/* We killed it for a task that had just ended. */
 		add_lost(remote, suspect, n, parcel->is_careful);
 	} else if (n == 1) {
@@ -506,6 +506,13 @@ int remote_is_late(struct remote *remote, uint32_t place, int64_t now_ns)
 	}
 	pthread_mutex_unlock(&remote->lock);
 	return is_late;
+}
+
+void remote_note_killed(struct remote *remote, uint32_t place)
+{
+	pthread_mutex_lock(&remote->lock);
+	remote->parcels[place].is_killed = 1;
+	pthread_mutex_unlock(&remote->lock);
 }
 
 int64_t remote_next_expiry(const struct remote *remote, int64_t now_ns)

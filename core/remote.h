@@ -36,8 +36,9 @@ struct parcel {
 	int is_careful;       /* one task is acknowledged at a time                         */
 	int in_pieces;        /* a range, whose pieces may have several tasks               */
 	int is_out;
-	int is_late;          /* a task of it is over its time, so its worker may be killed */
+	int is_late;          /* a task of it is over its time                              */
 	uint64_t late;        /* which                                                      */
+	int is_killed;        /* its worker is, or will be, for that                        */
 	int32_t worker;       /* as far as it is known, or -1                               */
 	par_channel *channel; /* by which it went; NULL: by another way                     */
 	struct wire_now now;  /* the task that runs, or ran last, as far as it was told     */
@@ -157,8 +158,10 @@ void remote_close(struct remote *remote, uint32_t place, int32_t status, const p
 
 /* --- deadlines -------------------------------------------------------------------------------- */
 
-/* Is the task that it runs over its time now?  1, once: its worker is to be killed. */
+/* Is the task that it runs over its time now?  1, once: its worker is to be killed.  It is:
+ * whatever it is at when it dies is not to blame. */
 int remote_is_late(struct remote *remote, uint32_t place, int64_t now_ns);
+void remote_note_killed(struct remote *remote, uint32_t place);
 
 /* The time of a task is up, whatever it answers: it has failed, or is tried again. */
 void remote_expire(struct remote *remote, struct parcel *parcel, uint64_t index, const par_how *how);

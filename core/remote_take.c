@@ -143,6 +143,13 @@ static int is_late(const struct parcel *parcel, uint64_t first, uint64_t n)
 	return parcel->is_late && parcel->late >= first && parcel->late - first < n;
 }
 
+/* Where its worker is not killed for it, the tasks after it have a time too. */
+static void expire(struct remote *remote, struct parcel *parcel, uint64_t index)
+{
+	remote_expire(remote, parcel, index, NULL);
+	parcel->is_late = parcel->is_killed;
+}
+
 /* --- frames -------------------------------------------------------------------------------------- */
 
 static int32_t check_outcome(const struct parcel *parcel, const struct wire_outcome *outcome,
@@ -166,18 +173,20 @@ static int32_t take_outcomes(struct remote *remote, struct parcel *parcel,
 	uint64_t listed = next_of(parcel);
 	struct wire_outcome outcome;
 	int32_t status;
+	int late;
 
 	while ((status = wire_next_outcome(&cursor, &outcome, error)) > 0) {
 		status = check_outcome(parcel, &outcome, call->is_stream, error);
 		if (status < 0)
 			break;
-		if (__builtin_expect(is_late(parcel, outcome.head.index, 1), 0))
-			remote_expire(remote, parcel, outcome.head.index, NULL);
+		late = is_late(parcel, outcome.head.index, 1);
+		if (__builtin_expect(late, 0))
+			expire(remote, parcel, outcome.head.index);
 		else if (!call->is_stream)
 			take_failure(call, parcel, &outcome, NULL);
 		else if ((status = take_reply(call, parcel, &outcome, error)) < 0)
 			break;
-		if (call->unordered && (outcome.head.failed || is_late(parcel, outcome.head.index, 1))) {
+		if (call->unordered && (outcome.head.failed || late)) {
 			if (next_of(parcel) > listed)
 				call_list_done(call, listed, next_of(parcel) - listed);
 			listed = next_of(parcel) + 1;
@@ -198,7 +207,7 @@ static void tell_values(struct remote *remote, struct parcel *parcel, uint64_t f
 		memset(&call->statuses[first], PAR_OK, n * sizeof(*call->statuses));
 	for (uint64_t i = first; call->is_single && i < first + n; i++)
 		if (is_late(parcel, i, 1))
-			remote_expire(remote, parcel, i, NULL);
+			expire(remote, parcel, i);
 		else
 			tell_event(call, parcel, PAR_EVENT_DONE, i, NULL);
 }
