@@ -430,8 +430,8 @@ static void close_lost(struct remote *remote, struct parcel *parcel, const par_h
 	uint64_t suspect = 0, n = suspects(parcel, &suspect);
 
 	if (n == 0) {
-		remote->unstarted++;
-		remote->kills += is_foreign(how);
+		remote->unstarted += parcel->answered == 0 && !parcel->is_killed;
+		remote->kills += is_foreign(how) && !parcel->is_killed;
 		/* It may not have been asked to say what it begins. */
 		parcel->is_careful |= parcel->carriage != NULL;
 		put_back(remote, parcel);
@@ -465,10 +465,12 @@ void remote_close(struct remote *remote, uint32_t place, int32_t status, const p
 	if (parcel->answered > 0)
 		remote->unstarted = 0;
 	if (parcel->answered < parcel->n && !call_is_stopping(remote->call)) {
-		if (status == PAR_ELOST)
+		if (status == PAR_ELOST) {
 			close_lost(remote, parcel, how);
-		else
+		} else {
+			remote->unstarted += parcel->answered == 0;
 			put_back(remote, parcel);
+		}
 	}
 	release(parcel);
 	parcel->is_out = 0;

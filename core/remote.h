@@ -79,7 +79,7 @@ struct remote {
 	uint64_t n_lost, room_lost;
 	uint64_t n_lost_tasks;
 	uint64_t kills;       /* workers that somebody else may have killed */
-	uint32_t unstarted;   /* workers in a row that were lost before they began a task */
+	uint32_t unstarted;   /* batches in a row of which no task was begun, as far as one knows */
 	int is_refused;       /* a worker cannot run these tasks at all: why */
 	par_error refusal;
 	const char *out_of_memory; /* what could not be kept; the call is to end */

@@ -614,6 +614,18 @@ static void describe_unrun(par_parallel *parallel, int32_t status, par_error *er
 		error_reason(error, "it gave one back with %s", par_code_name(status));
 }
 
+/* So many batches in a row came to nothing that more of them would not. */
+static void describe_unstarted(const par_parallel *parallel, int32_t status, par_error *error)
+{
+	uint32_t n = parallel->engine->instance.remote.unstarted;
+
+	if (status == PAR_ELOST)
+		error_set(error, PAR_ELOST, "%u workers in a row died before they began a task", n);
+	else
+		error_set(error, PAR_EFAILED, "backend \"%s\" gave %u batches in a row back without running them",
+		          parallel->engine->instance.provider->name, n);
+}
+
 /* Of a backend in another address space: tasks that were lost with a worker are sent again, and
  * not its fault. */
 static void reap_remote(par_parallel *parallel, struct batch *batch)
@@ -638,9 +650,9 @@ static void reap_remote(par_parallel *parallel, struct batch *batch)
 		parallel->error = error;
 		stop(parallel, status);
 	} else if (remote->unstarted > MOST_UNRUN) {
-		error_set(&parallel->error, PAR_ELOST, "%u workers in a row died before they began a task",
-		          remote->unstarted);
-		stop(parallel, PAR_ELOST);
+		describe_unstarted(parallel, status, &error);
+		parallel->error = error;
+		stop(parallel, error.code);
 	}
 }
 
