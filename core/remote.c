@@ -94,6 +94,16 @@ void remote_end(struct remote *remote)
 	remote->has_looked = 0;
 }
 
+int remote_is_in_trouble(struct remote *remote)
+{
+	int is_so;
+
+	pthread_mutex_lock(&remote->lock);
+	is_so = remote->is_refused || remote->out_of_memory != NULL;
+	pthread_mutex_unlock(&remote->lock);
+	return is_so;
+}
+
 /* --- what goes out ------------------------------------------------------------------------------ */
 
 /* Add to those that are to be sent again. */
@@ -464,7 +474,8 @@ void remote_close(struct remote *remote, uint32_t place, int32_t status, const p
 	remote_note_lost(remote, place);
 	if (parcel->answered > 0)
 		remote->unstarted = 0;
-	if (parcel->answered < parcel->n && !call_is_stopping(remote->call)) {
+	if (parcel->answered < parcel->n && !call_is_stopping(remote->call) &&
+	    !remote_is_in_trouble(remote)) {
 		if (status == PAR_ELOST) {
 			close_lost(remote, parcel, how);
 		} else {
@@ -517,10 +528,11 @@ void remote_note_killed(struct remote *remote, uint32_t place)
 	pthread_mutex_unlock(&remote->lock);
 }
 
-int64_t remote_next_expiry(const struct remote *remote, int64_t now_ns)
+int64_t remote_next_expiry(struct remote *remote, int64_t now_ns)
 {
 	int64_t next = now_ns;
 
+	pthread_mutex_lock(&remote->lock);
 	for (uint32_t i = 0; i < remote->n_places; i++) {
 		uint64_t index;
 		int64_t begin_ns = remote->parcels[i].is_late ? 0 : since(&remote->parcels[i], &index);
@@ -528,5 +540,6 @@ int64_t remote_next_expiry(const struct remote *remote, int64_t now_ns)
 		if (begin_ns > 0 && begin_ns < next)
 			next = begin_ns;
 	}
+	pthread_mutex_unlock(&remote->lock);
 	return next + remote->call->task_timeout_ns;
 }

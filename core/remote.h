@@ -111,6 +111,10 @@ void remote_begin(struct remote *remote, uint64_t max_nbytes, enum shared_mode m
                   int stops_at_failure);
 void remote_end(struct remote *remote);
 
+/* A worker cannot run its tasks, or there is no memory: refusal or out_of_memory says so, and
+ * stays as it is. */
+int remote_is_in_trouble(struct remote *remote);
+
 /* --- what goes out --------------------------------------------------------------------------- */
 
 /* Tasks that wait to be sent, redo not counted. */
@@ -167,6 +171,6 @@ void remote_note_killed(struct remote *remote, uint32_t place);
 void remote_expire(struct remote *remote, struct parcel *parcel, uint64_t index, const par_how *how);
 
 /* When to look again, going by those that run. */
-int64_t remote_next_expiry(const struct remote *remote, int64_t now_ns);
+int64_t remote_next_expiry(struct remote *remote, int64_t now_ns);
 
 #endif

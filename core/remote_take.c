@@ -318,6 +318,9 @@ int32_t remote_take(struct remote *remote, uint32_t place, const struct wire_fra
 		return wire_refuse(error, "an answer is about a batch that is not out");
 	pthread_mutex_lock(&remote->lock);
 	status = take(remote, parcel, frame, error);
+	/* Which is no fault of the worker's, nor of what it runs now. */
+	if (status == PAR_ENOMEM)
+		remote->out_of_memory = "cannot keep a reply";
 	pthread_mutex_unlock(&remote->lock);
 	return status;
 }

@@ -614,6 +614,18 @@ static void describe_unrun(par_parallel *parallel, int32_t status, par_error *er
 		error_reason(error, "it gave one back with %s", par_code_name(status));
 }
 
+static void stop_in_trouble(par_parallel *parallel)
+{
+	const struct remote *remote = &parallel->engine->instance.remote;
+
+	if (remote->is_refused) {
+		parallel->error = remote->refusal;
+		stop(parallel, remote->refusal.code < 0 ? remote->refusal.code : PAR_EFAILED);
+	} else {
+		stop(parallel, error_memory(&parallel->error, remote->out_of_memory));
+	}
+}
+
 /* So many batches in a row came to nothing that more of them would not. */
 static void describe_unstarted(const par_parallel *parallel, int32_t status, par_error *error)
 {
@@ -640,11 +652,8 @@ static void reap_remote(par_parallel *parallel, struct batch *batch)
 		batcher_completed(&parallel->engine->batcher, n, remote->parcels[place].ran_ns);
 	if (call_is_stopping(&parallel->engine->call))
 		return;
-	if (remote->is_refused) {
-		parallel->error = remote->refusal;
-		stop(parallel, remote->refusal.code < 0 ? remote->refusal.code : PAR_EFAILED);
-	} else if (remote->out_of_memory != NULL) {
-		stop(parallel, error_memory(&parallel->error, remote->out_of_memory));
+	if (remote_is_in_trouble(remote)) {
+		stop_in_trouble(parallel);
 	} else if (status < 0 && status != PAR_ELOST && status != PAR_EABORTED) {
 		describe_unrun(parallel, status, &error);
 		parallel->error = error;
