@@ -165,7 +165,7 @@ static int claim_lost(struct remote *remote, struct parcel *parcel, uint64_t mos
 /* What is left is shared out: nobody is to have a large batch when the others run dry. */
 static uint64_t fair_share(const struct call *call, uint64_t units)
 {
-	uint64_t share = units / (2 * (uint64_t)call->n_jobs);
+	uint64_t share = units / (4 * (uint64_t)call->n_jobs);
 
 	return share > 0 ? share : 1;
 }
