@@ -33,7 +33,6 @@ enum { LONGEST_STRIDE = 256 };
 
 /* How long the highest use of memory is believed. */
 #define MEMORY_NS 100000000
-#define LONG_NS   1000000
 
 enum { KNOWN_MODULES = 64, KNOWN_TASKS = 512, IDLE_RUNNERS = 64 };
 
@@ -748,8 +747,7 @@ static int32_t find_memory(struct runner *runner, par_error *error)
 /* To look takes longer than many a task. */
 static int64_t recent_peak(struct runner *runner, int64_t now)
 {
-	if (now - runner->begin_ns < LONG_NS && runner->memory_ns != 0 &&
-	    now - runner->memory_ns < MEMORY_NS)
+	if (runner->memory_ns != 0 && now - runner->memory_ns < MEMORY_NS)
 		return runner->memory;
 	runner->memory_ns = now;
 	runner->memory = peak_memory();
