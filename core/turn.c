@@ -757,7 +757,7 @@ static uint32_t batches_ahead(par_parallel *parallel)
 	if (task_ns == 0)
 		return jobs;
 	depth = ns >= AHEAD_NS ? 2 : 1 + (uint64_t)(AHEAD_NS / (ns > 0 ? ns : 1));
-	if (ns >= AHEAD_NS / 4 && remote_waiting(&parallel->engine->instance.remote) < 2 * jobs * tasks)
+	if (task_ns >= AHEAD_NS / 4 && remote_waiting(&parallel->engine->instance.remote) <= 2 * jobs)
 		depth = 1;
 	return depth * jobs < holds ? (uint32_t)depth * jobs : holds;
 }
