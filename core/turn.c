@@ -1203,6 +1203,12 @@ int turn_is_idle(void *arg)
 	                              !atomic_load(&parallel->cancelled)));
 }
 
+/* A task failed after the deadline was reckoned, while nobody knew yet that we would sleep. */
+static int has_new_retry(par_parallel *parallel)
+{
+	return redo_first_due(&parallel->engine->call.redo) < parallel->retry_ns;
+}
+
 int turn_may_sleep(void *arg)
 {
 	par_parallel *parallel = arg;
@@ -1210,6 +1216,8 @@ int turn_may_sleep(void *arg)
 	if (parallel->engine != NULL)
 		(void)atomic_exchange_explicit(&parallel->engine->call.hungry, 1, memory_order_acq_rel);
 	if (parallel->phase == PHASE_RUNNING && instance_poll(&parallel->engine->instance, 1))
+		return 0;
+	if (parallel->phase == PHASE_RUNNING && has_new_retry(parallel))
 		return 0;
 	return turn_is_idle(parallel);
 }
@@ -1262,6 +1270,8 @@ int64_t turn_deadline(par_parallel *parallel)
 		return parallel->close_by_ns;
 	if (parallel->phase == PHASE_IDLE)
 		return 0;
+	if (parallel->phase == PHASE_RUNNING)
+		parallel->retry_ns = redo_first_due(&parallel->engine->call.redo);
 	if (plan->call_timeout_ns > 0 && parallel->wait_ns == 0 && !only_waits(parallel))
 		next = parallel->begun_ns + plan->call_timeout_ns;
 	if (parallel->phase == PHASE_RISING)

@@ -341,6 +341,12 @@ static void note_end(uint64_t index, int32_t attempt, int fails)
 		seen.first_failed = index;
 }
 
+/* Its worker has died meanwhile. */
+static int is_ghost(void)
+{
+	return running->is_elsewhere && running->errand->is_dead;
+}
+
 /* RUNS until that is noted, since it may be late. */
 static void marks_end(uint64_t index, int32_t attempt, int fails)
 {
@@ -378,10 +384,12 @@ static int end_task(par_env *env, uint64_t index, struct run *run)
 		pass((int64_t)(fact(index, 1) % (uint64_t)longest));
 	else
 		point();
-	if (running->is_elsewhere && running->errand->is_dead)
+	if (is_ghost())
 		return 0;
 	if (run->id == seen.id && !seen.over)
 		cancel_at_times(index, 2);
+	if (is_ghost())
+		return 0;
 	run->is_left = run->id != seen.id || seen.over;
 	if (run->is_left) {
 		must(run->may_be_left, "a call is over, and its task %llu is not", (unsigned long long)index);
@@ -541,7 +549,7 @@ static void tell_killed(const struct errand *errand)
 
 	for (uint64_t i = errand->first; is_of_call(errand) && i < errand->first + errand->n; i++)
 		n += is_late(i) != 0;
-	must(!is_of_call(errand) || n > 0, "a worker is killed, and its tasks are in time");
+	must(!is_of_call(errand) || n > 0 || memory.refused, "a worker is killed, and its tasks are in time");
 }
 
 /* Its worker died while it ran it, and no other. */
