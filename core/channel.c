@@ -705,6 +705,7 @@ void channel_now(const par_channel *channel, struct wire_now *now)
 	now->batch = __atomic_load_n(&its->batch, __ATOMIC_ACQUIRE);
 	now->n = __atomic_load_n(&its->n, __ATOMIC_ACQUIRE);
 	now->index = __atomic_load_n(&its->index, __ATOMIC_ACQUIRE);
+	now->peak_memory = __atomic_load_n(&its->peak_memory, __ATOMIC_RELAXED);
 	/* Who is writing it now has made that 0 before. */
 	if (__atomic_load_n(&its->begin_ns, __ATOMIC_RELAXED) != now->begin_ns)
 		now->begin_ns = 0;

@@ -1,5 +1,7 @@
 #include "last_words.h"
 
+#include "peak.h"
+
 #include <dlfcn.h>
 #include <link.h>
 #include <pthread.h>
@@ -26,6 +28,7 @@ static struct {
 	char *words;
 	size_t room;
 	uint32_t *n;
+	int64_t *peak;
 	void (*end)(void);
 	int speaks; /* a second fault, or one on another thread, has nothing to add */
 	struct sigaction before[N_FAULTS];
@@ -164,15 +167,17 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 	while (i < N_FAULTS - 1 && faults[i].signal != signal)
 		i++;
 	restore();
-	if (__atomic_exchange_n(&last.speaks, 1, __ATOMIC_ACQ_REL) == 0)
+	if (__atomic_exchange_n(&last.speaks, 1, __ATOMIC_ACQ_REL) == 0) {
+		__atomic_store_n(last.peak, peak_memory(), __ATOMIC_RELAXED);
 		speak(&faults[i], info, context);
+	}
 	last.end();
 	/* Sent, or by abort(), it does not come again by itself. */
 	if (info->si_code <= 0)
 		(void)raise(signal);
 }
 
-void last_words_begin(char *words, size_t room, uint32_t *n, void (*end)(void))
+void last_words_begin(char *words, size_t room, uint32_t *n, int64_t *peak, void (*end)(void))
 {
 	const stack_t stack = {.ss_sp = last.stack, .ss_size = sizeof(last.stack)};
 	stack_t now = {.ss_flags = 0};
@@ -181,6 +186,7 @@ void last_words_begin(char *words, size_t room, uint32_t *n, void (*end)(void))
 	last.words = words;
 	last.room = room;
 	last.n = n;
+	last.peak = peak;
 	last.end = end;
 	last.speaks = 0;
 	(void)sigemptyset(&action.sa_mask);

@@ -272,6 +272,9 @@ static par_watch *watch_create(struct loop *loop, void *arg)
 static void watch_started(struct loop *loop, par_watch *watch, par_watch **out)
 {
 	watch->uv.handle.data = watch;
+	/* What a plugin waits for is no reason for the caller's uv_run() to go on: what we wait for
+	 * is. */
+	uv_unref(&watch->uv.handle);
 	watch->next = loop->first_watch;
 	watch->place = &loop->first_watch;
 	if (watch->next != NULL)

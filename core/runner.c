@@ -4,6 +4,7 @@
 #include "error.h"
 #include "forked.h"
 #include "module.h"
+#include "peak.h"
 #include "wire_answer.h"
 
 #include <fcntl.h>
@@ -32,7 +33,6 @@ enum { LONGEST_STRIDE = 256 };
 
 /* How long the highest use of memory is believed. */
 #define MEMORY_NS 100000000
-#define LONG_NS   1000000
 
 enum { KNOWN_MODULES = 64, KNOWN_TASKS = 512, IDLE_RUNNERS = 64 };
 
@@ -744,31 +744,13 @@ static int32_t find_memory(struct runner *runner, par_error *error)
 
 /* --- the batch -------------------------------------------------------------------------------- */
 
-/* The most this process has ever had in memory, bytes; 0: unknown.  (What getrusage says
- * counts what ran in this process before it was executed anew.) */
-static int64_t read_peak_memory(void)
+/* To look takes longer than many a task. */
+static int64_t recent_peak(struct runner *runner, int64_t now)
 {
-	char text[4096];
-	const char *at;
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	at = strstr(text, "VmHWM:");
-	return at != NULL ? strtoll(at + 6, NULL, 10) * 1024 : 0;
-}
-
-static int64_t peak_memory(struct runner *runner, int64_t now)
-{
-	if (now - runner->begin_ns < LONG_NS && runner->memory_ns != 0 &&
-	    now - runner->memory_ns < MEMORY_NS)
+	if (runner->memory_ns != 0 && now - runner->memory_ns < MEMORY_NS)
 		return runner->memory;
 	runner->memory_ns = now;
-	runner->memory = read_peak_memory();
+	runner->memory = peak_memory();
 	return runner->memory;
 }
 
@@ -801,10 +783,12 @@ static void finish_run(struct runner *runner)
 	const struct wire_finished finished = {
 		.ns = now - runner->begin_ns,
 		.ran = runner->ran,
-		.peak_memory = peak_memory(runner, now),
+		.peak_memory = recent_peak(runner, now),
 		.stopped = runner->ran < runner->batch.head.n,
 	};
 
+	if (runner->now != NULL)
+		__atomic_store_n(&runner->now->peak_memory, finished.peak_memory, __ATOMIC_RELAXED);
 	say_nobody_runs(runner);
 	end_outcomes(runner);
 	tell_chunk(runner);

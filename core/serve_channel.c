@@ -440,9 +440,8 @@ static int32_t begin(struct link *link, par_error *error)
 	int32_t status;
 
 	process_end_group_at_exit(link->setup.parent);
-	/* And before the task crashes. */
-	(void)setvbuf(stdout, NULL, _IOLBF, 0);
-	last_words_begin(words->story, CHANNEL_STORY, &words->n_story, process_end_group);
+	last_words_begin(words->story, CHANNEL_STORY, &words->n_story, &words->now.peak_memory,
+	                 process_end_group);
 	link->spins = cpu_affinity() > 1;
 	/* What a task prints is worth most if it dies.  Of one that was in use only another buffer
 	 * changes the mode. */

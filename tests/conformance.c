@@ -7,6 +7,7 @@
  *
  *	build/tests/conformance              all backends
  *	CK_RUN_CASE=threading ...            one of them
+ *	CK_RUN_CASE=multiprocessing/start_method=fork ...
  */
 #include "leaks.h"
 #include "tasks/conformance.h"
@@ -25,14 +26,28 @@
 enum { MOST_BACKENDS = 64, MOST_TASKS = 1000, TIMEOUT_S = 60 };
 
 static struct backend {
+	char title[128];
 	char name[64];
+	const char *options[2]; /* with which it is to be had */
 	char reason[1024]; /* why it cannot be had; empty: it can */
 } backends[MOST_BACKENDS];
 static int n_backends;
 
+/* Backends that are several, by an option: each of them is asked.  What is kept for the next
+ * call, elsewhere, would look like something left behind. */
+static const struct variant {
+	const char *backend, *option;
+} variants[] = {
+	{"multiprocessing", "start_method=fork"},
+	{"multiprocessing", "start_method=forkserver"},
+	{"multiprocessing", "start_method=spawn"},
+	{"loky", "idle_worker_timeout=0s"},
+};
+
 /* --- what tests share; each has a process of its own -------------------------------------- */
 
 static const char *backend; /* the one under test */
+static const char *const *options;
 static par_error error = PAR_ERROR_INIT;
 
 static const char *error_line(void)
@@ -75,7 +90,9 @@ static par_parallel *open_n(int64_t n_jobs)
 {
 	par_parallel *pool;
 
-	MUST(par_open(&pool, PAR_SETTINGS(.backend = backend, .n_jobs = {1, n_jobs}), &error));
+	MUST(par_open(&pool,
+	              PAR_SETTINGS(.backend = backend, .options = options, .n_jobs = {1, n_jobs}),
+	              &error));
 	return pool;
 }
 
@@ -83,6 +100,7 @@ static par_parallel *open_n(int64_t n_jobs)
 static void begin(int i)
 {
 	backend = backends[i].name;
+	options = backends[i].options;
 	(void)task("mix");
 	par_close(open_n(2));
 	leaks_begin_again();
@@ -270,10 +288,12 @@ START_TEST(a_call_of_its_own_needs_no_pool)
 
 	begin(_i);
 	MUST(par_run(NULL, task("mix"), give, take, &stream,
-	             PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2)), &error));
+	             PAR_SETTINGS(.backend = backend, .options = options, .n_jobs = PAR_SET(2)),
+	             &error));
 	expect_all(&stream);
 	/* In place: the array is both. */
-	MUST(par_map(NULL, task("mix"), in, in, 3, PAR_SETTINGS(.backend = backend), &error));
+	MUST(par_map(NULL, task("mix"), in, in, 3,
+	             PAR_SETTINGS(.backend = backend, .options = options), &error));
 	for (uint64_t i = 0; i < 3; i++)
 		ck_assert_uint_eq(in[i], conformance_mix(i + 1));
 }
@@ -295,7 +315,8 @@ START_TEST(n_jobs_is_what_can_run)
 		par_close(pool);
 	}
 	MUST_BE(PAR_EINVAL,
-	        par_open(&pool, PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(0)), &error));
+	        par_open(&pool, PAR_SETTINGS(.backend = backend, .options = options, .n_jobs = PAR_SET(0)),
+	                 &error));
 	ck_assert_ptr_null(pool);
 }
 END_TEST
@@ -625,7 +646,7 @@ START_TEST(a_time_out_ends_the_call)
 		int64_t began_ms = now_ms();
 
 		MUST(par_open(&pool,
-		              PAR_SETTINGS(.backend = backend, .n_jobs = {1, jobs[j]},
+		              PAR_SETTINGS(.backend = backend, .options = options, .n_jobs = {1, jobs[j]},
 		                           .timeout = PAR_SET(0.1)),
 		              &error));
 		MUST_BE(PAR_ETIMEOUT, par_run(pool, task("wait_for"), give_long, take_none, &given,
@@ -651,7 +672,7 @@ START_TEST(a_time_out_waits_for_the_next_result_only)
 	for (int i = 0; i < 20; i++)
 		in[i] = 150;
 	MUST(par_open(&pool,
-	              PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2),
+	              PAR_SETTINGS(.backend = backend, .options = options, .n_jobs = PAR_SET(2),
 	                           .timeout = PAR_SET(1)),
 	              &error));
 	began_ms = now_ms();
@@ -726,7 +747,8 @@ static void *run_rounds(void *arg)
 
 	for (uint64_t i = 0; i < 64; i++)
 		in[i] = i;
-	*code = par_open(&pool, PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2)), NULL);
+	*code = par_open(&pool,
+	                 PAR_SETTINGS(.backend = backend, .options = options, .n_jobs = PAR_SET(2)), NULL);
 	for (int round = 0; round < 50 && *code == PAR_OK; round++) {
 		memset(out, 0, sizeof(out));
 		*code = par_map(pool, mix, in, out, 64, NULL, NULL);
@@ -1146,7 +1168,8 @@ struct program {
 	uv_loop_t loop;
 	uv_timer_t clock;
 	int64_t last_ms, longest_ms; /* between ticks */
-	_Atomic int ticks; /* seen by tasks */
+	_Atomic int *ticks; /* seen by tasks, wherever they run */
+	int n_ticks; /* once it is over */
 	int ready, done, closed;
 	int32_t ready_status, status;
 	int error_task;
@@ -1161,7 +1184,7 @@ static void on_tick(uv_timer_t *timer)
 	struct program *program = timer->data;
 	int64_t now = now_ms();
 
-	if (atomic_fetch_add(&program->ticks, 1) > 0 && now - program->last_ms > program->longest_ms)
+	if (atomic_fetch_add(program->ticks, 1) > 0 && now - program->last_ms > program->longest_ms)
 		program->longest_ms = now - program->last_ms;
 	program->last_ms = now;
 }
@@ -1201,13 +1224,15 @@ static void on_done(void *user, int32_t status, const par_error *how)
 static void begin_program(struct program *program, int64_t n_jobs)
 {
 	memset(program, 0, sizeof(*program));
+	program->ticks = par_shared_alloc(sizeof(*program->ticks), &error);
+	ck_assert_msg(program->ticks != NULL, "%s", error_line());
 	ck_assert_int_eq(uv_loop_init(&program->loop), 0);
 	ck_assert_int_eq(uv_timer_init(&program->loop, &program->clock), 0);
 	program->clock.data = program;
 	ck_assert_int_eq(uv_timer_start(&program->clock, on_tick, 0, 5), 0);
 	MUST(par_open_on(&program->pool, &program->loop,
-	                 PAR_SETTINGS(.backend = backend, .n_jobs = {1, n_jobs}), on_ready, program,
-	                 &error));
+	                 PAR_SETTINGS(.backend = backend, .options = options, .n_jobs = {1, n_jobs}),
+	                 on_ready, program, &error));
 	for (uint64_t i = 0; i < 64; i++)
 		program->in[i] = i;
 }
@@ -1218,6 +1243,8 @@ static void run_program(struct program *program)
 	uv_run(&program->loop, UV_RUN_DEFAULT);
 	ck_assert_int_eq(program->closed, 1);
 	ck_assert_int_eq(uv_loop_close(&program->loop), 0);
+	program->n_ticks = *program->ticks;
+	par_shared_free(program->ticks);
 }
 
 static struct program program;
@@ -1291,11 +1318,11 @@ START_TEST(the_loop_never_blocks)
 		for (int i = 0; i < 4; i++)
 			program.in[i] = 10 * (uint64_t)(i + 1);
 		MUST(par_start_map(program.pool, task("wait_for_ticks"), program.in, program.out, 4,
-		                   PAR_SETTINGS(.shared = &program.ticks, .shared_size = sizeof(int)),
+		                   PAR_SETTINGS(.shared = program.ticks, .shared_size = sizeof(int)),
 		                   on_done, &program, &error));
 		run_program(&program);
 		ck_assert_int_eq(program.status, PAR_OK);
-		ck_assert_int_ge(program.ticks, 40);
+		ck_assert_int_ge(program.n_ticks, 40);
 	}
 }
 END_TEST
@@ -1444,8 +1471,8 @@ START_TEST(two_pools_share_a_loop)
 	begin(_i);
 	begin_program(&program, 2);
 	MUST(par_open_on(&other, &program.loop,
-	                 PAR_SETTINGS(.backend = backend, .n_jobs = PAR_SET(2)), NULL, NULL,
-	                 &error));
+	                 PAR_SETTINGS(.backend = backend, .options = options, .n_jobs = PAR_SET(2)), NULL,
+	                 NULL, &error));
 	MUST(par_start_map(program.pool, task("mix"), program.in, program.out, 64, NULL,
 	                   on_done_of_two, &left, &error));
 	MUST(par_start_map(other, task("mix"), program.in, other_out, 64, NULL, on_done_of_two,
@@ -1498,18 +1525,35 @@ START_TEST(a_backend_that_is_skipped_says_why)
 }
 END_TEST
 
-static int32_t add_backend(void *user, const par_backend_info *info)
+static void add_variant(const par_backend_info *info, const char *option)
 {
 	struct backend *new = &backends[n_backends];
 
-	(void)user;
 	if (n_backends == MOST_BACKENDS)
-		return 1;
+		return;
 	(void)snprintf(new->name, sizeof(new->name), "%s", info->name);
+	(void)snprintf(new->title, sizeof(new->title), "%s%s%s", info->name, option != NULL ? "/" : "",
+	               option != NULL ? option : "");
+	new->options[0] = option;
 	if (info->state == PAR_STATE_BROKEN)
 		(void)snprintf(new->reason, sizeof(new->reason), "%s", info->reason);
 	n_backends++;
-	return 0;
+}
+
+static int32_t add_backend(void *user, const par_backend_info *info)
+{
+	int n_variants = 0;
+
+	(void)user;
+	EACH(k, variants) {
+		if (strcmp(variants[k].backend, info->name) != 0)
+			continue;
+		add_variant(info, variants[k].option);
+		n_variants++;
+	}
+	if (n_variants == 0)
+		add_variant(info, NULL);
+	return n_backends == MOST_BACKENDS;
 }
 
 /* Can it be had on this machine?  Asked in a process of its own, as nothing may run in
@@ -1525,7 +1569,9 @@ static void probe(struct backend *candidate)
 	pid = fork();
 	if (pid == 0) {
 		par_parallel *pool;
-		int32_t code = par_open(&pool, PAR_SETTINGS(.backend = candidate->name), &error);
+		int32_t code = par_open(
+			&pool, PAR_SETTINGS(.backend = candidate->name, .options = candidate->options),
+			&error);
 
 		if (code == PAR_EUNAVAIL || code == PAR_ENOTFOUND)
 			dprintf(fds[1], "%s", error_line());
@@ -1594,13 +1640,13 @@ static void add_tests(TCase *tests, int i)
 
 static TCase *tests_of(int i)
 {
-	TCase *tests = tcase_create(backends[i].name);
+	TCase *tests = tcase_create(backends[i].title);
 
 	/* valgrind takes longer, and says so. */
 	if (getenv("CK_DEFAULT_TIMEOUT") == NULL)
 		tcase_set_timeout(tests, TIMEOUT_S);
 	if (backends[i].reason[0] != '\0') {
-		printf("SKIP %s: %s\n", backends[i].name, backends[i].reason);
+		printf("SKIP %s: %s\n", backends[i].title, backends[i].reason);
 		tcase_add_loop_test(tests, a_backend_that_is_skipped_says_why, i, i + 1);
 		return tests;
 	}

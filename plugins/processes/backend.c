@@ -32,7 +32,7 @@ PAR_PLUGIN(
 	PAR_VERSION("1.0.0")
 	PAR_BACKEND("multiprocessing", "runs tasks in processes, forked or executed for the call")
 	PAR_CAPABILITIES("survives_crash can_kill auto_batches limits_threads")
-	PAR_BATCH_TIMES("500us", "5ms")
+	PAR_BATCH_TIMES("1ms", "10ms")
 	PAR_OPTION_CHOICE("start_method", "auto", "auto|fork|forkserver|spawn",
 	                  "how: a fork of this process, of a small one that was executed, or executed; "
 	                  "auto is fork as long as this process has one thread, then forkserver")
@@ -40,7 +40,7 @@ PAR_PLUGIN(
 	SHARED_OPTIONS
 	PAR_BACKEND("loky", "runs tasks in processes that are kept for the next call")
 	PAR_CAPABILITIES("survives_crash can_kill auto_batches limits_threads")
-	PAR_BATCH_TIMES("500us", "5ms")
+	PAR_BATCH_TIMES("1ms", "10ms")
 	PAR_OPTION_TIME("idle_worker_timeout", "300s", "0s", "87600h",
 	                "how long a worker that nobody uses is kept; 0: not at all")
 	SHARED_OPTIONS)

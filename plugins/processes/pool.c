@@ -15,6 +15,7 @@ enum {
 	MOST_HELD = 65536,
 	MOST_FAILED = 3,     /* workers in a row that ended by themselves before they were ready */
 	MOST_SHOT = 50,      /* that somebody killed then, and for so long: see SHOT_NS          */
+	PATIENCE = 16,       /* batches of others, for each worker, until one is behind */
 	FDS_EACH = 7,        /* descriptors of a worker at most, while it starts */
 	WORDS_ROOM = 4096,
 	WORDS_EACH = 340     /* of its own, and of what it printed */
@@ -114,6 +115,8 @@ static void give_back(struct worker *worker, par_batch batch)
 
 	pool->host->done(pool->host, batch, PAR_OK, NULL);
 	worker->n_out--;
+	worker->heard = ++pool->n_over;
+	worker->is_proven = 1;
 	if (!worker->was_ready)
 		note_ready(worker);
 	if (pool->settings.max_growth > 0)
@@ -444,10 +447,22 @@ static int is_ending(const struct worker *worker)
 	return worker->retires || worker->was_killed;
 }
 
+/* One that has not answered while others did is at a long task, or still starts, and what were
+ * sent to it would wait for that. */
+static int is_behind(const struct worker *worker)
+{
+	const struct pool *pool = worker->pool;
+
+	return worker->n_out > 0 &&
+	       (!worker->is_proven || pool->n_over - worker->heard > (uint64_t)pool->n_jobs * PATIENCE);
+}
+
 static int is_better(const struct worker *worker, const struct worker *other)
 {
 	if (other == NULL || is_ending(worker) != is_ending(other))
 		return other == NULL || is_ending(other);
+	if (is_behind(worker) != is_behind(other))
+		return is_behind(other);
 	if (worker->n_out != other->n_out)
 		return worker->n_out < other->n_out;
 	return worker->last_used > other->last_used;
@@ -490,7 +505,8 @@ int32_t pool_submit(struct pool *pool, par_batch batch, void **future, par_error
 	status = worker->channels->send(pool->host, worker->channel, worker->slot, batch, error);
 	if (status != PAR_OK)
 		return status;
-	worker->n_out++;
+	if (worker->n_out++ == 0)
+		worker->heard = pool->n_over;
 	worker->last_used = ++pool->n_sent;
 	*future = worker;
 	return PAR_OK;
@@ -539,6 +555,9 @@ void pool_begin_call(struct pool *pool)
 	pool->in_call = 1;
 	pool->aborts = 0;
 	pool->n_failed = pool->n_shot = 0;
+	for (int i = 0; i < pool->n_jobs; i++)
+		if (pool->workers[i] != NULL)
+			pool->workers[i]->is_proven = 0;
 	pool->is_stuck = 0;
 	tell_capacity(pool);
 }

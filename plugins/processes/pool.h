@@ -26,7 +26,7 @@ struct pool {
 	struct worker **workers; /* by slot; NULL: none at the moment */
 	struct worker *leaving;  /* asked to end */
 	par_watch *impatience;   /* until those are killed */
-	uint64_t n_sent;
+	uint64_t n_sent, n_over; /* batches */
 
 	int in_call;
 	int aborts; /* what is out is not wanted any more */

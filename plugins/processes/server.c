@@ -16,8 +16,7 @@
 
 enum {
 	PATIENCE_MS = 30000, /* at first it has modules to load */
-	MOST_PASSED = 4,
-	MOST_STARTS = 3      /* of one that dies before it answers */
+	MOST_PASSED = 4
 };
 
 struct server {
@@ -41,22 +40,25 @@ struct server *server_create(const char *program, char *const *env, const char *
 	return server;
 }
 
-/* Waited for, since it has nothing to clean up. */
-static void end(struct server *server)
+/* Waited for, since it has nothing to clean up.  Returns 1 if it had ended by itself before. */
+static int end(struct server *server)
 {
-	if (server->pid > 0) {
-		(void)kill(server->pid, SIGKILL);
-		while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
+	int status = 0;
+
+	if (server->pid <= 0)
+		return 0;
+	(void)kill(server->pid, SIGKILL);
+	while (waitpid(server->pid, &status, 0) < 0 && errno == EINTR)
+		;
 	server->pid = -1;
+	return !WIFSIGNALED(status) || (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM);
 }
 
 static void stop(struct server *server)
 {
 	if (server->pid == 0)
 		return;
-	end(server);
+	(void)end(server);
 	close(server->fd);
 	(void)munmap(server->started, sizeof(*server->started));
 	server->started = NULL;
@@ -68,7 +70,7 @@ void server_destroy(struct server *server)
 {
 	if (server == NULL)
 		return;
-	stop(server);
+	(void)stop(server);
 	free(server);
 }
 
@@ -210,29 +212,26 @@ static int32_t hear(const struct server *server)
 	return n == sizeof(answer) && answer != 0 ? answer : -ESRCH;
 }
 
-/* Somebody ends the server again and again, which is not its fault. */
-static int32_t was_lost(par_error *error, int why)
+/* The next worker starts another; one that was killed is no reason to give up. */
+static int32_t was_lost(struct server *server, int by_itself, par_error *error)
 {
-	return par_fail(error, PAR_ELOST, "the fork server was lost: %s", strerror(why));
+	stop(server);
+	if (by_itself)
+		return par_fail(error, PAR_EUNAVAIL, "the fork server ends by itself");
+	return par_fail(error, PAR_ELOST, "the fork server was killed");
 }
 
-/* Ask it, or another if it was killed meanwhile. */
 static int32_t reach(struct server *server, void *packed, size_t n_bytes, const int *fds,
                      size_t n_fds, par_error *error)
 {
-	int why = EPIPE;
+	int32_t status = server->pid == 0 ? server_start(server, error) : PAR_OK;
 
-	for (int i = 0; i < MOST_STARTS && why != 0; i++) {
-		int32_t status = server->pid == 0 ? server_start(server, error) : PAR_OK;
-
-		if (status < 0)
-			return status;
-		__atomic_store_n(server->started, 0, __ATOMIC_RELAXED);
-		why = ask(server, packed, n_bytes, fds, n_fds);
-		if (why != 0)
-			stop(server);
-	}
-	return why == 0 ? PAR_OK : was_lost(error, why);
+	if (status < 0)
+		return status;
+	__atomic_store_n(server->started, 0, __ATOMIC_RELAXED);
+	if (ask(server, packed, n_bytes, fds, n_fds) != 0)
+		return was_lost(server, end(server), error);
+	return PAR_OK;
 }
 
 /* If the server is killed before it answers, the worker may be there nevertheless, and is ours to
@@ -244,6 +243,7 @@ int32_t server_fork(struct server *server, char *const *variables, const int end
 	size_t n_bytes;
 	char *packed = pack(variables, &n_bytes);
 	int32_t status, answer, started = 0;
+	int by_itself = 0;
 
 	if (packed == NULL)
 		return par_fail(error, PAR_ENOMEM, "no memory");
@@ -253,7 +253,7 @@ int32_t server_fork(struct server *server, char *const *variables, const int end
 		return status;
 	answer = hear(server);
 	if (answer == -ESRCH || answer == -ETIME) {
-		end(server);
+		by_itself = end(server);
 		started = __atomic_load_n(server->started, __ATOMIC_RELAXED);
 		stop(server);
 	}
@@ -261,6 +261,6 @@ int32_t server_fork(struct server *server, char *const *variables, const int end
 		*pid = answer > 0 ? answer : started;
 		return PAR_OK;
 	}
-	return answer == -ESRCH ? was_lost(error, ESRCH)
+	return answer == -ESRCH ? was_lost(server, by_itself, error)
 	                        : start_failed(error, "the fork server cannot fork", -answer);
 }

@@ -34,6 +34,9 @@ struct worker {
 	par_watch *death, *news;
 	int n_out;          /* batches sent and not given back                       */
 	uint64_t last_used; /* the higher, the later                                 */
+	uint64_t heard;     /* batches that the pool had got back when it answered,  */
+	                    /* or began to work                                      */
+	int is_proven;      /* it has answered in this call                          */
 	int was_ready;      /* at some time                                          */
 	int retires;        /* gets nothing more to do, since it has grown           */
 	int is_leaving;     /* its end was asked for                                 */
