@@ -39,7 +39,7 @@ enum { SANITIZED = 0 };
 
 extern char **environ;
 
-/* --- tasks of this program --------------------------------------------------------------------- */
+/* --- tasks of this program -------------------------------------------------------------------- */
 
 static int echo(par_env *env, const void *payload, uint64_t size)
 {
@@ -181,7 +181,7 @@ static int beget(par_env *env, const void *payload, uint64_t size)
 }
 PAR_TASK_OF_BYTES(beget)
 
-/* --- a worker ---------------------------------------------------------------------------------- */
+/* --- a worker --------------------------------------------------------------------------------- */
 
 static par_channel *channel;
 static pid_t worker;
@@ -382,7 +382,7 @@ static void send(uint64_t id, const char *payload)
 	send_bytes(id, payload, strlen(payload));
 }
 
-/* --- there and back ------------------------------------------------------------------------------ */
+/* --- there and back --------------------------------------------------------------------------- */
 
 static void expect_echo(uint64_t id, const char *payload)
 {
@@ -520,7 +520,7 @@ START_TEST(it_is_seen_which_task_runs)
 }
 END_TEST
 
-/* --- its end -------------------------------------------------------------------------------------- */
+/* --- its end ---------------------------------------------------------------------------------- */
 
 START_TEST(a_worker_ends_when_it_has_run_what_it_was_sent)
 {
@@ -569,7 +569,7 @@ START_TEST(a_descriptor_at_its_end_is_quiet_once_it_was_heard)
 }
 END_TEST
 
-/* --- attachments --------------------------------------------------------------------------------------- */
+/* --- attachments ------------------------------------------------------------------------------ */
 
 /* A memfd with that many numbers, each one more than its place, as an attachment. */
 static par_attachment numbers(uint64_t id, size_t n, int32_t writable)
@@ -752,7 +752,7 @@ START_TEST(what_has_ended_is_let_go)
 }
 END_TEST
 
-/* --- what tasks print ------------------------------------------------------------------------------------ */
+/* --- what tasks print ------------------------------------------------------------------------- */
 
 START_TEST(what_a_task_has_printed_is_there_before_its_outcome)
 {
@@ -778,7 +778,7 @@ START_TEST(what_a_task_has_printed_is_there_before_its_outcome)
 }
 END_TEST
 
-/* --- one that lies ------------------------------------------------------------------------------------------ */
+/* --- one that lies ---------------------------------------------------------------------------- */
 
 /* No process, but what one might do to the memory. */
 static struct channel_memory its;
@@ -976,7 +976,7 @@ START_TEST(a_worker_that_scribbles_meanwhile_does_no_harm)
 }
 END_TEST
 
-/* --- opening ---------------------------------------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 START_TEST(a_limit_on_files_is_an_error_and_no_signal)
 {
@@ -1053,7 +1053,7 @@ static int is_in_valgrind(void)
 	return getenv("UNDER_VALGRIND") != NULL && kind == PAR_CHANNEL_FORKED;
 }
 
-/* --- what a worker is to be ------------------------------------------------------------------------ */
+/* --- what a worker is to be ------------------------------------------------------------------- */
 
 static struct state state_of_worker(void)
 {
@@ -1205,7 +1205,7 @@ START_TEST(an_initializer_without_a_task_is_refused)
 }
 END_TEST
 
-/* --- last words --------------------------------------------------------------------------------------- */
+/* --- last words ------------------------------------------------------------------------------- */
 
 static const char *words_of_death(const char *how, int signal)
 {
@@ -1257,7 +1257,7 @@ START_TEST(a_worker_whose_thread_ends_is_over)
 }
 END_TEST
 
-/* --- the parent's death -------------------------------------------------------------------------------- */
+/* --- the parent's death ----------------------------------------------------------------------- */
 
 static int64_t now_ms(void)
 {
