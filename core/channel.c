@@ -71,7 +71,7 @@ struct par_channel {
 	char last_words[CHANNEL_STORY + 1];
 };
 
-/* --- its life ------------------------------------------------------------------------------- */
+/* --- its life --------------------------------------------------------------------------------- */
 
 static int32_t make_ends(par_channel *channel, par_error *error)
 {
@@ -200,7 +200,7 @@ int channel_is_program(const par_channel *channel)
 	return channel->is_program;
 }
 
-/* --- sending ----------------------------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 /* If its socket is full it has enough to wake up by. */
 static void wake(const par_channel *channel)
@@ -331,7 +331,7 @@ static int32_t send_frame(par_channel *channel, par_error *error)
 	return status;
 }
 
-/* --- batches ------------------------------------------------------------------------------------- */
+/* --- batches ---------------------------------------------------------------------------------- */
 
 static int grow_out(par_channel *channel)
 {
@@ -401,7 +401,7 @@ void channel_stop(par_channel *channel)
 	__atomic_store_n(&channel->memory.words->stopping, 1, __ATOMIC_RELAXED);
 }
 
-/* --- what travels beside them ------------------------------------------------------------------------ */
+/* --- what travels beside them ----------------------------------------------------------------- */
 
 /* Where it is, or would be. */
 static struct given *find_given(const struct given *table, size_t room, uint64_t id)
@@ -482,8 +482,8 @@ static int32_t pass_descriptor(par_channel *channel, int fd, par_error *error)
 	return PAR_OK;
 }
 
-/* Its frame goes last, so that one that cannot be passed is not expected; a descriptor that is there
- * before its frame waits for it. */
+/* Its frame goes last, so that one that cannot be passed is not expected; a descriptor that is
+ * there before its frame waits for it. */
 static int32_t give(par_channel *channel, const par_attachment *attachment, par_error *error)
 {
 	const int how = attachment->fd >= 0 ? WIRE_PASSED : WIRE_INLINE;
@@ -513,7 +513,7 @@ int32_t channel_attach(par_channel *channel, const par_attachment *attachment, p
 	if (given->id != 0)
 		return PAR_OK;
 	if (attachment->fd < 0 && attachment->address == NULL)
-		return error_set(error, PAR_EINVAL, "attachment %llu has neither a descriptor nor an address",
+		return error_set(error, PAR_EINVAL, "attachment %llu has no descriptor, and no address",
 		                 (unsigned long long)attachment->id);
 	status = give(channel, attachment, error);
 	if (status < 0)
@@ -523,7 +523,7 @@ int32_t channel_attach(par_channel *channel, const par_attachment *attachment, p
 	return PAR_OK;
 }
 
-/* --- receiving ------------------------------------------------------------------------------------------ */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 /* Its worker is gone, or about to be, and the socket would be readable for ever: one that never is
  * takes its number, which somebody watches. */
@@ -587,7 +587,7 @@ int32_t channel_sleeps(par_channel *channel, int32_t sleeps)
 	is_there = ring_sleep(&channel->from, 1);
 	if (waits(channel))
 		is_there |= ring_wait(&channel->to, 1);
-	/* If there is no room now, the worker has more to receive, and looks then whether we wait. */
+	/* If there is no room, the worker has more to receive, and looks then whether we wait. */
 	if (channel->n_passing > 0)
 		pump_descriptors(channel);
 	return is_there;
@@ -727,11 +727,11 @@ const char *channel_last_words(const par_channel *channel)
 	return text[0] != '\0' ? text : NULL;
 }
 
-/* --- what the worker is to be ------------------------------------------------------------------ */
+/* --- what the worker is to be ----------------------------------------------------------------- */
 
-/* How it is to be set up goes as its first frame, which may be as long as it likes, and is not seen
- * by whoever lists processes with their environment.  Said again, since another program is tried, it
- * is the only one all the same. */
+/* How it is to be set up goes as its first frame, which may be as long as it likes, and is not
+ * seen by whoever lists processes with their environment.  Said again, since another program is
+ * tried, it is the only one all the same. */
 static int32_t put_setup(par_channel *channel, const par_worker_setup *setup)
 {
 	while (channel->first_waiting != NULL)
@@ -759,7 +759,7 @@ void channel_serve(par_channel *channel, const par_worker_setup *setup)
 	serve_forked(channel->ends, setup);
 }
 
-/* --- which program ------------------------------------------------------------------------------ */
+/* --- which program ---------------------------------------------------------------------------- */
 
 static const char *cannot_execute(const char *path, par_error *error)
 {

@@ -35,7 +35,7 @@ static struct {
 	char stack[STACK];
 } last;
 
-/* --- writing, without libc ---------------------------------------------------------------------- */
+/* --- writing, without libc -------------------------------------------------------------------- */
 
 struct text {
 	char *at, *end;
@@ -67,7 +67,7 @@ static void say(const struct text *text)
 	__atomic_store_n(last.n, (uint32_t)(text->at - last.words), __ATOMIC_RELEASE);
 }
 
-/* --- where it was --------------------------------------------------------------------------------- */
+/* --- where it was ----------------------------------------------------------------------------- */
 
 struct frames {
 	uintptr_t addresses[FRAMES];
@@ -151,7 +151,7 @@ static void speak(const struct fault *fault, const siginfo_t *info, const void *
 	}
 }
 
-/* --- dying ---------------------------------------------------------------------------------------- */
+/* --- dying ------------------------------------------------------------------------------------ */
 
 /* Whatever happens in here ends the process as the fault would have. */
 static void restore(void)

@@ -34,7 +34,7 @@ static void attached_destroy(struct attached *attached)
 	free(attached);
 }
 
-/* --- descriptors ----------------------------------------------------------------------------- */
+/* --- descriptors ------------------------------------------------------------------------------ */
 
 /* One that there is no place for is closed, and missed later. */
 static void keep_passed(struct attachments *attachments, int fd)
@@ -109,7 +109,7 @@ static int take_passed(struct attachments *attachments)
 	return fd;
 }
 
-/* --- attachments -------------------------------------------------------------------------------- */
+/* --- attachments ------------------------------------------------------------------------------ */
 
 void attachments_remove(struct attachments *attachments, uint64_t id)
 {

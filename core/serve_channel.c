@@ -154,7 +154,7 @@ static void wait_for_descriptor(struct link *link)
 	}
 }
 
-/* --- reading and answering ---------------------------------------------------------------------- */
+/* --- reading and answering -------------------------------------------------------------------- */
 
 /* Of what was lent to the reader: those bytes that it has done with. */
 static void give_back(struct link *link)
@@ -254,7 +254,7 @@ static struct runner_work work_of(struct link *link)
 	};
 }
 
-/* --- the initializer ---------------------------------------------------------------------------- */
+/* --- the initializer -------------------------------------------------------------------------- */
 
 /* How it ended, as it is told. */
 struct initialization {
@@ -367,7 +367,7 @@ static int32_t run_initializer(struct link *link, par_error *error)
 	return status;
 }
 
-/* --- serving ---------------------------------------------------------------------------------------- */
+/* --- serving ---------------------------------------------------------------------------------- */
 
 /* Once something is to run that may start processes. */
 static void watch_parent(struct link *link)
@@ -501,7 +501,7 @@ int32_t serve_channel(const int32_t ends[2], const par_worker_setup *setup, int 
 	return status;
 }
 
-/* --- a fork of the parent ------------------------------------------------------------------------------ */
+/* --- a fork of the parent --------------------------------------------------------------------- */
 
 static void close_all(int first, int last)
 {

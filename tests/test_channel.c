@@ -39,7 +39,7 @@ enum { SANITIZED = 0 };
 
 extern char **environ;
 
-/* --- tasks of this program --------------------------------------------------------------------- */
+/* --- tasks of this program -------------------------------------------------------------------- */
 
 static int echo(par_env *env, const void *payload, uint64_t size)
 {
@@ -181,7 +181,7 @@ static int beget(par_env *env, const void *payload, uint64_t size)
 }
 PAR_TASK_OF_BYTES(beget)
 
-/* --- a worker ---------------------------------------------------------------------------------- */
+/* --- a worker --------------------------------------------------------------------------------- */
 
 static par_channel *channel;
 static pid_t worker;
@@ -382,7 +382,7 @@ static void send(uint64_t id, const char *payload)
 	send_bytes(id, payload, strlen(payload));
 }
 
-/* --- there and back ------------------------------------------------------------------------------ */
+/* --- there and back --------------------------------------------------------------------------- */
 
 static void expect_echo(uint64_t id, const char *payload)
 {
@@ -520,7 +520,7 @@ START_TEST(it_is_seen_which_task_runs)
 }
 END_TEST
 
-/* --- its end -------------------------------------------------------------------------------------- */
+/* --- its end ---------------------------------------------------------------------------------- */
 
 START_TEST(a_worker_ends_when_it_has_run_what_it_was_sent)
 {
@@ -569,7 +569,7 @@ START_TEST(a_descriptor_at_its_end_is_quiet_once_it_was_heard)
 }
 END_TEST
 
-/* --- attachments --------------------------------------------------------------------------------------- */
+/* --- attachments ------------------------------------------------------------------------------ */
 
 /* A memfd with that many numbers, each one more than its place, as an attachment. */
 static par_attachment numbers(uint64_t id, size_t n, int32_t writable)
@@ -630,8 +630,11 @@ START_TEST(a_range_lies_in_shared_memory)
 		attach(&in);
 		attach(&out);
 		send_range(i, 1, 2, 100);
-		expect(&frame, WIRE_CHUNK);
-		expect_finished(i);
+		do
+			ck_assert_int_eq(next(&frame, NULL), 1);
+		while (frame.kind == WIRE_CHUNK);
+		ck_assert_int_eq(frame.kind, WIRE_FINISHED);
+		ck_assert_uint_eq(channel_over(channel), i);
 	}
 	ck_assert_int_eq(number_at(&out, 99), 10000);
 	close(in.fd);
@@ -749,7 +752,7 @@ START_TEST(what_has_ended_is_let_go)
 }
 END_TEST
 
-/* --- what tasks print ------------------------------------------------------------------------------------ */
+/* --- what tasks print ------------------------------------------------------------------------- */
 
 START_TEST(what_a_task_has_printed_is_there_before_its_outcome)
 {
@@ -767,6 +770,7 @@ START_TEST(what_a_task_has_printed_is_there_before_its_outcome)
 	ck_assert_int_eq(read(pipe[0], text, sizeof(text)), 10);
 	ck_assert_str_eq(text, "some words");
 	ck_assert_int_eq(dup2(out, STDOUT_FILENO), STDOUT_FILENO);
+	(void)puts(" own");
 	(void)fflush(stdout);
 	close(out);
 	close(pipe[0]);
@@ -774,7 +778,7 @@ START_TEST(what_a_task_has_printed_is_there_before_its_outcome)
 }
 END_TEST
 
-/* --- one that lies ------------------------------------------------------------------------------------------ */
+/* --- one that lies ---------------------------------------------------------------------------- */
 
 /* No process, but what one might do to the memory. */
 static struct channel_memory its;
@@ -972,7 +976,7 @@ START_TEST(a_worker_that_scribbles_meanwhile_does_no_harm)
 }
 END_TEST
 
-/* --- opening ---------------------------------------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 START_TEST(a_limit_on_files_is_an_error_and_no_signal)
 {
@@ -999,6 +1003,8 @@ START_TEST(a_limit_on_descriptors_is_an_error)
 	int next_fd = dup(STDOUT_FILENO);
 
 	close(next_fd);
+	if (getenv("UNDER_VALGRIND") != NULL)
+		return;
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
 	small = before;
 	for (int n = 0; n < 3; n++) {
@@ -1040,7 +1046,14 @@ START_TEST(a_channel_in_a_child_of_fork_keeps_no_worker)
 }
 END_TEST
 
-/* --- what a worker is to be ------------------------------------------------------------------------ */
+/* Valgrind knows no descriptors of processes, keeps limits of descriptors to itself, and has stacks
+ * of its own.  A worker that was executed does not run in it. */
+static int is_in_valgrind(void)
+{
+	return getenv("UNDER_VALGRIND") != NULL && kind == PAR_CHANNEL_FORKED;
+}
+
+/* --- what a worker is to be ------------------------------------------------------------------- */
 
 static struct state state_of_worker(void)
 {
@@ -1087,7 +1100,7 @@ START_TEST(a_forked_worker_has_no_descriptors_of_its_parent)
 
 	if (kind == PAR_CHANNEL_FORKED) {
 		start();
-		ck_assert_int_eq(state_of_worker().n_open, 3);
+		ck_assert_int_eq(state_of_worker().n_open, is_in_valgrind() ? 2 : 3);
 	}
 	for (size_t i = 0; i < 3; i++)
 		close(fds[i]);
@@ -1192,7 +1205,7 @@ START_TEST(an_initializer_without_a_task_is_refused)
 }
 END_TEST
 
-/* --- last words --------------------------------------------------------------------------------------- */
+/* --- last words ------------------------------------------------------------------------------- */
 
 static const char *words_of_death(const char *how, int signal)
 {
@@ -1226,8 +1239,10 @@ END_TEST
 
 START_TEST(a_stack_that_is_used_up_is_described)
 {
-	const char *words = words_of_death("deep", SIGSEGV);
+	const char *words = is_in_valgrind() ? "" : words_of_death("deep", SIGSEGV);
 
+	if (is_in_valgrind())
+		return;
 	ck_assert_msg(strstr(words, "SIGSEGV at address 0x7") == words, "%s", words);
 	ck_assert_msg(strstr(words, "\n  test_channel+0x") != NULL, "%s", words);
 }
@@ -1235,13 +1250,14 @@ END_TEST
 
 START_TEST(a_worker_whose_thread_ends_is_over)
 {
-	const char *words = words_of_death("thread", 0);
-
-	ck_assert_str_eq(words, "");
+#if !defined(__SANITIZE_THREAD__) /* which has a thread of its own, that goes on */
+	if (!is_in_valgrind())
+		ck_assert_str_eq(words_of_death("thread", 0), "");
+#endif
 }
 END_TEST
 
-/* --- the parent's death -------------------------------------------------------------------------------- */
+/* --- the parent's death ----------------------------------------------------------------------- */
 
 static int64_t now_ms(void)
 {
@@ -1296,6 +1312,8 @@ static void all_die_with_the_parent(const char *word)
 	pid_t parent, pids[2];
 	int pipe[2];
 
+	if (is_in_valgrind())
+		return;
 	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
 	ck_assert_int_eq(pipe2(pipe, O_CLOEXEC), 0);
 	parent = start_parent(word, pipe);
