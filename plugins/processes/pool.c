@@ -249,7 +249,6 @@ static int32_t try_start(struct pool *pool, int slot, struct worker **worker, pa
 	return par_fail(error, PAR_ENOMEM, "no room to watch a worker");
 }
 
-/* In that slot; NULL: it cannot be, and the pool is stuck. */
 /* One more was killed before it was ready: is it time to give up? */
 static int is_shot_always(struct pool *pool)
 {
@@ -258,6 +257,7 @@ static int is_shot_always(struct pool *pool)
 	return pool->n_shot >= MOST_SHOT && coarse_now() - pool->shot_since_ns >= SHOT_NS;
 }
 
+/* In that slot; NULL: it cannot be, and the pool is stuck. */
 static struct worker *start_worker(struct pool *pool, int slot)
 {
 	while (!pool->is_stuck) {
