@@ -195,7 +195,11 @@ START_TEST(b20_prefer_processes_leads_to_loky)
 	assert_for("loky", 2, .n_jobs = PAR_SET(2), .prefer = "processes");
 	ck_assert_int_eq(par_register_backend("multiprocessing", own_factory, NULL, 0, &error), PAR_OK);
 	assert_for("loky", 2, .n_jobs = PAR_SET(2), .prefer = "processes");
-	ck_assert_int_eq(par_register_backend("loky", own_factory, NULL, 0, &error), PAR_OK);
+	ck_assert_int_eq(par_register_backend("loky", own_factory,
+	                                      PAR_CAPABILITIES("shares_memory")
+	                                      PAR_OPTION_TIME("idle_worker_timeout", "1s", "0s", "1h", "-"),
+	                                      0, &error),
+	                 PAR_OK);
 	assert_for("loky", 2, .n_jobs = PAR_SET(2), .prefer = "processes");
 	ck_assert_int_eq(own.call.prefer_threads, -1);
 	make_default("plain");
