@@ -148,7 +148,7 @@ static void serve(int fd, int32_t *started, struct wish *wish)
 	_exit(EXIT_SUCCESS);
 }
 
-/* --- its beginning ------------------------------------------------------------------------------ */
+/* --- its beginning ---------------------------------------------------------------------------- */
 
 static void preload(const char *paths)
 {
@@ -164,8 +164,8 @@ static void preload(const char *paths)
 	free(copy);
 }
 
-/* It is nothing else: it dies with its parent, and has what a worker would have.  What a module opens
- * does not get the numbers that are a worker's. */
+/* It is nothing else: it dies with its parent, and has what a worker would have.  What a module
+ * opens does not get the numbers that are a worker's. */
 static void settle(int parent)
 {
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -199,7 +199,8 @@ void fork_server_run(void)
 	(void)unsetenv(SERVER_VARIABLE);
 	(void)unsetenv(PRELOAD_VARIABLE);
 	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	started = mmap(NULL, sizeof(*started), PROT_READ | PROT_WRITE, MAP_SHARED, FORK_SERVER_SECOND, 0);
+	started = mmap(NULL, sizeof(*started), PROT_READ | PROT_WRITE, MAP_SHARED,
+	               FORK_SERVER_SECOND, 0);
 	if (started == MAP_FAILED)
 		_exit(EXIT_FAILURE);
 	settle(parent);

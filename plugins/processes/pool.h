@@ -1,4 +1,5 @@
-/* pool.h - the workers of one instance, on its loop.
+/* pool.h - the workers of one instance, on its loop: which of them gets a batch.  What becomes of
+ * each is in tending.h, and of those that cannot start in failing.h.
  *
  * A batch goes to the worker with the fewest, and among idle ones to the one that worked last,
  * whose caches are warm.  Forked workers are started when the pool is, since their memory is

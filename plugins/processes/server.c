@@ -84,7 +84,8 @@ static int32_t execute(struct server *server, const int fds[2], char *preload, p
 	char **env;
 	int32_t status;
 
-	(void)snprintf(number, sizeof(number), "PARLOOP_FORK_SERVER=%d:%d", FIRST_END, (int)getpid());
+	(void)snprintf(number, sizeof(number), "PARLOOP_FORK_SERVER=%d:%d", FIRST_END,
+	               (int)getpid());
 	env = environment_make(server->env, NULL, 0, lines);
 	if (env == NULL)
 		return par_fail(error, PAR_ENOMEM, "no memory");
@@ -98,10 +99,12 @@ static int32_t start_with(struct server *server, const int fds[2], par_error *er
 	char *preload = NULL;
 	int32_t status;
 
-	server->started = mmap(NULL, sizeof(*server->started), PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0);
+	server->started = mmap(NULL, sizeof(*server->started), PROT_READ | PROT_WRITE, MAP_SHARED,
+	                       fds[1], 0);
 	if (server->started == MAP_FAILED)
 		return start_failed(error, "no memory for the fork server", errno);
-	if (server->preload != NULL && asprintf(&preload, "PARLOOP_PRELOAD=%s", server->preload) < 0)
+	if (server->preload != NULL &&
+	    asprintf(&preload, "PARLOOP_PRELOAD=%s", server->preload) < 0)
 		status = par_fail(error, PAR_ENOMEM, "no memory");
 	else
 		status = execute(server, fds, preload, error);
@@ -166,7 +169,8 @@ static char *pack(char *const *variables, size_t *n_bytes)
 	return packed;
 }
 
-static int ask(const struct server *server, void *packed, size_t n_bytes, const int *fds, size_t n_fds)
+static int ask(const struct server *server, void *packed, size_t n_bytes, const int *fds,
+               size_t n_fds)
 {
 	union {
 		struct cmsghdr align;
