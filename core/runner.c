@@ -165,6 +165,12 @@ static void look_at_clock(struct runner *runner)
 	runner->sent_ns = now;
 }
 
+/* The time between two tasks: if we have just looked, it is still the same. */
+static int64_t moment(const struct runner *runner)
+{
+	return runner->since_look == 0 ? runner->looked_ns : clock_ns();
+}
+
 static inline void after_task(struct runner *runner)
 {
 	if (runner->answers.used >= SEND_BYTES)
@@ -331,7 +337,7 @@ static void say_start(struct runner *runner, uint64_t index, uint64_t n, uint32_
 {
 	struct wire_now *now = runner->now;
 	int says = (runner->batch.head.flags & WIRE_SAY_STARTS) != 0;
-	int64_t begin_ns = now != NULL || says ? clock_ns() : 0;
+	int64_t begin_ns = now != NULL || says ? moment(runner) : 0;
 
 	if (now != NULL) {
 		__atomic_store_n(&now->begin_ns, 0, __ATOMIC_RELAXED);
@@ -783,7 +789,7 @@ static void begin_run(struct runner *runner)
 
 static void finish_run(struct runner *runner)
 {
-	int64_t now = clock_ns();
+	int64_t now = moment(runner);
 	const struct wire_finished finished = {
 		.ns = now - runner->begin_ns,
 		.ran = runner->ran,
