@@ -212,7 +212,8 @@ int call_try_again(struct call *call, uint64_t index, int32_t attempt)
 
 	if (redo_add(&call->redo, (struct redo_task){.index = index,
 	                                              .due_ns = call->clock() + wait,
-	                                              .attempt = attempt + 1}) < 0)
+	                                              .attempt = attempt + 1,
+	                                              .chance = 1}) < 0)
 		return 0;
 	atomic_fetch_add_explicit(&call->redone, 1, memory_order_relaxed);
 	/* Who has failed may be long at the next, and others idle when it is due. */

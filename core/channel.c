@@ -20,10 +20,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Until there is something that can end. */
-#pragma weak shared_ended
-#pragma weak shared_is_there
-
 /* Room in the ring that a frame may count on before it is known how long it is. */
 enum { SMALL_FRAME = 64 * 1024 };
 
@@ -43,8 +39,8 @@ struct given {
 
 struct par_channel {
 	int32_t kind;
+	pid_t pid; /* of who opened it */
 	int is_program;
-	pid_t owner; /* who opened it */
 	int socket;
 	int32_t ends[2]; /* the worker's socket and memory; -1 once it is started */
 	struct channel_memory memory;
@@ -75,7 +71,7 @@ struct par_channel {
 	char last_words[CHANNEL_STORY + 1];
 };
 
-/* --- its life ------------------------------------------------------------------------------- */
+/* --- its life --------------------------------------------------------------------------------- */
 
 static int32_t make_ends(par_channel *channel, par_error *error)
 {
@@ -103,7 +99,7 @@ int32_t channel_open(int32_t kind, par_channel **out, par_error *error)
 	if (channel == NULL)
 		return error_memory(error, "opening a channel to a worker");
 	channel->kind = kind;
-	channel->owner = getpid();
+	channel->pid = getpid();
 	channel->is_program = kind == PAR_CHANNEL_EXECUTED && serve_program_can();
 	channel->socket = channel->ends[0] = channel->ends[1] = -1;
 	channel->last_waiting = &channel->first_waiting;
@@ -150,6 +146,15 @@ static void forget_waiting(par_channel *channel)
 	waiting_destroy(waiting);
 }
 
+/* A child of fork() may have its copy of the socket, and the worker is to see the end of it all the
+ * same; but only if it is the parent that does not want it any more. */
+static void end_socket(const par_channel *channel)
+{
+	if (channel->socket >= 0 && channel->pid == getpid())
+		(void)shutdown(channel->socket, SHUT_RDWR);
+	close_if_open(channel->socket);
+}
+
 void channel_close(par_channel *channel)
 {
 	if (channel == NULL)
@@ -159,10 +164,7 @@ void channel_close(par_channel *channel)
 	for (size_t i = 0; i < channel->n_passing; i++)
 		close(channel->passing[i]);
 	channel_started(channel);
-	/* A fork of this process may have the socket too, and the worker sees its end all the same. */
-	if (channel->socket >= 0 && channel->owner == getpid())
-		(void)shutdown(channel->socket, SHUT_RDWR);
-	close_if_open(channel->socket);
+	end_socket(channel);
 	channel_memory_unmap(&channel->memory);
 	wire_writer_finish(&channel->writer);
 	wire_reader_finish(&channel->reader);
@@ -198,7 +200,7 @@ int channel_is_program(const par_channel *channel)
 	return channel->is_program;
 }
 
-/* --- sending ----------------------------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 /* If its socket is full it has enough to wake up by. */
 static void wake(const par_channel *channel)
@@ -329,7 +331,7 @@ static int32_t send_frame(par_channel *channel, par_error *error)
 	return status;
 }
 
-/* --- batches ------------------------------------------------------------------------------------- */
+/* --- batches ---------------------------------------------------------------------------------- */
 
 static int grow_out(par_channel *channel)
 {
@@ -399,7 +401,7 @@ void channel_stop(par_channel *channel)
 	__atomic_store_n(&channel->memory.words->stopping, 1, __ATOMIC_RELAXED);
 }
 
-/* --- what travels beside them ------------------------------------------------------------------------ */
+/* --- what travels beside them ----------------------------------------------------------------- */
 
 /* Where it is, or would be. */
 static struct given *find_given(const struct given *table, size_t room, uint64_t id)
@@ -441,7 +443,7 @@ static int renew_given(par_channel *channel, size_t room, int look)
 
 static void look_for_ended(par_channel *channel)
 {
-	uint64_t ended = shared_ended != NULL ? shared_ended() : 0;
+	uint64_t ended = shared_ended();
 
 	if (ended != channel->ended && channel->given_room > 0 &&
 	    renew_given(channel, channel->given_room, 1) < 0)
@@ -480,8 +482,8 @@ static int32_t pass_descriptor(par_channel *channel, int fd, par_error *error)
 	return PAR_OK;
 }
 
-/* Its frame goes last, so that one that cannot be passed is not expected; a descriptor that is there
- * before its frame waits for it. */
+/* Its frame goes last, so that one that cannot be passed is not expected; a descriptor that is
+ * there before its frame waits for it. */
 static int32_t give(par_channel *channel, const par_attachment *attachment, par_error *error)
 {
 	const int how = attachment->fd >= 0 ? WIRE_PASSED : WIRE_INLINE;
@@ -511,7 +513,7 @@ int32_t channel_attach(par_channel *channel, const par_attachment *attachment, p
 	if (given->id != 0)
 		return PAR_OK;
 	if (attachment->fd < 0 && attachment->address == NULL)
-		return error_set(error, PAR_EINVAL, "attachment %llu has neither a descriptor nor an address",
+		return error_set(error, PAR_EINVAL, "attachment %llu has no descriptor, and no address",
 		                 (unsigned long long)attachment->id);
 	status = give(channel, attachment, error);
 	if (status < 0)
@@ -521,7 +523,7 @@ int32_t channel_attach(par_channel *channel, const par_attachment *attachment, p
 	return PAR_OK;
 }
 
-/* --- receiving ------------------------------------------------------------------------------------------ */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 /* Its worker is gone, or about to be, and the socket would be readable for ever: one that never is
  * takes its number, which somebody watches. */
@@ -585,7 +587,7 @@ int32_t channel_sleeps(par_channel *channel, int32_t sleeps)
 	is_there = ring_sleep(&channel->from, 1);
 	if (waits(channel))
 		is_there |= ring_wait(&channel->to, 1);
-	/* If there is no room now, the worker has more to receive, and looks then whether we wait. */
+	/* If there is no room, the worker has more to receive, and looks then whether we wait. */
 	if (channel->n_passing > 0)
 		pump_descriptors(channel);
 	return is_there;
@@ -650,7 +652,15 @@ static void show_core(par_channel *channel)
 	__atomic_store_n(&channel->memory.words->core, core, __ATOMIC_RELAXED);
 }
 
-/* Give back what was read of the ring, and see what else there is.  1; 0: nothing. */
+/* It has died, or its task has closed what was open: it cannot be woken any more. */
+static int32_t refuse_deaf(par_error *error)
+{
+	error_set(error, PAR_ELOST, "the worker cannot be reached any more");
+	error_reason(error, "it has closed its end of the socket");
+	return PAR_ELOST;
+}
+
+/* Give back what was read of the ring, and see what else there is.  1; 0: nothing, or an error. */
 static int32_t look_further(par_channel *channel, par_error *error)
 {
 	char *at;
@@ -666,13 +676,6 @@ static int32_t look_further(par_channel *channel, par_error *error)
 	}
 	wire_reader_lend(&channel->reader, at, (size_t)channel->n_lent);
 	return 1;
-}
-
-/* It may live on, but there is no way to wake it. */
-static int32_t refuse_deaf(par_error *error)
-{
-	error_set(error, PAR_ELOST, "the worker has closed its end of the channel");
-	return PAR_ELOST;
 }
 
 int32_t channel_next(par_channel *channel, struct wire_frame *frame, par_error *error)
@@ -702,6 +705,7 @@ void channel_now(const par_channel *channel, struct wire_now *now)
 	now->batch = __atomic_load_n(&its->batch, __ATOMIC_ACQUIRE);
 	now->n = __atomic_load_n(&its->n, __ATOMIC_ACQUIRE);
 	now->index = __atomic_load_n(&its->index, __ATOMIC_ACQUIRE);
+	now->peak_memory = __atomic_load_n(&its->peak_memory, __ATOMIC_RELAXED);
 	/* Who is writing it now has made that 0 before. */
 	if (__atomic_load_n(&its->begin_ns, __ATOMIC_RELAXED) != now->begin_ns)
 		now->begin_ns = 0;
@@ -723,11 +727,11 @@ const char *channel_last_words(const par_channel *channel)
 	return text[0] != '\0' ? text : NULL;
 }
 
-/* --- what the worker is to be ------------------------------------------------------------------ */
+/* --- what the worker is to be ----------------------------------------------------------------- */
 
-/* How it is to be set up goes as its first frame, which may be as long as it likes, and is not seen
- * by whoever lists processes with their environment.  Said again, since another program is tried, it
- * is the only one all the same. */
+/* How it is to be set up goes as its first frame, which may be as long as it likes, and is not
+ * seen by whoever lists processes with their environment.  Said again, since another program is
+ * tried, it is the only one all the same. */
 static int32_t put_setup(par_channel *channel, const par_worker_setup *setup)
 {
 	while (channel->first_waiting != NULL)
@@ -755,7 +759,7 @@ void channel_serve(par_channel *channel, const par_worker_setup *setup)
 	serve_forked(channel->ends, setup);
 }
 
-/* --- which program ------------------------------------------------------------------------------ */
+/* --- which program ---------------------------------------------------------------------------- */
 
 static const char *cannot_execute(const char *path, par_error *error)
 {

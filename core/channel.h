@@ -13,12 +13,13 @@
 
 #include "wire_batch.h"
 
-/* What par_ext_channel in backend.h says of open, close, ends, describe, program, serve, started, fd,
- * is_ready, sleeps, stop, out and last_words. */
+/* What par_ext_channel in backend.h says of open, close, ends, describe, program, serve, started,
+ * fd, is_ready, sleeps, stop, out and last_words. */
 int32_t channel_open(int32_t kind, par_channel **channel, par_error *error);
 void channel_close(par_channel *channel);
 void channel_ends(const par_channel *channel, int32_t ends[2]);
-char *const *channel_describe(par_channel *channel, const int32_t ends[2], const par_worker_setup *setup);
+char *const *channel_describe(par_channel *channel, const int32_t ends[2],
+                              const par_worker_setup *setup);
 const char *channel_program(par_error *error);
 void channel_serve(par_channel *channel, const par_worker_setup *setup) __attribute__((noreturn));
 void channel_started(par_channel *channel);
@@ -34,7 +35,7 @@ const char *channel_last_words(const par_channel *channel);
 int channel_is_forked(const par_channel *channel);
 int channel_is_program(const par_channel *channel);
 
-/* --- sending ------------------------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 /* Let the worker have an attachment, unless it has it already.  Before the batch that names
  * it. */
@@ -46,11 +47,12 @@ struct wire_writer *channel_begin(par_channel *channel);
 int32_t channel_commit(par_channel *channel, uint64_t batch, par_error *error);
 void channel_withdraw(par_channel *channel);
 
-/* --- receiving ------------------------------------------------------------------------------- */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 /* The next frame from the worker, which is about the oldest batch that is out: 1; it is valid until
- * the next call, or until channel_sleeps().  0: none at the moment.  An error: it makes no sense, or the worker says that it
- * cannot go on. */
+ * the next call, or until channel_sleeps().  0: none at the moment.  An error: it makes no sense,
+ * the worker says that it cannot go on, or nothing more can come, since it has closed its socket
+ * (PAR_ELOST). */
 int32_t channel_next(par_channel *channel, struct wire_frame *frame, par_error *error);
 
 /* The oldest batch is not out any more.  Returns it; 0: there was none. */

@@ -79,15 +79,18 @@ static int map(char *at, size_t n, int fd, off_t from)
 	return mmap(at, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, from) == at ? 0 : -1;
 }
 
+static int map_twice(char *at, size_t n, int fd, off_t from)
+{
+	return map(at, n, fd, from) < 0 || map(at + n, n, fd, from) < 0 ? -1 : 0;
+}
+
 static int map_all(char *at, int fd)
 {
-	return map(at, AT_TO + CHANNEL_TO_WORKER, fd, 0) < 0 ||
-	                       map(at + AT_TO + CHANNEL_TO_WORKER, CHANNEL_TO_WORKER, fd, FILE_TO) < 0 ||
-	                       map(at + AT_FROM, CHANNEL_FROM_WORKER, fd, FILE_FROM) < 0 ||
-	                       map(at + AT_FROM + CHANNEL_FROM_WORKER, CHANNEL_FROM_WORKER, fd,
-	                           FILE_FROM) < 0
-	               ? -1
-	               : madvise(at, MAPPED, MADV_DONTFORK);
+	if (map(at, CHANNEL_WORDS, fd, 0) < 0 ||
+	    map_twice(at + AT_TO, CHANNEL_TO_WORKER, fd, FILE_TO) < 0 ||
+	    map_twice(at + AT_FROM, CHANNEL_FROM_WORKER, fd, FILE_FROM) < 0)
+		return -1;
+	return madvise(at, MAPPED, MADV_DONTFORK);
 }
 
 /* A file that is shorter than it should be would be no error, but a signal. */

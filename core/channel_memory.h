@@ -33,8 +33,10 @@ _Static_assert(sizeof(struct channel_words) <= CHANNEL_WORDS, "the words have th
 /* Mapped here. */
 struct channel_memory {
 	struct channel_words *words;
-	char *to_worker, *from_worker; /* each twice in a row, and then zeros: a text that loses its */
-	                               /* end while it is looked at ends there                        */
+
+	/* Each twice in a row, and then zeros: a text that loses its end while it is looked at
+	 * ends there. */
+	char *to_worker, *from_worker;
 };
 
 /* A new one: its descriptor, sealed; or an error. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -30,9 +31,12 @@ struct wish {
 
 /* As fork() does it for a process without threads, but for whose child it is.  What libc knows of
  * the thread by its number is to be right in the worker too. */
-static pid_t fork_sibling(void)
+static pid_t fork_sibling(int32_t *started)
 {
-	struct clone_args args = {.flags = CLONE_PARENT};
+	struct clone_args args = {
+		.flags = CLONE_PARENT | CLONE_PARENT_SETTID,
+		.parent_tid = (uint64_t)(uintptr_t)started,
+	};
 	void *robust = NULL;
 	size_t size = 0;
 	int *tid = NULL;
@@ -126,12 +130,13 @@ static void become_worker(const struct wish *wish)
 }
 
 /* Returns in the worker. */
-static void serve(int fd, struct wish *wish)
+static void serve(int fd, int32_t *started, struct wish *wish)
 {
 	while (receive(fd, wish)) {
-		int32_t answer = wish->n_fds >= 2 ? fork_sibling() : -EINVAL;
+		int32_t answer = wish->n_fds >= 2 ? fork_sibling(started) : -EINVAL;
 
 		if (answer == 0) {
+			(void)munmap(started, sizeof(*started));
 			become_worker(wish);
 			return;
 		}
@@ -143,7 +148,7 @@ static void serve(int fd, struct wish *wish)
 	_exit(EXIT_SUCCESS);
 }
 
-/* --- its beginning ------------------------------------------------------------------------------ */
+/* --- its beginning ---------------------------------------------------------------------------- */
 
 static void preload(const char *paths)
 {
@@ -159,8 +164,8 @@ static void preload(const char *paths)
 	free(copy);
 }
 
-/* It is nothing else: it dies with its parent, and has what a worker would have.  What a module opens
- * does not get the numbers that are a worker's. */
+/* It is nothing else: it dies with its parent, and has what a worker would have.  What a module
+ * opens does not get the numbers that are a worker's. */
 static void settle(int parent)
 {
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -181,6 +186,7 @@ void fork_server_run(void)
 	const char *text = secure_getenv(SERVER_VARIABLE);
 	char *paths = getenv(PRELOAD_VARIABLE);
 	struct wish wish = {.n_fds = 0};
+	int32_t *started;
 	int fd, parent;
 	char end;
 
@@ -193,11 +199,15 @@ void fork_server_run(void)
 	(void)unsetenv(SERVER_VARIABLE);
 	(void)unsetenv(PRELOAD_VARIABLE);
 	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	started = mmap(NULL, sizeof(*started), PROT_READ | PROT_WRITE, MAP_SHARED,
+	               FORK_SERVER_SECOND, 0);
+	if (started == MAP_FAILED)
+		_exit(EXIT_FAILURE);
 	settle(parent);
 	preload(paths);
 	free(paths);
 	wish.variables = malloc(MESSAGE_ROOM + 1);
 	if (wish.variables == NULL)
 		_exit(EXIT_FAILURE);
-	serve(fd, &wish);
+	serve(fd, started, &wish);
 }

@@ -4,7 +4,9 @@
  * $PARLOOP_FORK_SERVER, "SOCKET:PARENT", makes a program one that calls par_worker_main();
  * $PARLOOP_PRELOAD names modules, parted by colons.  A message on the socket is the wish for
  * a worker: its descriptors, and variables to be set ("NAME=value", each with its NUL).  The
- * answer is an int32_t: its process id, or an errno, negated.
+ * answer is an int32_t: its process id, or an errno, negated.  That id stands before the worker
+ * runs in the int32_t with which the memory begins that is descriptor 4 of the server: so it is
+ * known also if the server is killed before it can answer.
  *
  * The worker is a child of that process, not of this one, and so tells its end there. */
 #ifndef CORE_FORK_SERVER_H

@@ -169,7 +169,10 @@ static char **env_make(const par_host *host, int32_t n_workers)
 {
 	struct instance *instance = instance_of(host);
 
-	return worker_env_make(n_workers, instance->wants.inner_max_num_threads, host_cores(host));
+	/* Quotas, which take a while to read, can only make fewer of what is one each anyway. */
+	int cores = cpu_affinity() <= n_workers ? n_workers : host_cores(host);
+
+	return worker_env_make(n_workers, instance->wants.inner_max_num_threads, cores);
 }
 
 static const void *host_extension(const par_host *host, const char *id)
@@ -630,10 +633,13 @@ int64_t instance_expire(struct instance *instance, int64_t now_ns)
 
 	for (uint32_t i = 0; i < instance->batches.n_places; i++) {
 		struct batch *batch = &instance->batches.places[i];
+		par_batch handle = batch_handle(&instance->batches, batch);
 
-		if (remote_is_late(&instance->remote, i, now_ns) && ops->kill != NULL)
-			(void)ops->kill(instance->backend, batch_handle(&instance->batches, batch),
-			                batch->future);
+		/* What was given back, and only waits to be looked at, is the plugin's no more. */
+		if (remote_is_late(&instance->remote, i, now_ns) && ops->kill != NULL &&
+		    batch_find(&instance->batches, handle) != NULL &&
+		    ops->kill(instance->backend, handle, batch->future) == PAR_OK)
+			remote_note_killed(&instance->remote, i);
 	}
 	return remote_next_expiry(&instance->remote, now_ns);
 }

@@ -41,8 +41,8 @@ static int32_t attach(struct remote *remote, par_channel *channel, par_error *er
 	return status;
 }
 
-static int32_t send_batch(const par_host *host, par_channel *channel, par_batch handle,
-                          par_error *error)
+static int32_t send_batch(const par_host *host, par_channel *channel, int32_t worker,
+                          par_batch handle, par_error *error)
 {
 	struct instance *instance = instance_of(host);
 	struct batch *batch = find(instance, handle);
@@ -56,6 +56,7 @@ static int32_t send_batch(const par_host *host, par_channel *channel, par_batch 
 		status = attach(&instance->remote, channel, error);
 	if (status < 0)
 		return status;
+	instance->remote.parcels[place_of(instance, batch)].worker = worker;
 	writer = channel_begin(channel);
 	if (writer != NULL)
 		remote_encode(&instance->remote, place_of(instance, batch), handle, writer);

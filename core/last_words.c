@@ -1,5 +1,7 @@
 #include "last_words.h"
 
+#include "peak.h"
+
 #include <dlfcn.h>
 #include <link.h>
 #include <pthread.h>
@@ -26,6 +28,7 @@ static struct {
 	char *words;
 	size_t room;
 	uint32_t *n;
+	int64_t *peak;
 	void (*end)(void);
 	pid_t process; /* whose they are: not those that a task has forked */
 	int speaks; /* a second fault, or one on another thread, has nothing to add */
@@ -33,7 +36,7 @@ static struct {
 	char stack[STACK];
 } last;
 
-/* --- writing, without libc ---------------------------------------------------------------------- */
+/* --- writing, without libc -------------------------------------------------------------------- */
 
 struct text {
 	char *at, *end;
@@ -65,7 +68,7 @@ static void say(const struct text *text)
 	__atomic_store_n(last.n, (uint32_t)(text->at - last.words), __ATOMIC_RELEASE);
 }
 
-/* --- where it was --------------------------------------------------------------------------------- */
+/* --- where it was ----------------------------------------------------------------------------- */
 
 struct frames {
 	uintptr_t addresses[FRAMES];
@@ -149,7 +152,7 @@ static void speak(const struct fault *fault, const siginfo_t *info, const void *
 	}
 }
 
-/* --- dying ---------------------------------------------------------------------------------------- */
+/* --- dying ------------------------------------------------------------------------------------ */
 
 /* Whatever happens in here ends the process as the fault would have. */
 static void restore(void)
@@ -165,27 +168,33 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 	while (i < N_FAULTS - 1 && faults[i].signal != signal)
 		i++;
 	restore();
-	if (getpid() == last.process && __atomic_exchange_n(&last.speaks, 1, __ATOMIC_ACQ_REL) == 0)
+	if (getpid() == last.process && __atomic_exchange_n(&last.speaks, 1, __ATOMIC_ACQ_REL) == 0) {
+		__atomic_store_n(last.peak, peak_memory(), __ATOMIC_RELAXED);
 		speak(&faults[i], info, context);
+	}
 	last.end();
 	/* Sent, or by abort(), it does not come again by itself. */
 	if (info->si_code <= 0)
 		(void)raise(signal);
 }
 
-void last_words_begin(char *words, size_t room, uint32_t *n, void (*end)(void))
+void last_words_begin(char *words, size_t room, uint32_t *n, int64_t *peak, void (*end)(void))
 {
 	const stack_t stack = {.ss_sp = last.stack, .ss_size = sizeof(last.stack)};
+	stack_t now = {.ss_flags = 0};
 	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
 	last.words = words;
 	last.room = room;
 	last.n = n;
+	last.peak = peak;
 	last.end = end;
 	last.process = getpid();
 	last.speaks = 0;
 	(void)sigemptyset(&action.sa_mask);
-	(void)sigaltstack(&stack, NULL);
+	/* A sanitizer has one, and gives back what it finds. */
+	if (sigaltstack(NULL, &now) == 0 && (now.ss_flags & SS_DISABLE) != 0)
+		(void)sigaltstack(&stack, NULL);
 	for (int i = 0; i < N_FAULTS; i++)
 		(void)sigaction(faults[i].signal, &action, &last.before[i]);
 }

@@ -65,6 +65,8 @@ struct par_parallel {
 	int is_dropped;       /* nobody wants its results any more, so they need not be     */
 	int late_call;        /* it is the whole call that ran out of time                  */
 	int told_late;
+	int64_t retry_ns;     /* when the first task was due again, as the deadline knows      */
+	uint64_t quota;      /* elsewhere: tasks of a batch, as was said in this turn */
 	int64_t told_ns;      /* when progress was told last, and how much of it            */
 	uint64_t told_done;
 	struct progress progress;

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* So many workers have to die of a task before it is condemned. */
-enum { STRIKES = 3 };
+/* So many workers have to die of a task before it is condemned, and whoever killed them, no task
+ * is worth more than the latter: where all die of the same, each is an excuse for the others. */
+enum { STRIKES = 3, MOST_STRIKES = 50 };
 
 /* Where workers are killed by somebody else too: as unlikely has it to be that all of them
  * died of that. */
@@ -93,6 +94,16 @@ void remote_end(struct remote *remote)
 	remote->has_looked = 0;
 }
 
+int remote_is_in_trouble(struct remote *remote)
+{
+	int is_so;
+
+	pthread_mutex_lock(&remote->lock);
+	is_so = remote->is_refused || remote->out_of_memory != NULL;
+	pthread_mutex_unlock(&remote->lock);
+	return is_so;
+}
+
 /* --- what goes out ------------------------------------------------------------------------------ */
 
 /* Add to those that are to be sent again. */
@@ -154,7 +165,7 @@ static int claim_lost(struct remote *remote, struct parcel *parcel, uint64_t mos
 /* What is left is shared out: nobody is to have a large batch when the others run dry. */
 static uint64_t fair_share(const struct call *call, uint64_t units)
 {
-	uint64_t share = units / (2 * (uint64_t)call->n_jobs);
+	uint64_t share = units / (4 * (uint64_t)call->n_jobs);
 
 	return share > 0 ? share : 1;
 }
@@ -285,8 +296,23 @@ static struct call_failure failure_of(const struct parcel *parcel, int32_t statu
 	if (how->peak_memory > failure.peak_memory)
 		failure.peak_memory = how->peak_memory;
 	copy_text(failure.host, sizeof(failure.host), how->host);
-	copy_text(failure.trace, sizeof(failure.trace), how->text);
 	return failure;
+}
+
+/* What is known of a task that took its worker along: which it was, and the worker's last words. */
+static void tell_trace(struct remote *remote, uint64_t index, const par_how *how,
+                       struct call_failure *failure)
+{
+	const struct call *call = remote->call;
+	const par_task *task = call->tasks[call->is_stream ? slots_at(&call->slots, index)->task : 0];
+	const char *words = how != NULL && how->text != NULL ? how->text : "";
+	par_module *module;
+
+	if (module_of_task(&module, task, NULL) == PAR_OK)
+		(void)snprintf(failure->trace, sizeof(failure->trace), "task %.60s of %.300s%s%s", task->name,
+		               module_path(module), words[0] != '\0' ? "\n" : "", words);
+	else
+		copy_text(failure->trace, sizeof(failure->trace), words);
 }
 
 /* joblib's words: SIGSEGV, EXIT(42), UNKNOWN. */
@@ -319,6 +345,7 @@ static void condemn(struct remote *remote, struct parcel *parcel, uint64_t index
 		(void)snprintf(failure.text, sizeof(failure.text),
 		               "the worker that ran it, process %d, died: %s", failure.pid, end);
 	copy_text(failure.type, sizeof(failure.type), end);
+	tell_trace(remote, index, how, &failure);
 	atomic_fetch_add_explicit(&remote->call->finished, 1, memory_order_relaxed);
 	fail(remote, parcel, index, &failure);
 }
@@ -366,7 +393,8 @@ static void strike(struct remote *remote, struct parcel *parcel, uint64_t index,
 	if ((call->retry_on & PAR_ON_CRASH) && call->retries + 1 > most)
 		most = call->retries + 1;
 	remote->kills += is_foreign(how);
-	if ((strikes >= most && chance <= CHANCE) || redo_add(&call->redo, again) < 0) {
+	if ((strikes >= most && (chance <= CHANCE || strikes >= MOST_STRIKES)) ||
+	    redo_add(&call->redo, again) < 0) {
 		condemn(remote, parcel, index, strikes, how);
 		return;
 	}
@@ -386,12 +414,17 @@ void remote_expire(struct remote *remote, struct parcel *parcel, uint64_t index,
 
 	(void)snprintf(failure.text, sizeof(failure.text), "it ran for more than %g s",
 	               (double)call->task_timeout_ns / 1e9);
+	tell_trace(remote, index, how, &failure);
 	if (call->events.on_event != NULL)
 		call_add_event(call, PAR_EVENT_TIMEOUT, index, (uint32_t)failure.worker,
 		               parcel->attempt, &failure);
-	if (call_has_other_try(call, parcel->attempt, PAR_ON_TIMEOUT) &&
-	    call_try_again(call, index, parcel->attempt))
-		return;
+	if (call_has_other_try(call, parcel->attempt, PAR_ON_TIMEOUT)) {
+		if (call->events.on_event != NULL)
+			call_add_event(call, PAR_EVENT_RETRY, index, (uint32_t)failure.worker,
+			               parcel->attempt, &failure);
+		if (call_try_again(call, index, parcel->attempt))
+			return;
+	}
 	fail(remote, parcel, index, &failure);
 }
 
@@ -402,6 +435,8 @@ void remote_note_lost(struct remote *remote, uint32_t place)
 	if (parcel->channel != NULL)
 		channel_now(parcel->channel, &parcel->now);
 	parcel->channel = NULL;
+	if (parcel->now.peak_memory > parcel->peak_memory)
+		parcel->peak_memory = parcel->now.peak_memory;
 }
 
 /* The task, or piece, that its worker was at: how many tasks, 0: none. */
@@ -424,8 +459,10 @@ static void close_lost(struct remote *remote, struct parcel *parcel, const par_h
 	uint64_t suspect = 0, n = suspects(parcel, &suspect);
 
 	if (n == 0) {
-		remote->unstarted++;
-		remote->kills += is_foreign(how);
+		remote->unstarted += parcel->answered == 0 && !parcel->is_killed;
+		remote->kills += is_foreign(how) && !parcel->is_killed;
+		/* It may not have been asked to say what it begins. */
+		parcel->is_careful |= parcel->carriage != NULL;
 		put_back(remote, parcel);
 		return;
 	}
@@ -435,7 +472,7 @@ static void close_lost(struct remote *remote, struct parcel *parcel, const par_h
 	if (parcel->is_late && parcel->late == suspect) {
 		atomic_fetch_add_explicit(&remote->call->finished, 1, memory_order_relaxed);
 		remote_expire(remote, parcel, suspect, how);
-	} else if (parcel->is_late) {
+	} else if (parcel->is_killed) {
 		/* We killed it for a task that had just ended. */
 		add_lost(remote, suspect, n, parcel->is_careful);
 	} else if (n == 1) {
@@ -456,11 +493,14 @@ void remote_close(struct remote *remote, uint32_t place, int32_t status, const p
 	remote_note_lost(remote, place);
 	if (parcel->answered > 0)
 		remote->unstarted = 0;
-	if (parcel->answered < parcel->n && !call_is_stopping(remote->call)) {
-		if (status == PAR_ELOST)
+	if (parcel->answered < parcel->n && !call_is_stopping(remote->call) &&
+	    !remote_is_in_trouble(remote)) {
+		if (status == PAR_ELOST) {
 			close_lost(remote, parcel, how);
-		else
+		} else {
+			remote->unstarted += parcel->answered == 0;
 			put_back(remote, parcel);
+		}
 	}
 	release(parcel);
 	parcel->is_out = 0;
@@ -500,10 +540,18 @@ int remote_is_late(struct remote *remote, uint32_t place, int64_t now_ns)
 	return is_late;
 }
 
-int64_t remote_next_expiry(const struct remote *remote, int64_t now_ns)
+void remote_note_killed(struct remote *remote, uint32_t place)
+{
+	pthread_mutex_lock(&remote->lock);
+	remote->parcels[place].is_killed = 1;
+	pthread_mutex_unlock(&remote->lock);
+}
+
+int64_t remote_next_expiry(struct remote *remote, int64_t now_ns)
 {
 	int64_t next = now_ns;
 
+	pthread_mutex_lock(&remote->lock);
 	for (uint32_t i = 0; i < remote->n_places; i++) {
 		uint64_t index;
 		int64_t begin_ns = remote->parcels[i].is_late ? 0 : since(&remote->parcels[i], &index);
@@ -511,5 +559,6 @@ int64_t remote_next_expiry(const struct remote *remote, int64_t now_ns)
 		if (begin_ns > 0 && begin_ns < next)
 			next = begin_ns;
 	}
+	pthread_mutex_unlock(&remote->lock);
 	return next + remote->call->task_timeout_ns;
 }

@@ -11,7 +11,9 @@
  * can have killed it.  It is sent again alone, and is condemned once it seems to have killed
  * three workers; where workers are killed by somebody else (SIGKILL, and others die too), not
  * before it is all but impossible that they died while this very task ran each time.  Of a piece
- * with several tasks nobody knows which it was: it is sent again in pieces of one.
+ * with several tasks nobody knows which it was: it is sent again in pieces of one.  Nor is it known
+ * of a batch that somebody else moves, unless its tasks are timed or watched: if it is lost, the
+ * rest of it is sent again with the wish to hear of each.
  *
  * Places are those of the instance's batch table.  All of it [loop], but remote_take(), which
  * may also run on another thread. */
@@ -34,8 +36,9 @@ struct parcel {
 	int is_careful;       /* one task is acknowledged at a time                         */
 	int in_pieces;        /* a range, whose pieces may have several tasks               */
 	int is_out;
-	int is_late;          /* a task of it is over its time, so its worker may be killed */
+	int is_late;          /* a task of it is over its time                              */
 	uint64_t late;        /* which                                                      */
+	int is_killed;        /* its worker is, or will be, for that                        */
 	int32_t worker;       /* as far as it is known, or -1                               */
 	par_channel *channel; /* by which it went; NULL: by another way                     */
 	struct wire_now now;  /* the task that runs, or ran last, as far as it was told     */
@@ -76,7 +79,7 @@ struct remote {
 	uint64_t n_lost, room_lost;
 	uint64_t n_lost_tasks;
 	uint64_t kills;       /* workers that somebody else may have killed */
-	uint32_t unstarted;   /* workers in a row that were lost before they began a task */
+	uint32_t unstarted;   /* batches in a row of which no task was begun, as far as one knows */
 	int is_refused;       /* a worker cannot run these tasks at all: why */
 	par_error refusal;
 	const char *out_of_memory; /* what could not be kept; the call is to end */
@@ -107,6 +110,10 @@ void remote_finish(struct remote *remote);
 void remote_begin(struct remote *remote, uint64_t max_nbytes, enum shared_mode mode,
                   int stops_at_failure);
 void remote_end(struct remote *remote);
+
+/* A worker cannot run its tasks, or there is no memory: refusal or out_of_memory says so, and
+ * stays as it is. */
+int remote_is_in_trouble(struct remote *remote);
 
 /* --- what goes out --------------------------------------------------------------------------- */
 
@@ -155,13 +162,15 @@ void remote_close(struct remote *remote, uint32_t place, int32_t status, const p
 
 /* --- deadlines -------------------------------------------------------------------------------- */
 
-/* Is the task that it runs over its time now?  1, once: its worker is to be killed. */
+/* Is the task that it runs over its time now?  1, once: its worker is to be killed.  It is:
+ * whatever it is at when it dies is not to blame. */
 int remote_is_late(struct remote *remote, uint32_t place, int64_t now_ns);
+void remote_note_killed(struct remote *remote, uint32_t place);
 
 /* The time of a task is up, whatever it answers: it has failed, or is tried again. */
 void remote_expire(struct remote *remote, struct parcel *parcel, uint64_t index, const par_how *how);
 
 /* When to look again, going by those that run. */
-int64_t remote_next_expiry(const struct remote *remote, int64_t now_ns);
+int64_t remote_next_expiry(struct remote *remote, int64_t now_ns);
 
 #endif

@@ -275,6 +275,14 @@ int32_t remote_prepare(struct remote *remote, uint32_t place, par_channel *chann
 
 /* --- the frame ------------------------------------------------------------------------------------- */
 
+/* By a channel the worker says in shared memory what it is at.  Elsewhere it takes a frame each
+ * time, which is asked for where a task is timed, and where one may have killed a worker. */
+static int says_starts(const struct remote *remote, const struct parcel *parcel)
+{
+	return remote->says_starts ||
+	       (parcel->channel == NULL && (parcel->is_careful || remote->call->task_timeout_ns > 0));
+}
+
 static void fill_head(struct remote *remote, const struct parcel *parcel)
 {
 	const struct call *call = remote->call;
@@ -289,7 +297,7 @@ static void fill_head(struct remote *remote, const struct parcel *parcel)
 	batch->head.depth = call->context.depth;
 	batch->head.nested_n_jobs = call->context.n_jobs;
 	batch->head.flags = (call->is_stream ? 0 : WIRE_IS_RANGE) |
-	                    (remote->says_starts ? WIRE_SAY_STARTS : 0) |
+	                    (says_starts(remote, parcel) ? WIRE_SAY_STARTS : 0) |
 	                    (remote->stops_at_failure ? WIRE_STOP_AT_FAILURE : 0) |
 	                    (call->shared != NULL ? WIRE_HAS_SHARED : 0);
 	batch->head.shared = remote->shared;

@@ -143,6 +143,13 @@ static int is_late(const struct parcel *parcel, uint64_t first, uint64_t n)
 	return parcel->is_late && parcel->late >= first && parcel->late - first < n;
 }
 
+/* Where its worker is not killed for it, the tasks after it have a time too. */
+static void expire(struct remote *remote, struct parcel *parcel, uint64_t index)
+{
+	remote_expire(remote, parcel, index, NULL);
+	parcel->is_late = parcel->is_killed;
+}
+
 /* --- frames -------------------------------------------------------------------------------------- */
 
 static int32_t check_outcome(const struct parcel *parcel, const struct wire_outcome *outcome,
@@ -166,18 +173,20 @@ static int32_t take_outcomes(struct remote *remote, struct parcel *parcel,
 	uint64_t listed = next_of(parcel);
 	struct wire_outcome outcome;
 	int32_t status;
+	int late;
 
 	while ((status = wire_next_outcome(&cursor, &outcome, error)) > 0) {
 		status = check_outcome(parcel, &outcome, call->is_stream, error);
 		if (status < 0)
 			break;
-		if (__builtin_expect(is_late(parcel, outcome.head.index, 1), 0))
-			remote_expire(remote, parcel, outcome.head.index, NULL);
+		late = is_late(parcel, outcome.head.index, 1);
+		if (__builtin_expect(late, 0))
+			expire(remote, parcel, outcome.head.index);
 		else if (!call->is_stream)
 			take_failure(call, parcel, &outcome, NULL);
 		else if ((status = take_reply(call, parcel, &outcome, error)) < 0)
 			break;
-		if (call->unordered && (outcome.head.failed || is_late(parcel, outcome.head.index, 1))) {
+		if (call->unordered && (outcome.head.failed || late)) {
 			if (next_of(parcel) > listed)
 				call_list_done(call, listed, next_of(parcel) - listed);
 			listed = next_of(parcel) + 1;
@@ -187,6 +196,20 @@ static int32_t take_outcomes(struct remote *remote, struct parcel *parcel,
 	if (call->unordered && next_of(parcel) > listed)
 		call_list_done(call, listed, next_of(parcel) - listed);
 	return status;
+}
+
+/* So many succeeded, but for one that is over its time: that has failed, or runs again. */
+static void tell_values(struct remote *remote, struct parcel *parcel, uint64_t first, uint64_t n)
+{
+	struct call *call = remote->call;
+
+	if (call->statuses != NULL && !is_late(parcel, first, n))
+		memset(&call->statuses[first], PAR_OK, n * sizeof(*call->statuses));
+	for (uint64_t i = first; call->is_single && i < first + n; i++)
+		if (is_late(parcel, i, 1))
+			expire(remote, parcel, i);
+		else
+			tell_event(call, parcel, PAR_EVENT_DONE, i, NULL);
 }
 
 static int32_t take_chunk(struct remote *remote, struct parcel *parcel, const struct wire_frame *frame,
@@ -210,13 +233,7 @@ static int32_t take_chunk(struct remote *remote, struct parcel *parcel, const st
 		                   (unsigned)chunk.head.out_size);
 	if (chunk.values != NULL)
 		memcpy((char *)call->out + chunk.head.first * size, chunk.values, chunk.head.n * size);
-	if (call->statuses != NULL)
-		memset(&call->statuses[chunk.head.first], PAR_OK, chunk.head.n * sizeof(*call->statuses));
-	for (uint64_t i = chunk.head.first; call->is_single && i < chunk.head.first + chunk.head.n; i++)
-		if (is_late(parcel, i, 1))
-			remote_expire(remote, parcel, i, NULL);
-		else
-			tell_event(call, parcel, PAR_EVENT_DONE, i, NULL);
+	tell_values(remote, parcel, chunk.head.first, chunk.head.n);
 	answer(call, parcel, chunk.head.n);
 	return PAR_OK;
 }
@@ -301,6 +318,9 @@ int32_t remote_take(struct remote *remote, uint32_t place, const struct wire_fra
 		return wire_refuse(error, "an answer is about a batch that is not out");
 	pthread_mutex_lock(&remote->lock);
 	status = take(remote, parcel, frame, error);
+	/* Which is no fault of the worker's, nor of what it runs now. */
+	if (status == PAR_ENOMEM)
+		remote->out_of_memory = "cannot keep a reply";
 	pthread_mutex_unlock(&remote->lock);
 	return status;
 }

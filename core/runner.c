@@ -4,6 +4,7 @@
 #include "error.h"
 #include "forked.h"
 #include "module.h"
+#include "peak.h"
 #include "wire_answer.h"
 
 #include <fcntl.h>
@@ -17,6 +18,9 @@
  * and a task is over.  There is twice the room, so that what is small always fits. */
 enum { SEND_BYTES = 64 * 1024, ROOM = 2 * SEND_BYTES };
 #define SEND_NS 2000000
+
+/* Of an array nobody waits for a part; what is not sent yet is done again if this process dies. */
+#define SEND_RANGE_NS 20000000
 
 /* What a large reply took is given back. */
 enum { KEPT_ROOM = 1024 * 1024 };
@@ -32,7 +36,6 @@ enum { LONGEST_STRIDE = 256 };
 
 /* How long the highest use of memory is believed. */
 #define MEMORY_NS 100000000
-#define LONG_NS   1000000
 
 enum { KNOWN_MODULES = 64, KNOWN_TASKS = 512, IDLE_RUNNERS = 64 };
 
@@ -155,10 +158,17 @@ static void look_at_clock(struct runner *runner)
 		runner->stride = 1;
 	runner->looked_ns = now;
 	runner->since_look = 0;
-	if (now - runner->sent_ns < SEND_NS)
+	if (now - runner->sent_ns <
+	    (runner->batch.head.flags & WIRE_IS_RANGE ? SEND_RANGE_NS : SEND_NS))
 		return;
 	send_answers(runner);
 	runner->sent_ns = now;
+}
+
+/* The time between two tasks: if we have just looked, it is still the same. */
+static int64_t moment(const struct runner *runner)
+{
+	return runner->since_look == 0 ? runner->looked_ns : clock_ns();
 }
 
 static inline void after_task(struct runner *runner)
@@ -327,7 +337,7 @@ static void say_start(struct runner *runner, uint64_t index, uint64_t n, uint32_
 {
 	struct wire_now *now = runner->now;
 	int says = (runner->batch.head.flags & WIRE_SAY_STARTS) != 0;
-	int64_t begin_ns = now != NULL || says ? clock_ns() : 0;
+	int64_t begin_ns = now != NULL || says ? moment(runner) : 0;
 
 	if (now != NULL) {
 		__atomic_store_n(&now->begin_ns, 0, __ATOMIC_RELAXED);
@@ -744,31 +754,13 @@ static int32_t find_memory(struct runner *runner, par_error *error)
 
 /* --- the batch -------------------------------------------------------------------------------- */
 
-/* The most this process has ever had in memory, bytes; 0: unknown.  (What getrusage says
- * counts what ran in this process before it was executed anew.) */
-static int64_t read_peak_memory(void)
+/* To look takes longer than many a task. */
+static int64_t recent_peak(struct runner *runner, int64_t now)
 {
-	char text[4096];
-	const char *at;
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	at = strstr(text, "VmHWM:");
-	return at != NULL ? strtoll(at + 6, NULL, 10) * 1024 : 0;
-}
-
-static int64_t peak_memory(struct runner *runner, int64_t now)
-{
-	if (now - runner->begin_ns < LONG_NS && runner->memory_ns != 0 &&
-	    now - runner->memory_ns < MEMORY_NS)
+	if (runner->memory_ns != 0 && now - runner->memory_ns < MEMORY_NS)
 		return runner->memory;
 	runner->memory_ns = now;
-	runner->memory = read_peak_memory();
+	runner->memory = peak_memory();
 	return runner->memory;
 }
 
@@ -797,14 +789,16 @@ static void begin_run(struct runner *runner)
 
 static void finish_run(struct runner *runner)
 {
-	int64_t now = clock_ns();
+	int64_t now = moment(runner);
 	const struct wire_finished finished = {
 		.ns = now - runner->begin_ns,
 		.ran = runner->ran,
-		.peak_memory = peak_memory(runner, now),
+		.peak_memory = recent_peak(runner, now),
 		.stopped = runner->ran < runner->batch.head.n,
 	};
 
+	if (runner->now != NULL)
+		__atomic_store_n(&runner->now->peak_memory, finished.peak_memory, __ATOMIC_RELAXED);
 	say_nobody_runs(runner);
 	end_outcomes(runner);
 	tell_chunk(runner);

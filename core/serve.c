@@ -39,7 +39,7 @@ int serve_program_can(void)
 	return atomic_load_explicit(&program_can, memory_order_relaxed);
 }
 
-/* --- one batch --------------------------------------------------------------------------------- */
+/* --- one batch -------------------------------------------------------------------------------- */
 
 static int32_t check_work(const par_work *work, par_error *error)
 {
@@ -108,7 +108,7 @@ int32_t par_worker_run(const par_work *work, par_error *error)
 	return status;
 }
 
-/* --- the descriptor -------------------------------------------------------------------------------- */
+/* --- the descriptor --------------------------------------------------------------------------- */
 
 static int32_t cannot_read(int why, par_error *error)
 {
@@ -253,7 +253,7 @@ static void server_finish(struct server *server)
 	runner_destroy(server->runner);
 }
 
-/* --- the process ---------------------------------------------------------------------------------- */
+/* --- the process ------------------------------------------------------------------------------ */
 
 static int32_t check_descriptor(int fd, par_error *error)
 {
@@ -307,7 +307,7 @@ int32_t par_worker_serve(const par_serving *serving, par_error *error)
 	return status;
 }
 
-/* --- the program as its own worker ------------------------------------------------------------------ */
+/* --- the program as its own worker ------------------------------------------------------------ */
 
 static int parse(const char *text, par_serving *serving, int *is_channel)
 {

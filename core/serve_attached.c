@@ -34,7 +34,7 @@ static void attached_destroy(struct attached *attached)
 	free(attached);
 }
 
-/* --- descriptors ----------------------------------------------------------------------------- */
+/* --- descriptors ------------------------------------------------------------------------------ */
 
 /* One that there is no place for is closed, and missed later. */
 static void keep_passed(struct attachments *attachments, int fd)
@@ -109,7 +109,7 @@ static int take_passed(struct attachments *attachments)
 	return fd;
 }
 
-/* --- attachments -------------------------------------------------------------------------------- */
+/* --- attachments ------------------------------------------------------------------------------ */
 
 void attachments_remove(struct attachments *attachments, uint64_t id)
 {
@@ -144,7 +144,9 @@ static int grow_table(struct attachments *attachments)
 static int32_t map(struct attached *attached, int fd, par_error *error)
 {
 	par_attachment *attachment = &attached->attachment;
-	int protection = attachment->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	const int protection = attachment->writable != PAR_ATTACH_READ ? PROT_READ | PROT_WRITE
+	                                                               : PROT_READ;
+	const int sharing = attachment->writable == PAR_ATTACH_PRIVATE ? MAP_PRIVATE : MAP_SHARED;
 	struct stat file;
 	void *address;
 
@@ -159,7 +161,7 @@ static int32_t map(struct attached *attached, int fd, par_error *error)
 	attached->is_mapped = 1;
 	if (attachment->bytes == 0)
 		return PAR_OK;
-	address = mmap(NULL, (size_t)attachment->bytes, protection, MAP_SHARED, fd, 0);
+	address = mmap(NULL, (size_t)attachment->bytes, protection, sharing, fd, 0);
 	if (address == MAP_FAILED) {
 		error_set(error, PAR_ENOMEM, "cannot map attachment %llu",
 		          (unsigned long long)attachment->id);

@@ -154,7 +154,7 @@ static void wait_for_descriptor(struct link *link)
 	}
 }
 
-/* --- reading and answering ---------------------------------------------------------------------- */
+/* --- reading and answering -------------------------------------------------------------------- */
 
 /* Of what was lent to the reader: those bytes that it has done with. */
 static void give_back(struct link *link)
@@ -204,8 +204,9 @@ static int32_t answer(void *user, const void *bytes, uint64_t n_bytes)
 	struct link *link = user;
 	const char *from = bytes;
 
-	/* Before it is seen that they are over, what tasks have printed is there. */
-	(void)fflush(stdout);
+	/* What a task has printed is there before its outcome. */
+	if (__fpending(stdout) > 0)
+		(void)fflush(stdout);
 	while (n_bytes > 0) {
 		uint64_t n = n_bytes, room;
 		char *at;
@@ -253,7 +254,7 @@ static struct runner_work work_of(struct link *link)
 	};
 }
 
-/* --- the initializer ---------------------------------------------------------------------------- */
+/* --- the initializer -------------------------------------------------------------------------- */
 
 /* How it ended, as it is told. */
 struct initialization {
@@ -366,7 +367,7 @@ static int32_t run_initializer(struct link *link, par_error *error)
 	return status;
 }
 
-/* --- serving ---------------------------------------------------------------------------------------- */
+/* --- serving ---------------------------------------------------------------------------------- */
 
 /* Once something is to run that may start processes. */
 static void watch_parent(struct link *link)
@@ -439,7 +440,8 @@ static int32_t begin(struct link *link, par_error *error)
 	int32_t status;
 
 	process_end_group_at_exit(link->setup.parent);
-	last_words_begin(words->story, CHANNEL_STORY, &words->n_story, process_end_group);
+	last_words_begin(words->story, CHANNEL_STORY, &words->n_story, &words->now.peak_memory,
+	                 process_end_group);
 	link->spins = cpu_affinity() > 1;
 	/* What a task prints is worth most if it dies.  Of one that was in use only another buffer
 	 * changes the mode. */
@@ -500,7 +502,7 @@ int32_t serve_channel(const int32_t ends[2], const par_worker_setup *setup, int 
 	return status;
 }
 
-/* --- a fork of the parent ------------------------------------------------------------------------------ */
+/* --- a fork of the parent --------------------------------------------------------------------- */
 
 static void close_all(int first, int last)
 {

@@ -22,7 +22,7 @@ static int32_t cannot_settle(const char *what, par_error *error)
 	return PAR_EUNAVAIL;
 }
 
-/* --- signals --------------------------------------------------------------------------------- */
+/* --- signals ---------------------------------------------------------------------------------- */
 
 /* Some are set for a signal by who runs here first. */
 static int is_sanitizers(int signal)
@@ -57,7 +57,7 @@ static void reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* --- settling ---------------------------------------------------------------------------------- */
+/* --- settling --------------------------------------------------------------------------------- */
 
 /* Standard input is nobody's: a task that reads it finds its end, and does not take what is
  * meant for the program. */
@@ -93,7 +93,7 @@ int32_t process_settle(int32_t parent, const int32_t ends[2], par_error *error)
 	return close_stdin(ends, error);
 }
 
-/* --- limits -------------------------------------------------------------------------------------- */
+/* --- limits ----------------------------------------------------------------------------------- */
 
 /* A task cannot have more than hard; what it may have is no more than it might before. */
 static int limit(__rlimit_resource_t resource, uint64_t soft, uint64_t hard)
@@ -155,21 +155,17 @@ void process_offer_memory(void)
 		close(fd);
 }
 
-/* --- its end ---------------------------------------------------------------------------------------- */
+/* --- its end ---------------------------------------------------------------------------------- */
 
 static pid_t ended_with; /* the parent */
 
-/* It goes over to the group of its parent, since it is to end by itself, or by another signal. */
+/* It goes over to the group of its parent, since it is to end by itself, or by another signal;
+ * where it cannot, it ends with the others if the parent is dead, and else leaves them to that. */
 void process_end_group(void)
 {
-	pid_t group = getpgrp();
-
-	if (group != getpid())
+	if (getpgrp() == getpid() && setpgid(0, getpgid(ended_with)) < 0 && getppid() == ended_with)
 		return;
-	if (setpgid(0, getpgid(ended_with)) == 0)
-		(void)kill(-group, SIGKILL);
-	else if (getppid() != ended_with)
-		(void)kill(0, SIGKILL);
+	(void)kill(-getpid(), SIGKILL);
 }
 
 static void on_end(int status, void *unused)
@@ -187,7 +183,7 @@ void process_end_group_at_exit(int32_t parent)
 	(void)on_exit(on_end, NULL);
 }
 
-/* --- the parent's death ------------------------------------------------------------------------------ */
+/* --- the parent's death ----------------------------------------------------------------------- */
 
 static struct {
 	long parent;
@@ -195,13 +191,14 @@ static struct {
 	_Alignas(64) char stack[16 * 1024];
 } watcher;
 
-/* All of this process group, as long as it is ours. */
+/* Of the group that has our number nobody else can be the leader; but we may not be in it. */
 #define BY_ITSELF __attribute__((no_sanitize("address", "thread", "undefined")))
 BY_ITSELF static void end_group(void)
 {
 	long self = syscall(SYS_getpid);
 
-	syscall(SYS_kill, syscall(SYS_getpgid, 0) == self ? 0 : self, SIGKILL);
+	syscall(SYS_kill, -self, SIGKILL);
+	syscall(SYS_kill, self, SIGKILL);
 }
 
 /* On a thread that libc does not know of, so that for it, and for who asks it, this process has the
@@ -223,6 +220,9 @@ BY_ITSELF static int watch(void *unused)
 	return 0;
 }
 
+/* clone() by its other name: ThreadSanitizer puts one in its place that is for new processes. */
+extern int __clone(int (*run)(void *arg), void *stack, int flags, void *arg, ...);
+
 static int start_watcher(void)
 {
 	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
@@ -231,13 +231,13 @@ static int start_watcher(void)
 
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_BLOCK, &all, &before);
-	tid = clone(watch, watcher.stack + sizeof(watcher.stack), flags, NULL);
+	tid = __clone(watch, watcher.stack + sizeof(watcher.stack), flags, NULL);
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	return tid;
 }
 
-/* Until the thread watches, the signal kills this process, which has no children yet.  Afterwards it
- * lets it go on if it is stopped, so that the thread can do what it has to. */
+/* Until the thread watches, the signal kills this process, which has no children yet.  Afterwards
+ * it lets it go on if it is stopped, so that the thread can do what it has to. */
 void process_watch_parent(int32_t parent)
 {
 	if (parent <= 0)

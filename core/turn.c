@@ -401,6 +401,7 @@ void turn_begin(par_parallel *parallel, const struct job *job)
 	parallel->is_done = parallel->leaves = parallel->late_call = parallel->told_late = parallel->is_dropped = 0;
 	parallel->may_help = 0;
 	parallel->told_done = 0;
+	parallel->quota = 1;
 	parallel->begun_ns = loop_now();
 	parallel->dispatcher = (struct dispatcher){
 		.source = job->source,
@@ -613,6 +614,30 @@ static void describe_unrun(par_parallel *parallel, int32_t status, par_error *er
 		error_reason(error, "it gave one back with %s", par_code_name(status));
 }
 
+static void stop_in_trouble(par_parallel *parallel)
+{
+	const struct remote *remote = &parallel->engine->instance.remote;
+
+	if (remote->is_refused) {
+		parallel->error = remote->refusal;
+		stop(parallel, remote->refusal.code < 0 ? remote->refusal.code : PAR_EFAILED);
+	} else {
+		stop(parallel, error_memory(&parallel->error, remote->out_of_memory));
+	}
+}
+
+/* So many batches in a row came to nothing that more of them would not. */
+static void describe_unstarted(const par_parallel *parallel, int32_t status, par_error *error)
+{
+	uint32_t n = parallel->engine->instance.remote.unstarted;
+
+	if (status == PAR_ELOST)
+		error_set(error, PAR_ELOST, "%u workers in a row died before they began a task", n);
+	else
+		error_set(error, PAR_EFAILED, "backend \"%s\" gave %u batches in a row back without running them",
+		          parallel->engine->instance.provider->name, n);
+}
+
 /* Of a backend in another address space: tasks that were lost with a worker are sent again, and
  * not its fault. */
 static void reap_remote(par_parallel *parallel, struct batch *batch)
@@ -627,19 +652,16 @@ static void reap_remote(par_parallel *parallel, struct batch *batch)
 		batcher_completed(&parallel->engine->batcher, n, remote->parcels[place].ran_ns);
 	if (call_is_stopping(&parallel->engine->call))
 		return;
-	if (remote->is_refused) {
-		parallel->error = remote->refusal;
-		stop(parallel, remote->refusal.code < 0 ? remote->refusal.code : PAR_EFAILED);
-	} else if (remote->out_of_memory != NULL) {
-		stop(parallel, error_memory(&parallel->error, remote->out_of_memory));
+	if (remote_is_in_trouble(remote)) {
+		stop_in_trouble(parallel);
 	} else if (status < 0 && status != PAR_ELOST && status != PAR_EABORTED) {
 		describe_unrun(parallel, status, &error);
 		parallel->error = error;
 		stop(parallel, status);
 	} else if (remote->unstarted > MOST_UNRUN) {
-		error_set(&parallel->error, PAR_ELOST, "%u workers in a row died before they began a task",
-		          remote->unstarted);
-		stop(parallel, PAR_ELOST);
+		describe_unstarted(parallel, status, &error);
+		parallel->error = error;
+		stop(parallel, error.code);
 	}
 }
 
@@ -729,23 +751,28 @@ static uint32_t batches_ahead(par_parallel *parallel)
 	const struct call *call = &parallel->engine->call;
 	uint32_t holds = allowed_out(parallel), jobs = holds < call->n_jobs ? holds : call->n_jobs;
 	int64_t task_ns = atomic_load_explicit(&call->task_ns, memory_order_relaxed);
-	uint64_t tasks = tasks_of_batch(parallel), depth;
+	uint64_t tasks = parallel->quota, depth;
 	int64_t ns = task_ns * (int64_t)tasks;
 
 	if (task_ns == 0)
 		return jobs;
 	depth = ns >= AHEAD_NS ? 2 : 1 + (uint64_t)(AHEAD_NS / (ns > 0 ? ns : 1));
-	if (ns >= AHEAD_NS / 4 && remote_waiting(&parallel->engine->instance.remote) < 2 * jobs * tasks)
+	if (task_ns >= AHEAD_NS / 4 && remote_waiting(&parallel->engine->instance.remote) <= 2 * jobs)
 		depth = 1;
 	return depth * jobs < holds ? (uint32_t)depth * jobs : holds;
+}
+
+static int has_tasks_to_send(par_parallel *parallel)
+{
+	return !call_is_stopping(&parallel->engine->call) &&
+	       (remote_waiting(&parallel->engine->instance.remote) > 0 || due(parallel) > 0);
 }
 
 static uint32_t remote_batches(par_parallel *parallel)
 {
 	uint32_t out = parallel->engine->instance.batches.n_out, most;
 
-	if (call_is_stopping(&parallel->engine->call) ||
-	    (remote_waiting(&parallel->engine->instance.remote) == 0 && due(parallel) == 0))
+	if (!has_tasks_to_send(parallel))
 		return 0;
 	most = batches_ahead(parallel);
 	return most > out ? most - out : 0;
@@ -784,9 +811,14 @@ static void send_remote(par_parallel *parallel)
 {
 	struct instance *instance = &parallel->engine->instance;
 	int is_fixed = parallel->plan.batch_size > 0 || instance->provider->ops.compute_batch_size != NULL;
-	uint32_t n = remote_batches(parallel);
 	int32_t status = PAR_OK;
+	uint32_t n = 0;
 
+	/* Asked once a turn: whoever looks for something to do has no new answer each time. */
+	if (has_tasks_to_send(parallel)) {
+		parallel->quota = tasks_of_batch(parallel);
+		n = remote_batches(parallel);
+	}
 	for (; n > 0 && status == PAR_OK; n--)
 		status = instance_send(instance, tasks_of_batch(parallel), is_fixed, &parallel->error);
 	if (status < 0)
@@ -1171,6 +1203,12 @@ int turn_is_idle(void *arg)
 	                              !atomic_load(&parallel->cancelled)));
 }
 
+/* A task failed after the deadline was reckoned, while nobody knew yet that we would sleep. */
+static int has_new_retry(par_parallel *parallel)
+{
+	return redo_first_due(&parallel->engine->call.redo) < parallel->retry_ns;
+}
+
 int turn_may_sleep(void *arg)
 {
 	par_parallel *parallel = arg;
@@ -1179,12 +1217,23 @@ int turn_may_sleep(void *arg)
 		(void)atomic_exchange_explicit(&parallel->engine->call.hungry, 1, memory_order_acq_rel);
 	if (parallel->phase == PHASE_RUNNING && instance_poll(&parallel->engine->instance, 1))
 		return 0;
+	if (parallel->phase == PHASE_RUNNING && has_new_retry(parallel))
+		return 0;
 	return turn_is_idle(parallel);
 }
 
 static int64_t sooner(int64_t a, int64_t b)
 {
 	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* There is room for one more batch, once there is something for it. */
+static int has_room(par_parallel *parallel)
+{
+	const struct engine *engine = parallel->engine;
+
+	return engine->instance.batches.n_out <
+	       (engine->instance.has_remote ? batches_ahead(parallel) : allowed_out(parallel));
 }
 
 /* While nobody has said that it is to end. */
@@ -1197,12 +1246,19 @@ static int64_t deadline_on_the_way(par_parallel *parallel)
 		next = parallel->results.since_ns + plan->timeout_ns;
 	if (parallel->no_worker_ns > 0)
 		next = sooner(next, parallel->no_worker_ns + NO_WORKER_NS);
-	if (retry != INT64_MAX && parallel->engine->instance.batches.n_out < allowed_out(parallel))
+	if (retry != INT64_MAX && has_room(parallel))
 		next = sooner(next, retry);
 	/* joblib's lines go on coming while a long call has nothing else to say. */
 	if ((plan->verbose > 0 && !parallel->engine->call.is_stream) || plan->on_progress != NULL)
 		next = sooner(next, loop_now() + PROGRESS_NS);
 	return next;
+}
+
+/* That the call is out of time changes nothing any more: it ends as its workers are killed. */
+static int only_waits(const par_parallel *parallel)
+{
+	return parallel->phase == PHASE_RUNNING && call_is_stopping(&parallel->engine->call) &&
+	       instance_can(&parallel->engine->instance, PAR_CAN_KILL);
 }
 
 int64_t turn_deadline(par_parallel *parallel)
@@ -1214,7 +1270,9 @@ int64_t turn_deadline(par_parallel *parallel)
 		return parallel->close_by_ns;
 	if (parallel->phase == PHASE_IDLE)
 		return 0;
-	if (plan->call_timeout_ns > 0 && parallel->wait_ns == 0)
+	if (parallel->phase == PHASE_RUNNING)
+		parallel->retry_ns = redo_first_due(&parallel->engine->call.redo);
+	if (plan->call_timeout_ns > 0 && parallel->wait_ns == 0 && !only_waits(parallel))
 		next = parallel->begun_ns + plan->call_timeout_ns;
 	if (parallel->phase == PHASE_RISING)
 		return next;

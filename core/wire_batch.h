@@ -78,6 +78,7 @@ struct wire_now {
 	uint64_t index;
 	uint64_t n;          /* tasks of a range's piece, of which it may be any             */
 	int64_t begin_ns;    /* CLOCK_MONOTONIC; written last                                */
+	int64_t peak_memory; /* of the worker, when it last looked; bytes, 0: unknown        */
 };
 
 struct wire_module_head {

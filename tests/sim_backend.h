@@ -35,6 +35,7 @@ struct traits {
 	int no_jobs;
 	uint32_t start_fails; /* one start_call in so many */
 	uint32_t odd[FATES]; /* of 256 batches, how many have that fate */
+	uint32_t unrun_as;   /* elsewhere: always lost, aborted, or all right; or any of them */
 	int aborts_unrun;    /* 0: abort_everything leaves batches to run; 1: gives them back; 2: later */
 	int inline_later;    /* runs inline, and calls done() some time after */
 	int submit_fails_at; /* which submit; 0: none */
@@ -49,6 +50,7 @@ struct traits {
 struct lent {
 	par_batch batch;
 	enum fate fate;
+	struct errand *errand; /* for workers elsewhere */
 };
 
 enum { QUEUE = 64, PLACES = 64, MOST_BACKENDS = 16 };
@@ -66,6 +68,8 @@ struct par_backend {
 	int64_t no_worker_since; /* NEVER: there are some */
 	int64_t came_at, before; /* when some came, and since when there had been none */
 	int capacity_told;
+	int32_t batch_size; /* as it said last */
+	uint64_t seats; /* workers elsewhere that have something to do */
 	uint64_t given[PLACES]; /* of each place, the last generation whose done() was called */
 };
 
@@ -75,7 +79,7 @@ static int n_backends, joining;
 
 /* What it did in this call that may end one. */
 static struct {
-	int submit_failed, up_failed, no_worker, unrun, lost_in_a_row, most_lost_in_a_row;
+	int submit_failed, unpack_failed, up_failed, no_worker, unrun, lost_elsewhere, lost_in_a_row, most_lost_in_a_row;
 	int32_t submit_code;
 	int aborts;
 } did;
@@ -134,10 +138,8 @@ static int was_given(const struct par_backend *backend, par_batch batch)
 	return place >= PLACES || batch >> 32 <= backend->given[place];
 }
 
-static void give(struct par_backend *backend, par_batch batch, int32_t status)
+static void give_how(struct par_backend *backend, par_batch batch, int32_t status, const par_how *how)
 {
-	par_how how = {.size = sizeof(how), .pid = 42, .exit_code = -1};
-
 	backend->dones++;
 	if (!was_given(backend, batch)) {
 		backend->accepted++;
@@ -145,8 +147,15 @@ static void give(struct par_backend *backend, par_batch batch, int32_t status)
 	}
 	trace("done(%llx, %d)", (unsigned long long)batch, status);
 	in_core(1);
-	backend->host->done(backend->host, batch, status, rarely(2) ? &how : NULL);
+	backend->host->done(backend->host, batch, status, how);
 	in_core(-1);
+}
+
+static void give(struct par_backend *backend, par_batch batch, int32_t status)
+{
+	const par_how how = {.size = sizeof(how), .pid = 42, .exit_code = -1};
+
+	give_how(backend, batch, status, rarely(2) ? &how : NULL);
 }
 
 static void give_event(void *arg, uint64_t batch)
@@ -205,7 +214,15 @@ static void post_something(struct par_backend *backend)
 	in_core(-1);
 }
 
-/* --- workers --------------------------------------------------------------------------------- */
+static void enter(struct par_backend *backend, const char *what, enum life from, enum life last)
+{
+	world.looks = 0;
+	trace("%s", what);
+	must(running == &fibers[CALLER], "%s on a thread that is not the loop's", what);
+	must(backend->life >= from && backend->life <= last,
+	     "%s in state %d of the backend, which allows it from %d to %d", what, backend->life, from,
+	     last);
+}
 
 static void linger(int64_t most)
 {
@@ -214,6 +231,10 @@ static void linger(int64_t most)
 	else
 		point();
 }
+
+#include "sim_elsewhere.h"
+
+/* --- workers --------------------------------------------------------------------------------- */
 
 static void serve_unrun(struct par_backend *backend, par_batch batch)
 {
@@ -287,9 +308,15 @@ static void worker_body(void)
 		memmove(&backend->queue[at], &backend->queue[at + 1],
 		        (size_t)(--backend->n_queued - at) * sizeof(lent));
 		backend->busy_staff++;
-		serve(backend, lent);
+		if (lent.errand != NULL)
+			serve_elsewhere(lent.errand), finish_elsewhere(lent.errand);
+		else
+			serve(backend, lent);
 		backend->busy_staff--;
-		user_leaves(backend);
+		if (lent.errand != NULL)
+			errand_put(lent.errand);
+		else
+			user_leaves(backend);
 	}
 }
 
@@ -300,16 +327,6 @@ static void call_workers(void)
 }
 
 /* --- the life of an instance ----------------------------------------------------------------- */
-
-static void enter(struct par_backend *backend, const char *what, enum life from, enum life last)
-{
-	world.looks = 0;
-	trace("%s", what);
-	must(running == &fibers[CALLER], "%s on a thread that is not the loop's", what);
-	must(backend->life >= from && backend->life <= last,
-	     "%s in state %d of the backend, which allows it from %d to %d", what, backend->life, from,
-	     last);
-}
 
 static void ready_event(void *arg, uint64_t failed)
 {
@@ -563,6 +580,35 @@ static void submit_inline(struct par_backend *backend, par_batch batch)
 		give(backend, batch, status);
 }
 
+static void enqueue(struct par_backend *backend, struct lent lent)
+{
+	must(backend->n_queued < QUEUE, "submit without end");
+	backend->queue[backend->n_queued++] = lent;
+	backend->users++;
+	call_workers();
+	point();
+}
+
+static int32_t submit_elsewhere(struct par_backend *backend, par_batch batch, void **future, par_error *error)
+{
+	struct errand *errand = errand_take(backend, batch);
+	int32_t status = errand_encode(errand, error);
+	int fails = fails_submit(backend);
+
+	*future = errand;
+	if (status < 0 || fails)
+		errand->refs = 0;
+	if (status < 0)
+		return status;
+	if (fails)
+		return refuse_batch(backend, batch, error);
+	backend->lent++;
+	must(!was_given(backend, batch), "the number of a batch is used again");
+	errand->fate = draw_fate(backend->traits);
+	enqueue(backend, (struct lent){batch, errand->fate, errand});
+	return PAR_OK;
+}
+
 static int32_t sim_submit(par_backend *backend, par_batch batch, void **future, par_error *error)
 {
 	const struct traits *traits = backend->traits;
@@ -575,6 +621,8 @@ static int32_t sim_submit(par_backend *backend, par_batch batch, void **future, 
 	must(backend->capacity_told || out < (uint64_t)holds, "submit of batch %d to one that holds %d",
 	     (int)out + 1, holds);
 	must(*future == NULL, "the future of a new batch is not NULL");
+	if (is_elsewhere(backend))
+		return submit_elsewhere(backend, batch, future, error);
 	*future = backend;
 	if (fails_submit(backend))
 		return refuse_batch(backend, batch, error);
@@ -584,11 +632,7 @@ static int32_t sim_submit(par_backend *backend, par_batch batch, void **future, 
 		submit_inline(backend, batch);
 		return PAR_OK;
 	}
-	must(backend->n_queued < QUEUE, "submit without end");
-	backend->queue[backend->n_queued++] = (struct lent){batch, draw_fate(traits)};
-	backend->users++;
-	call_workers();
-	point();
+	enqueue(backend, (struct lent){batch, draw_fate(traits), NULL});
 	return PAR_OK;
 }
 
@@ -597,17 +641,21 @@ static int32_t sim_retrieve_callback(par_backend *backend, par_batch batch, void
 {
 	enter(backend, "retrieve_result_callback", UP, IN_CALL);
 	must(was_given(backend, batch), "retrieve_result_callback for a batch that was not given back");
-	must(future == backend, "retrieve_result_callback without the future");
-	if (status != PAR_OK || !rarely(16))
+	must(future == backend || is_elsewhere(backend), "retrieve_result_callback without the future");
+	if (status != PAR_OK || !rarely(is_elsewhere(backend) ? 500 : 16))
 		return status;
+	did.unpack_failed = 1;
 	count_unrun(PAR_EFAILED);
 	return par_fail(error, PAR_EFAILED, "what came makes no sense");
 }
 
 static int32_t sim_compute_batch_size(par_backend *backend)
 {
+	/* The simulation asks too, by turn_is_idle(). */
+	if (world.frozen)
+		return backend->batch_size;
 	enter(backend, "compute_batch_size", UP, IN_CALL);
-	return (int32_t)below(9) - 1;
+	return backend->batch_size = (int32_t)below(9) - 1;
 }
 
 static void sim_batch_completed(par_backend *backend, int64_t size, int64_t ns)
@@ -623,6 +671,10 @@ static void sim_abort(par_backend *backend, int32_t ensure_ready)
 	must(!backend->is_abort, "abort_everything twice in a call");
 	backend->is_abort = 1;
 	did.aborts++;
+	if (is_elsewhere(backend)) {
+		abort_elsewhere(backend);
+		return;
+	}
 	while (backend->traits->aborts_unrun && backend->n_queued > 0) {
 		par_batch batch = backend->queue[--backend->n_queued].batch;
 
@@ -661,6 +713,7 @@ static const par_backend_ops sim_ops = {
 	.retrieval_exit = sim_retrieval_exit,
 	.get_nested_backend = sim_get_nested,
 	.terminate = sim_terminate,
+	.kill = sim_kill,
 };
 
 /* What a plugin need not have, it has in three of four cases. */
@@ -683,6 +736,8 @@ static void draw_ops(par_backend_ops *ops)
 		ops->get_nested_backend = NULL;
 	if (rarely(8))
 		ops->terminate = NULL;
+	if (rarely(2))
+		ops->kill = NULL;
 }
 
 /* --- what it is like ------------------------------------------------------------------------- */
@@ -711,6 +766,18 @@ static void draw_odds(struct traits *traits)
 	traits->strangers = odds[below(7)];
 }
 
+/* Its workers have memory of their own. */
+static void put_elsewhere(struct traits *traits)
+{
+	traits->capabilities &= ~(uint32_t)(PAR_SHARES_MEMORY | PAR_RUNS_INLINE | PAR_USES_THREADS);
+	traits->unrun_as = below(5);
+	traits->capabilities |= PAR_SURVIVES_CRASH | (rarely(2) ? PAR_CAN_KILL : 0);
+	/* Where nothing is ever run, that is the same all over again, a thousand times. */
+	for (int fate = SOUND + 1; fate < FATES; fate++)
+		if (traits->odd[fate] > 80)
+			traits->odd[fate] = rarely(20) ? 256 : 80;
+}
+
 static void draw_traits(struct traits *traits, int n_jobs)
 {
 	*traits = (struct traits){
@@ -736,6 +803,8 @@ static void draw_traits(struct traits *traits, int n_jobs)
 		.may_vanish = rarely(4),
 	};
 	draw_odds(traits);
+	if (rarely(3))
+		put_elsewhere(traits);
 }
 
 #endif

@@ -156,6 +156,9 @@ struct fiber {
 	void (*body)(void);
 	const char *name;
 	int in_core; /* a worker within host->run(), host->done() and the like */
+	int is_elsewhere; /* it passes for a worker that has memory of its own */
+	struct errand *errand; /* what that is at */
+	int takes; /* within receive() */
 #if SIM_SANITIZED
 	ucontext_t registers;
 	void *fiber;
@@ -346,6 +349,9 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *time)
 		time->tv_nsec = (long)(world.now % S);
 		return 0;
 	}
+	/* It may take hundreds of frames. */
+	if (running->takes)
+		world.looks = 0;
 	/* Who looks again and again waits for time to pass. */
 	if (world.looks++ < 3)
 		point();
@@ -409,14 +415,17 @@ int __wrap_pthread_detach(pthread_t thread)
 	return 0;
 }
 
-int __real_pthread_mutex_lock(pthread_mutex_t *lock);
+/* Whoever holds it may be another fiber, which reached a point. */
 int __wrap_pthread_mutex_lock(pthread_mutex_t *lock);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *lock)
 {
-	if (locks_held == 0 && !world.frozen)
+	/* Elsewhere they are another process's, and what it knows already it takes no lock for. */
+	if (locks_held == 0 && !world.frozen && !running->is_elsewhere)
 		point();
+	while (pthread_mutex_trylock(lock) != 0)
+		pass(US);
 	locks_held++;
-	return __real_pthread_mutex_lock(lock);
+	return 0;
 }
 
 int __real_pthread_mutex_unlock(pthread_mutex_t *lock);
@@ -431,6 +440,14 @@ int __wrap_cpu_count(void);
 int __wrap_cpu_count(void)
 {
 	return cores;
+}
+
+/* How much memory this process has had takes long to read, and is nothing that a seed says. */
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+	return strcmp(path, "/proc/self/status") == 0 ? -1 : __real_open(path, flags, 0666);
 }
 
 /* Lines of progress. */
@@ -452,7 +469,7 @@ static struct {
 
 static int no_memory(void)
 {
-	if (memory.fail_at == 0 || --memory.fail_at > 0)
+	if (memory.fail_at == 0 || running->is_elsewhere || --memory.fail_at > 0)
 		return 0;
 	memory.refused++;
 	trace("no memory");
@@ -487,6 +504,12 @@ void *__wrap_realloc(void *old, size_t size)
 
 	memory.blocks += old == NULL && block != NULL;
 	return block;
+}
+
+void *__wrap_reallocarray(void *old, size_t n, size_t size);
+void *__wrap_reallocarray(void *old, size_t n, size_t size)
+{
+	return __wrap_realloc(old, n * size);
 }
 
 void *__real_aligned_alloc(size_t alignment, size_t size);
@@ -594,6 +617,8 @@ int uv_async_init(uv_loop_t *loop, uv_async_t *async, uv_async_cb on_async)
 int uv_async_send(uv_async_t *async)
 {
 	handle_of(async)->sent = 1;
+	if (running != &fibers[CALLER])
+		world.looks = 0;
 	if (uv.waiting)
 		wake_fiber(&fibers[CALLER]);
 	point();

@@ -4,7 +4,8 @@
  * The core is the one that ships, all of it; only what it stands on is replaced
  * (sim_world.h): threads, clock, locks, libuv and malloc, by --wrap below and by
  * definitions of libuv's functions here.  sim_backend.h is the backend, and the
- * guard of backend.h's state machine.  This file draws calls, makes them, and
+ * guard of backend.h's state machine; in a third of the schedules its workers share no
+ * memory with us (sim_elsewhere.h), and die.  This file draws calls, makes them, and
  * checks what came of them.
  *
  *	build/tests/simulation [--seed N] [--schedules N] [--verbose]
@@ -14,12 +15,14 @@
  *
  * link: -Wl,--wrap=clock_gettime,--wrap=pthread_mutex_lock,--wrap=pthread_mutex_unlock
  * link: -Wl,--wrap=context_current,--wrap=context_enter,--wrap=context_leave
- * link: -Wl,--wrap=cpu_count,--wrap=fputs,--wrap=sched_yield
+ * link: -Wl,--wrap=open,--wrap=cpu_count,--wrap=fputs,--wrap=sched_yield
  * link: -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc,--wrap=posix_memalign
- * link: -Wl,--wrap=pthread_create,--wrap=pthread_detach,--wrap=realloc
+ * link: -Wl,--wrap=pthread_create,--wrap=pthread_detach,--wrap=realloc,--wrap=reallocarray
  * link: -Wl,--wrap=strdup,--wrap=free,--wrap=registry_find,--wrap=registry_options
  */
 #include "sim_backend.h"
+
+#include "module.h"
 
 #include <malloc.h>
 
@@ -40,6 +43,7 @@ static struct {
 } schedule;
 
 static struct {
+	uint32_t poisons;       /* of 256 tasks, how many kill a worker elsewhere */
 	int is_map, is_iter, names_tasks, unordered, collect, ignore, shares;
 	int64_t task_timeout, call_timeout; /* ns; 0: none */
 	uint32_t retries, retry_on;
@@ -62,8 +66,10 @@ static struct {
 /* --- and what came of it --------------------------------------------------------------------- */
 
 /* A task that FAILED did so for good.  MAYBE: it failed, and is to be tried again unless the
- * call ends before.  LATE: it ran for longer than its time, which the core may have noticed. */
-enum { BEGAN = 1, ENDED = 2, FAILED = 4, DELIVERED = 8, RUNS = 16, MAYBE = 32, LATE = 64 };
+ * call ends before.  LATE: it ran for longer than its time, which the core may have noticed.
+ * LOST: so many workers died of it that it may be condemned.  Of a task elsewhere these are what
+ * the core was told: it RUNS from when it was heard to until its answer was taken. */
+enum { BEGAN = 1, ENDED = 2, FAILED = 4, DELIVERED = 8, RUNS = 16, MAYBE = 32, LATE = 64, LOST = 128 };
 
 static struct {
 	par_parallel *parallel;
@@ -84,6 +90,14 @@ static struct {
 static uint8_t marks[MOST_TASKS + 1]; /* of each task */
 static uint8_t tries[MOST_TASKS + 1], retries_told[MOST_TASKS + 1], states[MOST_TASKS + 1];
 static uint8_t bad_tries[MOST_TASKS + 1]; /* a bit for each that failed */
+static struct elsewhere {
+	uint8_t runs, ran, may_again;     /* on a worker that lives; its answer was lost     */
+	uint8_t restarts;                 /* it was said to begin, and may be once more      */
+	uint8_t least, most;              /* tries that are over, for sure or by the core's count */
+	uint8_t strikes, may_strikes;     /* likewise, workers that died of it               */
+	uint8_t foreign;                  /* one of them by somebody else, it may be         */
+	uint8_t is_overdue;               /* its last answer came long after its time        */
+} elsewhere[MOST_TASKS + 1];
 static int64_t began_at[MOST_TASKS + 1];
 static int32_t statuses[MOST_TASKS + 1];
 static uint64_t array_in[MOST_TASKS], array_out[MOST_TASKS];
@@ -130,7 +144,7 @@ static int is_late(uint64_t index)
 /* May it be what ended the call, or is counted as failed? */
 static int may_have_failed(uint64_t index)
 {
-	return (marks[index] & (FAILED | MAYBE)) || is_late(index);
+	return (marks[index] & (FAILED | MAYBE | LOST)) || is_late(index);
 }
 
 static uint64_t count_tasks(int (*is_such)(uint64_t index))
@@ -173,6 +187,11 @@ static unsigned char byte_of(uint64_t index, unsigned which)
 	return (unsigned char)fact(index, which);
 }
 
+static int is_served_elsewhere(void)
+{
+	return serving != NULL && is_elsewhere(serving);
+}
+
 /* --- cancelling ------------------------------------------------------------------------------ */
 
 /* Of a call without a pool, which nobody else knows, too. */
@@ -211,11 +230,72 @@ static void cancel_at_times(uint64_t index, unsigned which)
 /* One run of a task, which may go on when its call, and others, are over. */
 struct run {
 	int id, may_be_left, is_left;
+	int is_ghost; /* its worker is dead, or its call over before it began */
 	int32_t attempt;
 };
 
+static uint32_t most_strikes(void)
+{
+	return (call.retry_on & PAR_ON_CRASH) && call.retries + 1 > 3 ? call.retries + 1 : 3;
+}
+
+/* Of the tasks elsewhere: those that kill their worker. */
+static uint64_t poison_of(uint64_t index)
+{
+	uint64_t fate = mix(call.salt ^ ((index + 1) << 32));
+
+	return (fate & 255) < call.poisons ? fate >> 8 | 1 : 0;
+}
+
+static int is_of_call(const struct errand *errand)
+{
+	return errand->call == seen.id && seen.busy && !seen.over;
+}
+
+static void begin_elsewhere(const par_env *env, uint64_t index, struct run *run)
+{
+	struct elsewhere *other = &elsewhere[index];
+	struct errand *errand = running->errand;
+
+	*run = (struct run){errand->call, errand->may_be_left, 0, 0, env->attempt};
+	run->is_ghost = errand->is_dead || !is_of_call(errand);
+	must(errand->is_dead || is_of_call(errand) || errand->may_be_left,
+	     "task %llu begins elsewhere when its call is over", (unsigned long long)index);
+	if (run->is_ghost)
+		return;
+	trace("task %llu begins elsewhere on seat %u", (unsigned long long)index, env->worker);
+	must(index < call.n && index >= errand->first && index < errand->first + errand->n, "task %llu is nobody's",
+	     (unsigned long long)index);
+	must(!other->runs, "task %llu runs twice at once", (unsigned long long)index);
+	must(!other->ran || (marks[index] & (MAYBE | LATE)) || other->may_again || memory.refused,
+	     "task %llu runs twice", (unsigned long long)index);
+	must((env->attempt >= other->least && env->attempt <= other->most) || memory.refused,
+	     "try %d of task %llu is told to be %d", other->least, (unsigned long long)index, env->attempt);
+	must(!(marks[index] & DELIVERED), "task %llu runs after it was delivered", (unsigned long long)index);
+	must(other->strikes < (other->foreign ? MOST_STRIKES : most_strikes()), "task %llu has killed %d workers",
+	     (unsigned long long)index, other->strikes);
+	must((int)env->worker == errand->seat && !seen.seats[env->worker], "two tasks at once on seat %u", env->worker);
+	must((env->shared != NULL) == call.shares && (!call.shares || memcmp(env->shared, &call, sizeof(call)) == 0),
+	     "not what the tasks share");
+	must(env->call_seed == call.salt || !call.settings.seed.set, "not the call's seed");
+	other->runs = other->ran = 1;
+	other->may_again = 0;
+	other->least = other->most = (uint8_t)env->attempt;
+	if (marks[index] & (MAYBE | LATE))
+		marks[index] &= (uint8_t)~(ENDED | MAYBE);
+	marks[index] |= BEGAN;
+	errand->runs = index;
+	world.looks = 0;
+	seen.began++;
+	seen.seats[env->worker] = 1;
+}
+
 static void begin_task(const par_env *env, uint64_t index, struct run *run)
 {
+	if (running->is_elsewhere) {
+		begin_elsewhere(env, index, run);
+		return;
+	}
 	trace("task %llu begins on seat %u", (unsigned long long)index, env->worker);
 	must(seen.busy && !seen.over, "task %llu runs when its call is over", (unsigned long long)index);
 	must(index < call.n, "task %llu of %llu", (unsigned long long)index, (unsigned long long)call.n);
@@ -237,24 +317,22 @@ static void begin_task(const par_env *env, uint64_t index, struct run *run)
 	marks[index] = (uint8_t)((marks[index] & ~(ENDED | MAYBE)) | BEGAN | RUNS);
 	tries[index]++;
 	began_at[index] = world.now;
-	*run = (struct run){seen.id, !call.shares && !call.is_map, 0, env->attempt};
+	*run = (struct run){seen.id, !call.shares && !call.is_map, 0, 0, env->attempt};
 	world.looks = 0;
 	seen.began++;
 	seen.seats[env->worker] = 1;
 }
 
-static void note_end(uint64_t index, const struct run *run, int fails)
+static void note_end(uint64_t index, int32_t attempt, int fails)
 {
 	int late = is_late(index);
-	int again = fails && run->attempt < (int32_t)call.retries && (call.retry_on & PAR_ON_ERROR);
+	int again = fails && attempt < (int32_t)call.retries && (call.retry_on & PAR_ON_ERROR);
 
-	if (fails)
-		bad_tries[index] |= (uint8_t)(1 << run->attempt);
-	marks[index] &= (uint8_t)~RUNS;
+	if (fails && attempt < 8)
+		bad_tries[index] |= (uint8_t)(1 << attempt);
 	marks[index] |= late ? LATE | ENDED : again ? MAYBE : ENDED;
 	if (late && fails)
 		marks[index] |= MAYBE;
-	seen.ended++;
 	if (!fails || late || again)
 		return;
 	marks[index] |= FAILED;
@@ -263,25 +341,69 @@ static void note_end(uint64_t index, const struct run *run, int fails)
 		seen.first_failed = index;
 }
 
+/* Its worker has died meanwhile. */
+static int is_ghost(void)
+{
+	return running->is_elsewhere && running->errand->is_dead;
+}
+
+/* RUNS until that is noted, since it may be late. */
+static void marks_end(uint64_t index, int32_t attempt, int fails)
+{
+	note_end(index, attempt, fails);
+	marks[index] &= (uint8_t)~RUNS;
+}
+
+/* 1: its worker died, before its end or by it. */
+static int end_elsewhere(uint64_t index)
+{
+	struct errand *errand = running->errand;
+	uint64_t poison = poison_of(index);
+
+	if (errand->is_dead)
+		return 1;
+	if (poison) {
+		errand->how.signal = poison / 2 % 3 == 0 ? SIGKILL : poison / 2 % 3 == 1 ? SIGSEGV : 0;
+		errand->how.exit_code = errand->how.signal == 0 ? 42 : -1;
+		die(errand);
+		return 1;
+	}
+	tell_gone(errand, index);
+	errand->runs = UINT64_MAX;
+	return 0;
+}
+
 static int end_task(par_env *env, uint64_t index, struct run *run)
 {
 	int64_t longest = index == call.stuck_one ? 3 * S : index == call.long_one ? 100 * MS : call.task_ns;
 	int fails = does_fail(index, run->attempt);
 
+	if (run->is_ghost)
+		return 0;
 	if (longest > 0)
 		pass((int64_t)(fact(index, 1) % (uint64_t)longest));
 	else
 		point();
+	if (is_ghost())
+		return 0;
 	if (run->id == seen.id && !seen.over)
 		cancel_at_times(index, 2);
+	if (is_ghost())
+		return 0;
 	run->is_left = run->id != seen.id || seen.over;
 	if (run->is_left) {
 		must(run->may_be_left, "a call is over, and its task %llu is not", (unsigned long long)index);
 		trace("task %llu of a call that is over ends", (unsigned long long)index);
 		return fails ? par_fail_task(env, 7, "it is late") : 0;
 	}
-	seen.seats[env->worker] = 0;
-	note_end(index, run, fails);
+	if (running->is_elsewhere) {
+		if (end_elsewhere(index))
+			return 0;
+	} else {
+		seen.seats[env->worker] = 0;
+		seen.ended++;
+		marks_end(index, run->attempt, fails);
+	}
 	trace("task %llu ends", (unsigned long long)index);
 	if (!fails)
 		return 0;
@@ -297,7 +419,7 @@ static int value(par_env *env, const uint64_t *from, uint64_t *to)
 	int code;
 
 	begin_task(env, index, &run);
-	must(payload == fact(index, 10), "task %llu got another's payload", (unsigned long long)index);
+	must(run.is_ghost || payload == fact(index, 10), "task %llu got another's payload", (unsigned long long)index);
 	*to = fact(index, 11);
 	code = end_task(env, index, &run);
 	must(*from == payload, "the payload of task %llu has changed", (unsigned long long)index);
@@ -317,7 +439,7 @@ static int triple(par_env *env, const struct triple *from, struct triple *to)
 
 	begin_task(env, index, &run);
 	for (unsigned i = 0; i < 3; i++) {
-		must(from->values[i] == fact(index, 10), "task %llu got another's payload",
+		must(run.is_ghost || from->values[i] == fact(index, 10), "task %llu got another's payload",
 		     (unsigned long long)index);
 		to->values[i] = fact(index, 11);
 	}
@@ -338,6 +460,8 @@ static int bytes(par_env *env, const void *payload, uint64_t size)
 	int code;
 
 	begin_task(env, index, &run);
+	if (run.is_ghost)
+		return 0;
 	must(size == payload_size(index) &&
 	             (size == 0 || (from[0] == byte_of(index, 10) && from[size - 1] == from[0])),
 	     "task %llu got another's payload", (unsigned long long)index);
@@ -360,6 +484,112 @@ static int bytes(par_env *env, const void *payload, uint64_t size)
 PAR_TASK_ENV(value, uint64_t, uint64_t)
 PAR_TASK_ENV(triple, struct triple, struct triple)
 PAR_TASK_OF_BYTES(bytes)
+
+/* --- tasks elsewhere, as the core is told of them ---------------------------------------------- */
+
+static void tell_gone(const struct errand *errand, uint64_t index)
+{
+	if (!is_of_call(errand))
+		return;
+	elsewhere[index].runs = 0;
+	seen.seats[errand->seat] = 0;
+	seen.ended++;
+}
+
+static void tell_sent(struct errand *errand)
+{
+	errand->call = seen.id;
+	errand->may_be_left = !call.shares && !call.is_map;
+}
+
+static void tell_started(const struct errand *errand, uint64_t index)
+{
+	if (!is_of_call(errand))
+		return;
+	if (is_late(index))
+		marks[index] |= LATE;
+	marks[index] |= BEGAN | RUNS;
+	began_at[index] = world.now;
+}
+
+static void tell_answered(const struct errand *errand, uint64_t index, int32_t attempt, int failed)
+{
+	struct elsewhere *other = &elsewhere[index];
+
+	if (!is_of_call(errand))
+		return;
+	must(!poison_of(index), "a task that kills its worker is answered");
+	must(attempt == other->least && !failed == !does_fail(index, attempt), "task %llu has another's answer",
+	     (unsigned long long)index);
+	other->is_overdue = (marks[index] & RUNS) && call.task_timeout > 0 &&
+	                    world.now - began_at[index] > call.task_timeout + 500 * MS;
+	note_end(index, attempt, failed);
+	if (failed || is_late(index))
+		other->strikes = other->may_strikes = 0;
+	other->least = other->most = (uint8_t)(attempt + 1);
+}
+
+/* It may have been late while the core looked at its answer. */
+static void tell_taken(const struct errand *errand, uint64_t index)
+{
+	if (!is_of_call(errand))
+		return;
+	if (is_late(index) && (marks[index] & FAILED)) {
+		marks[index] = (uint8_t)((marks[index] & ~FAILED) | MAYBE);
+		seen.failed--;
+	}
+	if (is_late(index))
+		marks[index] |= LATE;
+	marks[index] &= (uint8_t)~RUNS;
+}
+
+static void tell_killed(const struct errand *errand)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = errand->first; is_of_call(errand) && i < errand->first + errand->n; i++)
+		n += is_late(i) != 0;
+	must(!is_of_call(errand) || n > 0 || memory.refused, "a worker is killed, and its tasks are in time");
+}
+
+/* Its worker died while it ran it, and no other. */
+static void blame(const struct errand *errand, uint64_t index)
+{
+	struct elsewhere *other = &elsewhere[index];
+	int is_foreign = errand->how.signal == SIGKILL || errand->how.signal == SIGTERM;
+
+	if (errand->was_killed && !is_late(index))
+		return;
+	trace("task %llu is blamed", (unsigned long long)index);
+	/* Or the core finds that it is late, by the time that it looks. */
+	other->strikes = (uint8_t)(call.task_timeout > 0 ? 0 : other->strikes + 1);
+	other->least = (uint8_t)(other->least + (call.task_timeout == 0));
+	other->most++;
+	other->may_strikes++;
+	other->foreign |= (uint8_t)is_foreign;
+	if (other->most <= 8)
+		bad_tries[index] |= (uint8_t)(1 << (other->most - 1));
+	if (other->may_strikes >= most_strikes())
+		marks[index] |= LOST;
+}
+
+static void tell_lost(const struct errand *errand, int32_t status)
+{
+	uint64_t next = errand->first + errand->over, end = errand->first + errand->n;
+	int began = errand->now_n > 0 && errand->now >= next && errand->now < end;
+
+	did.lost_elsewhere += errand->over == 0 && !began;
+	if (!is_of_call(errand))
+		return;
+	for (uint64_t i = next; i < end; i++) {
+		elsewhere[i].may_again = 1;
+		elsewhere[i].restarts |= (marks[i] & RUNS) != 0;
+		if (call.task_timeout == 0)
+			marks[i] &= (uint8_t)~RUNS;
+	}
+	if (status == PAR_ELOST && began && errand->now_n == 1)
+		blame(errand, errand->now);
+}
 
 /* --- source and sink ------------------------------------------------------------------------- */
 
@@ -520,10 +750,19 @@ static void check_failure(const par_outcome *outcome)
 	must(outcome->n_bytes == 0, "a failed task has a reply");
 	if (memory.refused)
 		return;
-	must(outcome->attempts == tries[index], "task %llu was tried %d times, it says %d",
-	     (unsigned long long)index, tries[index], outcome->attempts);
+	if (is_served_elsewhere())
+		must(outcome->attempts >= elsewhere[index].least && outcome->attempts <= elsewhere[index].most,
+		     "task %llu was tried %d times, it says %d", (unsigned long long)index, elsewhere[index].least,
+		     outcome->attempts);
+	else
+		must(outcome->attempts == tries[index], "task %llu was tried %d times, it says %d",
+		     (unsigned long long)index, tries[index], outcome->attempts);
 	if (outcome->status == PAR_ETIMEOUT) {
 		must(is_late(index), "task %llu was in time", (unsigned long long)index);
+		return;
+	}
+	if (outcome->status == PAR_ELOST) {
+		must(marks[index] & LOST, "task %llu has killed no workers", (unsigned long long)index);
 		return;
 	}
 	must(outcome->status == PAR_EFAILED, "a task's status is %d", outcome->status);
@@ -539,10 +778,10 @@ static void check_outcome(const par_outcome *outcome)
 	const unsigned char *payload = outcome->payload;
 
 	/* One that had no room for its reply has failed, and did not run. */
-	must(index < seen.taken && ((marks[index] & (ENDED | MAYBE)) || outcome->status == PAR_ETIMEOUT ||
+	must(index < seen.taken && ((marks[index] & (ENDED | MAYBE | LOST)) || outcome->status == PAR_ETIMEOUT ||
 	                            (memory.refused && outcome->status != PAR_OK)),
 	     "task %llu is delivered before it is over", (unsigned long long)index);
-	must(!(marks[index] & RUNS) || outcome->status == PAR_ETIMEOUT, "task %llu is delivered while it runs",
+	must(!(marks[index] & RUNS) || outcome->status == PAR_ETIMEOUT || is_served_elsewhere(), "task %llu is delivered while it runs",
 	     (unsigned long long)index);
 	must(!(marks[index] & DELIVERED), "task %llu is delivered twice", (unsigned long long)index);
 	must(call.unordered || index == seen.next || (call.ignore && index > seen.next),
@@ -552,6 +791,8 @@ static void check_outcome(const par_outcome *outcome)
 	must(outcome->status == PAR_OK ? !(marks[index] & (FAILED | MAYBE)) : may_have_failed(index) || memory.refused,
 	     "task %llu has status %d", (unsigned long long)index, outcome->status);
 	must(!call.ignore || outcome->status == PAR_OK, "a failed task is handed out");
+	must(outcome->status != PAR_OK || !elsewhere[index].is_overdue, "task %llu was late, and nobody saw it",
+	     (unsigned long long)index);
 	must(call.settings.on_event == NULL || memory.refused ||
 	             states[index] == (outcome->status == PAR_OK ? PAR_EVENT_DONE : PAR_EVENT_FAILED),
 	     "the outcome of task %llu comes before its event", (unsigned long long)index);
@@ -612,7 +853,7 @@ static void check_event(const par_event *event)
 	     retries_told[index]);
 	switch (event->kind) {
 	case PAR_EVENT_STARTED:
-		must(state == 0 || state == PAR_EVENT_RETRY, "task %llu begins after event %d", (unsigned long long)index,
+		must(state == 0 || state == PAR_EVENT_RETRY || elsewhere[index].restarts, "task %llu begins after event %d", (unsigned long long)index,
 		     state);
 		break;
 	case PAR_EVENT_TIMEOUT:
@@ -626,13 +867,14 @@ static void check_event(const par_event *event)
 	case PAR_EVENT_FAILED:
 		must(state == PAR_EVENT_STARTED && may_have_failed(index), "task %llu is said to have failed",
 		     (unsigned long long)index);
-		must(event->status == PAR_EFAILED || (event->status == PAR_ETIMEOUT && is_late(index)),
+		must(event->status == PAR_EFAILED || (event->status == PAR_ETIMEOUT && is_late(index)) ||
+		             (event->status == PAR_ELOST && (marks[index] & LOST)),
 		     "task %llu failed with %d", (unsigned long long)index, event->status);
 		break;
 	default:
 		must(event->kind == PAR_EVENT_RETRY && state == PAR_EVENT_STARTED &&
-		             ((bad_tries[index] >> event->attempt & 1) || is_late(index)) &&
-		             event->attempt < (int32_t)call.retries,
+		             (event->attempt > 7 || (bad_tries[index] >> event->attempt & 1) || is_late(index)) &&
+		             (event->attempt < (int32_t)call.retries || event->status == PAR_ELOST),
 		     "task %llu is said to be tried again", (unsigned long long)index);
 		retries_told[index]++;
 	}
@@ -642,6 +884,7 @@ static void check_event(const par_event *event)
 static void on_event(void *watcher, const par_event *event)
 {
 	must(watcher == &seen && running == &fibers[CALLER] && seen.busy && !seen.over, "an event out of its time");
+	world.looks = 0;
 	trace("event %d of task %llu", event->kind, (unsigned long long)event->index);
 	/* Without memory some are lost. */
 	if (!memory.refused)
@@ -686,6 +929,11 @@ static int is_well(uint64_t index)
 	return (marks[index] & (ENDED | FAILED | MAYBE)) == ENDED || is_left_out(index);
 }
 
+static int is_lost(uint64_t index)
+{
+	return (marks[index] & LOST) != 0;
+}
+
 static int may_end_by_backend(int32_t status)
 {
 	if (did.up_failed && (status == PAR_EUNAVAIL || status == PAR_ENOTFOUND))
@@ -696,13 +944,17 @@ static int may_end_by_backend(int32_t status)
 		return 1;
 	if (did.unrun > 1000 && status == PAR_EFAILED)
 		return 1;
+	if (did.lost_elsewhere > 1000 && (status == PAR_ELOST || status == PAR_EFAILED))
+		return 1;
+	if (did.unpack_failed && is_served_elsewhere() && status == PAR_EFAILED)
+		return 1;
 	/* One that was left has its stop_call() yet to come. */
 	return status == PAR_EUNAVAIL && (did.no_worker || (serving != NULL && lacks_workers(serving)));
 }
 
 static int may_end(int32_t status)
 {
-	if (memory.refused && (status == PAR_ENOMEM || status == PAR_EFAILED))
+	if (memory.refused && (status == PAR_ENOMEM || status == PAR_EFAILED || status == PAR_ELOST))
 		return 1;
 	if (may_end_by_backend(status))
 		return 1;
@@ -710,6 +962,8 @@ static int may_end(int32_t status)
 	case PAR_OK:
 		return count_tasks(is_well) == call.n && (seen.failed == 0 || call.ignore) && !seen.stopped &&
 		       !did.submit_failed && (call.is_map || seen.exhausted);
+	case PAR_ELOST:
+		return !call.collect && count_tasks(is_lost) > 0;
 	case PAR_EFAILED:
 		return seen.failed > 0 || count_tasks(may_have_failed) > 0;
 	case PAR_ECANCELED:
@@ -740,6 +994,8 @@ static void check_delivered(int32_t status)
 		return;
 	if (memory.refused || did.submit_failed || did.most_lost_in_a_row > 3 || did.unrun > 1000)
 		return;
+	if (is_served_elsewhere())
+		return;
 	/* Who has failed, and when, only the core knows; and one that was left may have ended since. */
 	if (call.ignore || call.task_timeout > 0 || call.retries > 0 || is_late_call())
 		return;
@@ -756,9 +1012,9 @@ static void check_delivered(int32_t status)
 static void check_arrays_filled(void)
 {
 	for (uint64_t i = 0; call.is_map && i < call.n; i++)
-		if ((marks[i] & (ENDED | FAILED)) == ENDED)
+		if ((marks[i] & (ENDED | FAILED)) == ENDED && !(is_served_elsewhere() && (marks[i] & MAYBE)))
 			must(array_out[i] == fact(i, 11), "out[%llu] is wrong", (unsigned long long)i);
-		else if (!(marks[i] & BEGAN))
+		else if (!(marks[i] & (is_served_elsewhere() ? ENDED | FAILED | MAYBE | LATE : BEGAN)))
 			must(array_out[i] == 0, "out[%llu] was written to", (unsigned long long)i);
 }
 
@@ -770,9 +1026,13 @@ static void check_statuses(void)
 		must(statuses[i] == PAR_OK         ? well
 		     : statuses[i] == PAR_EFAILED  ? (marks[i] & (FAILED | MAYBE)) != 0
 		     : statuses[i] == PAR_ETIMEOUT ? is_late(i)
+		     : statuses[i] == PAR_ELOST    ? is_lost(i)
 		                                   : statuses[i] == PAR_EABORTED && (!well || is_late(i)) &&
 		                                             !(marks[i] & FAILED),
 		     "the status of task %llu is %d", (unsigned long long)i, statuses[i]);
+		must(statuses[i] != PAR_OK || !elsewhere[i].is_overdue || seen.cancelled || is_late_call() ||
+		             call.settings.timeout.set,
+		     "task %llu was late, and nobody saw it", (unsigned long long)i);
 	}
 }
 
@@ -791,7 +1051,8 @@ static void check_error(int32_t status, const par_error *error)
 	must(error->what[0] != '\0', "the error %d says nothing", status);
 	if (status != PAR_EFAILED || memory.refused)
 		return;
-	if (call.task_timeout > 0 || call.retries > 0 || is_late_call()) {
+	if (call.task_timeout > 0 || call.retries > 0 || is_late_call() ||
+	    (is_served_elsewhere())) {
 		must(error->task == -1 ? may_end_by_backend(status) : may_have_failed((uint64_t)error->task),
 		     "task %lld is said to have failed", (long long)error->task);
 		return;
@@ -805,7 +1066,7 @@ static void check_error(int32_t status, const par_error *error)
 
 static int is_accounted(uint64_t index)
 {
-	return (marks[index] & ENDED) || is_late(index);
+	return (marks[index] & (ENDED | LOST)) || is_late(index);
 }
 
 static void check_end(int32_t status, const par_error *error)
@@ -920,6 +1181,8 @@ static void draw_providers(int n_jobs)
 	}
 	/* The core falls back on threading where tasks may not run inside submit(). */
 	traits[2].capabilities = (traits[2].capabilities | PAR_USES_THREADS) & ~(uint32_t)PAR_RUNS_INLINE;
+	if (is_elsewhere(&(struct par_backend){.traits = &traits[2]}))
+		traits[2].capabilities &= ~(uint32_t)PAR_USES_THREADS;
 	for (int i = 0; i < PROVIDERS; i++)
 		providers[i].capabilities = traits[i].capabilities;
 	if (rarely(10))
@@ -1048,6 +1311,7 @@ static void draw_call(void)
 	call.long_one = (uint64_t)rarely_at(8, call.n);
 	call.stuck_one = (uint64_t)rarely_at(8, call.n);
 	call.fails = rarely(3) ? rates[below(6)] : 0;
+	call.poisons = rarely(3) ? rates[below(6)] : 0;
 	call.explains = below(256);
 	call.large = rarely(8) ? rates[below(6)] : 0;
 	call.task_ns = draw_time();
@@ -1095,16 +1359,19 @@ static void begin_call(par_parallel *parallel)
 	memset(&seen, 0, sizeof(seen));
 	memset(marks, 0, (size_t)call.n + 1);
 	memset(tries, 0, (size_t)call.n + 1);
+	memset(elsewhere, 0, sizeof(elsewhere[0]) * ((size_t)call.n + 1));
 	memset(states, 0, (size_t)call.n + 1);
 	memset(bad_tries, 0, (size_t)call.n + 1);
 	memset(retries_told, 0, (size_t)call.n + 1);
 	memset(statuses, 77, sizeof(statuses[0]) * ((size_t)call.n + 1));
 	seen.id = ++n_calls;
+	serving = NULL;
 	seen.parallel = parallel;
 	seen.busy = 1;
 	seen.first_failed = UINT64_MAX;
 	seen.begun_at = seen.result_at = world.now;
 	seen.error = (par_error)PAR_ERROR_INIT;
+	did.unpack_failed = did.lost_elsewhere = 0;
 	did.submit_failed = did.no_worker = did.unrun = did.lost_in_a_row = did.most_lost_in_a_row = 0;
 	if (parallel == NULL)
 		did.up_failed = 0;
@@ -1149,7 +1416,9 @@ static void drop(par_iter *iter)
 	seen.dropped = 1;
 	par_iter_close(iter, &thrown);
 	trace("%llu unused, %llu cancelled", (unsigned long long)thrown.unused, (unsigned long long)thrown.cancelled);
-	must(thrown.unused + thrown.cancelled == undelivered || call.ignore || memory.refused,
+	/* One that was on its way to us when the call was cancelled counts for neither. */
+	must(thrown.unused + thrown.cancelled == undelivered || call.ignore || memory.refused ||
+	             (seen.cancelled && thrown.unused + thrown.cancelled + 1 == undelivered),
 	     "%llu + %llu were thrown away, of %llu", (unsigned long long)thrown.unused,
 	     (unsigned long long)thrown.cancelled, (unsigned long long)undelivered);
 }
@@ -1381,6 +1650,24 @@ static void run_schedule(uint64_t seed)
 	schedules_done++;
 }
 
+/* What workers elsewhere keep from batch to batch is none of a schedule's. */
+static void keep_runners(void)
+{
+	static const par_task *const tasks[] = {&par_task_value, &par_task_bytes, &par_task_triple};
+	struct runner *runners[WORKERS];
+	const par_task *found;
+	par_module *program;
+
+	for (int i = 0; i < WORKERS; i++)
+		must((runners[i] = runner_take()) != NULL, "no memory");
+	for (int i = 0; i < WORKERS; i++)
+		runner_give(runners[i]);
+	must(module_of_program(&program, NULL) == PAR_OK, "the program has no tasks");
+	for (int i = 0; i < 3; i++)
+		must(par_module_task(program, tasks[i]->name, &found, NULL) == PAR_OK && found == tasks[i],
+		     "the program's tasks are not found");
+}
+
 /* --- the program ----------------------------------------------------------------------------- */
 
 static void on_crash(int number)
@@ -1440,7 +1727,7 @@ int main(int argc, char **argv)
 	uint64_t seed, n;
 	struct timespec begin, end;
 
-	(void)argc;
+	par_worker_main(argc, argv);
 	if (read_arguments(argv, &seed, &n) != 0)
 		return 2;
 	/* A ring of a million places is mapped, and not cleared. */
@@ -1452,6 +1739,7 @@ int main(int argc, char **argv)
 	if (par_configure(NULL, NULL) != PAR_OK)
 		return 2;
 	fibers_create(worker_body);
+	keep_runners();
 	__real_clock_gettime(CLOCK_MONOTONIC, &begin);
 	for (uint64_t i = 0; i < n; i++)
 		run_schedule(seed + i);

@@ -1,7 +1,11 @@
 /* Both ends of a channel: worker processes that were forked, and that were executed. */
 #include "channel.h"
+#include "channel_memory.h"
 #include "module.h"
+#include "shared.h"
 #include "wire_answer.h"
+
+#include "fuzz/read_frames.h"
 
 #include <parloop/worker.h>
 
@@ -26,9 +30,16 @@
 
 enum { SOCKET = 10, MEMORY = 11, MOST_MS = 20000 };
 
+/* A sanitizer has more address space than any limit, and handles faults itself. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 extern char **environ;
 
-/* --- tasks of this program --------------------------------------------------------------------- */
+/* --- tasks of this program -------------------------------------------------------------------- */
 
 static int echo(par_env *env, const void *payload, uint64_t size)
 {
@@ -170,7 +181,7 @@ static int beget(par_env *env, const void *payload, uint64_t size)
 }
 PAR_TASK_OF_BYTES(beget)
 
-/* --- a worker ---------------------------------------------------------------------------------- */
+/* --- a worker --------------------------------------------------------------------------------- */
 
 static par_channel *channel;
 static pid_t worker;
@@ -371,7 +382,7 @@ static void send(uint64_t id, const char *payload)
 	send_bytes(id, payload, strlen(payload));
 }
 
-/* --- there and back ------------------------------------------------------------------------------ */
+/* --- there and back --------------------------------------------------------------------------- */
 
 static void expect_echo(uint64_t id, const char *payload)
 {
@@ -509,7 +520,7 @@ START_TEST(it_is_seen_which_task_runs)
 }
 END_TEST
 
-/* --- its end -------------------------------------------------------------------------------------- */
+/* --- its end ---------------------------------------------------------------------------------- */
 
 START_TEST(a_worker_ends_when_it_has_run_what_it_was_sent)
 {
@@ -558,7 +569,491 @@ START_TEST(a_descriptor_at_its_end_is_quiet_once_it_was_heard)
 }
 END_TEST
 
-/* --- what a worker is to be ------------------------------------------------------------------------ */
+/* --- attachments ------------------------------------------------------------------------------ */
+
+/* A memfd with that many numbers, each one more than its place, as an attachment. */
+static par_attachment numbers(uint64_t id, size_t n, int32_t writable)
+{
+	par_attachment attachment = {.size = sizeof(attachment), .kind = PAR_ATTACH_MODULE, .id = id,
+	                             .bytes = 8 * n, .writable = writable};
+	int64_t number;
+
+	attachment.fd = memfd_create("numbers", MFD_CLOEXEC);
+	ck_assert_int_ge(attachment.fd, 0);
+	for (size_t i = 0; i < n; i++) {
+		number = (int64_t)i + 1;
+		ck_assert_int_eq(write(attachment.fd, &number, 8), 8);
+	}
+	return attachment;
+}
+
+static int64_t number_at(const par_attachment *attachment, size_t i)
+{
+	int64_t number = -1;
+
+	ck_assert_int_eq(pread(attachment->fd, &number, 8, (off_t)(8 * i)), 8);
+	return number;
+}
+
+static void attach(const par_attachment *attachment)
+{
+	par_error error = PAR_ERROR_INIT;
+
+	ck_assert_msg(channel_attach(channel, attachment, &error) == PAR_OK, "%s: %s", error.what,
+	              error.reason);
+}
+
+static void send_range(uint64_t id, uint64_t in, uint64_t out, uint64_t n)
+{
+	const struct wire_task square = {.name = "square", .kind = PAR_TASK_TYPED, .in_size = 8,
+	                                 .out_size = 8};
+	const struct wire_module module = {.path = DEMO};
+	par_error error = PAR_ERROR_INIT;
+
+	wire_batch_init(&batch);
+	wire_batch_module(&batch, &module);
+	wire_batch_task(&batch, &square);
+	batch.batch = id;
+	batch.head.n = n;
+	batch.range = (struct wire_range){.in = {in, 0}, .out = {out, 0}, .in_size = 8, .out_size = 8};
+	wire_put_range(channel_begin(channel), &batch);
+	ck_assert_int_eq(channel_commit(channel, id, &error), PAR_OK);
+}
+
+START_TEST(a_range_lies_in_shared_memory)
+{
+	par_attachment in = numbers(1, 100, PAR_ATTACH_READ), out = numbers(2, 100, PAR_ATTACH_WRITE);
+	struct wire_frame frame;
+
+	start();
+	for (uint64_t i = 1; i <= 3; i++) {
+		attach(&in);
+		attach(&out);
+		send_range(i, 1, 2, 100);
+		do
+			ck_assert_int_eq(next(&frame, NULL), 1);
+		while (frame.kind == WIRE_CHUNK);
+		ck_assert_int_eq(frame.kind, WIRE_FINISHED);
+		ck_assert_uint_eq(channel_over(channel), i);
+	}
+	ck_assert_int_eq(number_at(&out, 99), 10000);
+	close(in.fd);
+	close(out.fd);
+}
+END_TEST
+
+START_TEST(what_a_worker_writes_to_its_own_pages_stays_there)
+{
+	par_attachment in = numbers(1, 100, PAR_ATTACH_PRIVATE);
+	struct wire_outcome outcome;
+
+	start();
+	attach(&in);
+	name(STATEFUL, "spoil");
+	batch.head.flags = WIRE_HAS_SHARED;
+	batch.head.shared = (struct wire_ref){1, 0};
+	batch.head.shared_size = 800;
+	send(1, "");
+	outcome = expect_outcome();
+	ck_assert_int_eq(*(const char *)outcome.reply, 77);
+	expect_finished(1);
+	ck_assert_int_eq(number_at(&in, 0), 1);
+	close(in.fd);
+}
+END_TEST
+
+START_TEST(an_attachment_without_a_descriptor_goes_with_its_bytes)
+{
+	static int64_t values[100000] = {5};
+	const par_attachment in = {.size = sizeof(in), .kind = PAR_ATTACH_MODULE, .id = 8, .fd = -1,
+	                           .bytes = sizeof(values), .address = values};
+	struct wire_chunk chunk;
+	struct wire_frame frame;
+	int64_t first;
+
+	start();
+	attach(&in);
+	send_range(1, 8, 0, 10);
+	expect(&frame, WIRE_CHUNK);
+	ck_assert_int_eq(wire_get_chunk(&frame, &chunk, NULL), PAR_OK);
+	memcpy(&first, chunk.values, 8);
+	ck_assert_int_eq(first, 25);
+	while (frame.kind != WIRE_FINISHED)
+		ck_assert_int_eq(next(&frame, NULL), 1);
+}
+END_TEST
+
+/* More descriptors than its socket takes while nobody reads it. */
+START_TEST(more_attachments_than_a_socket_holds)
+{
+	enum { MANY = 1000 };
+	par_attachment in = numbers(1, 10, PAR_ATTACH_READ);
+	struct wire_frame frame;
+
+	start();
+	name_demo("snail");
+	send(1, "wait");
+	(void)wait_for_task();
+	for (in.id = 1; in.id <= MANY; in.id++)
+		attach(&in);
+	send_range(2, MANY, 0, 10);
+	channel_stop(channel);
+	(void)expect_outcome();
+	expect_finished(1);
+	do
+		ck_assert_int_eq(next(&frame, NULL), 1);
+	while (frame.kind != WIRE_FINISHED);
+	ck_assert_uint_eq(channel_over(channel), 2);
+	close(in.fd);
+}
+END_TEST
+
+START_TEST(an_attachment_of_nothing_is_refused)
+{
+	const par_attachment none = {.size = sizeof(none), .id = 1, .bytes = 8, .fd = -1};
+	par_error error = PAR_ERROR_INIT;
+
+	start();
+	ck_assert_int_eq(channel_attach(channel, &none, &error), PAR_EINVAL);
+	name_demo("echo");
+	send(1, "x");
+	expect_echo(1, "x");
+}
+END_TEST
+
+/* What has ended and is given anew, as another thing, is not the old one. */
+START_TEST(what_has_ended_is_let_go)
+{
+	int64_t *buffer = NULL;
+	const par_attachment *attachment;
+	par_error error = PAR_ERROR_INIT;
+	uint64_t old;
+	struct wire_frame frame;
+	struct wire_ref ref;
+
+	start();
+	buffer = par_shared_alloc(4096, &error);
+	ck_assert_ptr_nonnull(buffer);
+	ck_assert(shared_find(buffer, 800, &ref, &attachment));
+	old = attachment->id;
+	attach(attachment);
+	par_shared_free(buffer);
+	buffer = par_shared_alloc(4096, &error);
+	ck_assert_ptr_nonnull(buffer);
+	ck_assert(shared_find(buffer, 800, &ref, &attachment));
+	attach(attachment);
+	send_range(1, old, 0, 10);
+	expect(&frame, WIRE_CANNOT);
+	ck_assert_uint_eq(channel_over(channel), 1);
+	send_range(2, ref.id, 0, 1);
+	expect(&frame, WIRE_CHUNK);
+	expect_finished(2);
+	par_shared_free(buffer);
+}
+END_TEST
+
+/* --- what tasks print ------------------------------------------------------------------------- */
+
+START_TEST(what_a_task_has_printed_is_there_before_its_outcome)
+{
+	char text[32] = "";
+	int out = dup(STDOUT_FILENO), pipe[2];
+
+	ck_assert_int_eq(pipe2(pipe, O_CLOEXEC), 0);
+	(void)printf("the parent's");
+	ck_assert_int_eq(dup2(pipe[1], STDOUT_FILENO), STDOUT_FILENO);
+	start();
+	name(STATEFUL, "print");
+	send(1, "some words");
+	(void)expect_outcome();
+	expect_finished(1);
+	ck_assert_int_eq(read(pipe[0], text, sizeof(text)), 10);
+	ck_assert_str_eq(text, "some words");
+	ck_assert_int_eq(dup2(out, STDOUT_FILENO), STDOUT_FILENO);
+	(void)puts(" own");
+	(void)fflush(stdout);
+	close(out);
+	close(pipe[0]);
+	close(pipe[1]);
+}
+END_TEST
+
+/* --- one that lies ---------------------------------------------------------------------------- */
+
+/* No process, but what one might do to the memory. */
+static struct channel_memory its;
+
+static void pretend(void)
+{
+	par_error error = PAR_ERROR_INIT;
+	int32_t ends[2];
+
+	ck_assert_int_eq(channel_open(kind, &channel, &error), PAR_OK);
+	channel_ends(channel, ends);
+	ck_assert_int_eq(channel_memory_map(&its, ends[1], &error), PAR_OK);
+	name_demo("echo");
+}
+
+static void say(struct wire_writer *writer)
+{
+	struct ring ring;
+	uint64_t room;
+	char *at;
+
+	ring_init(&ring, &its.words->from_worker, its.from_worker, CHANNEL_FROM_WORKER);
+	ring.here = its.words->from_worker.put;
+	ck_assert_int_eq(ring_room(&ring, writer->used, &at, &room), 0);
+	memcpy(at, writer->bytes, writer->used);
+	(void)ring_put(&ring, writer->used);
+	wire_writer_finish(writer);
+}
+
+static par_error heard(int32_t code)
+{
+	par_error error = PAR_ERROR_INIT;
+	struct wire_frame frame;
+
+	ck_assert_int_eq(channel_next(channel, &frame, &error), code);
+	channel_memory_unmap(&its);
+	return error;
+}
+
+START_TEST(a_worker_of_another_version_is_refused)
+{
+	struct wire_writer writer;
+	par_error error;
+
+	pretend();
+	wire_writer_init(&writer, 0);
+	wire_put_hello(&writer, 5, "9.9.9", "here");
+	say(&writer);
+	error = heard(PAR_EUNAVAIL);
+	ck_assert_str_eq(error.reason, "it is of version 9.9.9, this one of " PAR_VERSION_STRING);
+	ck_assert_str_eq(error.remedy, "install the same parloop on both sides");
+}
+END_TEST
+
+START_TEST(an_answer_to_a_batch_that_is_not_out_is_refused)
+{
+	const struct wire_finished finished = {0};
+	struct wire_writer writer;
+
+	pretend();
+	send(3, "x");
+	send(4, "x");
+	wire_writer_init(&writer, 0);
+	wire_put_finished(&writer, 4, &finished);
+	say(&writer);
+	ck_assert_str_eq(heard(PAR_EINVAL).reason,
+	                 "it is about batch 4, the oldest that is out is 3");
+}
+END_TEST
+
+START_TEST(a_place_in_the_ring_that_is_none_is_refused)
+{
+	pretend();
+	its.words->from_worker.put = UINT64_C(1) << 40;
+	ck_assert_str_eq(heard(PAR_EINVAL).reason, "the worker's place in the ring makes no sense");
+}
+END_TEST
+
+static unsigned short seed[3] = {7, 7, 7};
+
+static void scribble(void)
+{
+	uint64_t *words = (uint64_t *)its.words;
+	uint64_t value = (uint64_t)jrand48(seed) << 32 ^ (uint64_t)(uint32_t)jrand48(seed);
+	size_t place = (size_t)nrand48(seed) % (sizeof(struct channel_words) / 8);
+
+	/* Often something that is nearly right. */
+	if (nrand48(seed) % 2 == 0)
+		value &= 0xfffff8;
+	__atomic_store_n(&words[place], value, __ATOMIC_RELAXED);
+	words = (uint64_t *)its.from_worker;
+	place = (size_t)nrand48(seed) % (nrand48(seed) % 8 == 0 ? CHANNEL_FROM_WORKER / 8 : 64);
+	__atomic_store_n(&words[place], value, __ATOMIC_RELAXED);
+}
+
+/* All that a parent does with a channel. */
+static void use(const char *payload, uint32_t n)
+{
+	struct wire_writer *writer = channel_begin(channel);
+	par_error error = PAR_ERROR_INIT;
+	struct wire_frame frame;
+	struct wire_now now;
+
+	batch.batch = 3;
+	wire_begin_list(writer, &batch);
+	wire_put_item(writer, 4, 0, 0, payload, n);
+	wire_end_list(writer, 1);
+	if (channel_commit(channel, 3, &error) < 0)
+		return;
+	for (int i = 0; i < 10 && channel_next(channel, &frame, &error) > 0; i++)
+		look_at_frame(&frame);
+	channel_stop(channel);
+	channel_now(channel, &now);
+	(void)channel_sleeps(channel, 1);
+	(void)channel_sleeps(channel, 0);
+	(void)channel_last_words(channel);
+	while (channel_over(channel) != 0)
+		;
+}
+
+static void put_answers(void)
+{
+	struct wire_writer writer;
+	const struct wire_finished finished = {0};
+
+	wire_writer_init(&writer, 0);
+	for (int i = 0; i < 4; i++) {
+		wire_begin(&writer, WIRE_OUTCOMES, 3);
+		wire_put_failure(&writer, 4, 0, &(struct wire_outcome){.code = 3, .text = "why"});
+		wire_end(&writer);
+		wire_put_finished(&writer, 3, &finished);
+	}
+	its.words->from_worker.base = its.words->from_worker.put;
+	memcpy(its.from_worker, writer.bytes, writer.used);
+	its.words->from_worker.put += writer.used;
+	wire_writer_finish(&writer);
+}
+
+/* A frame that an earlier one of the same channel has spoilt is refused at once, so there are
+ * many channels. */
+static void use_after_scribbles(int times, void (*also)(void))
+{
+	static char payload[300000];
+
+	for (int i = 0; i < times; i++) {
+		pretend();
+		put_answers();
+		for (int k = 0; k < 20; k++) {
+			also();
+			use(payload, (uint32_t)((size_t)nrand48(seed) % (k % 5 == 0 ? sizeof(payload) : 64)));
+		}
+		channel_memory_unmap(&its);
+		channel_close(channel);
+		channel = NULL;
+		wire_batch_init(&batch);
+	}
+}
+
+START_TEST(a_worker_that_scribbles_does_no_harm)
+{
+	use_after_scribbles(getenv("UNDER_VALGRIND") != NULL ? 20 : 500, scribble);
+}
+END_TEST
+
+static pid_t scribbler;
+
+static void start_scribbler(void)
+{
+	par_error error = PAR_ERROR_INIT;
+	int32_t ends[2];
+
+	if (scribbler > 0)
+		return;
+	channel_ends(channel, ends);
+	scribbler = fork();
+	ck_assert_int_ge(scribbler, 0);
+	if (scribbler > 0)
+		return;
+	if (channel_memory_map(&its, ends[1], &error) < 0)
+		_exit(1);
+	for (;;)
+		scribble();
+}
+
+/* While the parent looks. */
+START_TEST(a_worker_that_scribbles_meanwhile_does_no_harm)
+{
+	for (int i = 0; i < 50; i++) {
+		scribbler = 0;
+		use_after_scribbles(1, start_scribbler);
+		kill(scribbler, SIGKILL);
+		ck_assert_int_eq(waitpid(scribbler, NULL, 0), scribbler);
+		(void)nrand48(seed);
+	}
+}
+END_TEST
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+START_TEST(a_limit_on_files_is_an_error_and_no_signal)
+{
+	struct rlimit before, small;
+	par_error error = PAR_ERROR_INIT;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = before;
+	small.rlim_cur = 1 << 20;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+	ck_assert_int_eq(channel_open(kind, &channel, &error), PAR_ENOMEM);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+	ck_assert_ptr_null(channel);
+	ck_assert_str_eq(error.remedy, "allow longer files (ulimit -f)");
+}
+END_TEST
+
+/* With any number of descriptors that is too small. */
+START_TEST(a_limit_on_descriptors_is_an_error)
+{
+	struct rlimit before, small;
+	par_error error = PAR_ERROR_INIT;
+	int32_t status = PAR_ENOMEM;
+	int next_fd = dup(STDOUT_FILENO);
+
+	close(next_fd);
+	if (getenv("UNDER_VALGRIND") != NULL)
+		return;
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	small = before;
+	for (int n = 0; n < 3; n++) {
+		small.rlim_cur = (rlim_t)(next_fd + n);
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &small), 0);
+		status = channel_open(kind, &channel, &error);
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+		ck_assert_int_eq(status, PAR_ENOMEM);
+		ck_assert_ptr_null(channel);
+	}
+}
+END_TEST
+
+START_TEST(a_channel_in_a_child_of_fork_keeps_no_worker)
+{
+	int pipe[2];
+	pid_t copy;
+
+	start();
+	name_demo("echo");
+	send(1, "x");
+	expect_echo(1, "x");
+	ck_assert_int_eq(pipe2(pipe, O_CLOEXEC), 0);
+	copy = fork();
+	ck_assert_int_ge(copy, 0);
+	if (copy == 0) {
+		char end;
+
+		close(pipe[1]);
+		(void)!read(pipe[0], &end, 1);
+		_exit(0);
+	}
+	channel_close(channel);
+	channel = NULL;
+	ck_assert_int_eq(ended(), EXIT_SUCCESS);
+	close(pipe[0]);
+	close(pipe[1]);
+	ck_assert_int_eq(waitpid(copy, NULL, 0), copy);
+}
+END_TEST
+
+/* Valgrind knows no descriptors of processes, keeps limits of descriptors to itself, and has stacks
+ * of its own.  A worker that was executed does not run in it. */
+static int is_in_valgrind(void)
+{
+	return getenv("UNDER_VALGRIND") != NULL && kind == PAR_CHANNEL_FORKED;
+}
+
+/* --- what a worker is to be ------------------------------------------------------------------- */
 
 static struct state state_of_worker(void)
 {
@@ -605,7 +1100,7 @@ START_TEST(a_forked_worker_has_no_descriptors_of_its_parent)
 
 	if (kind == PAR_CHANNEL_FORKED) {
 		start();
-		ck_assert_int_eq(state_of_worker().n_open, 3);
+		ck_assert_int_eq(state_of_worker().n_open, is_in_valgrind() ? 2 : 3);
 	}
 	for (size_t i = 0; i < 3; i++)
 		close(fds[i]);
@@ -632,8 +1127,7 @@ START_TEST(a_worker_takes_its_limits)
 {
 	struct state state;
 
-	/* A sanitizer's address space is larger than any limit. */
-	if (getenv("SAN_IN_USE") == NULL)
+	if (!SANITIZED)
 		setup.memory = INT64_C(1) << 42;
 	setup.cpu_time_ns = 99 * INT64_C(1000000000) + 1;
 	start();
@@ -711,7 +1205,7 @@ START_TEST(an_initializer_without_a_task_is_refused)
 }
 END_TEST
 
-/* --- last words --------------------------------------------------------------------------------------- */
+/* --- last words ------------------------------------------------------------------------------- */
 
 static const char *words_of_death(const char *how, int signal)
 {
@@ -745,8 +1239,10 @@ END_TEST
 
 START_TEST(a_stack_that_is_used_up_is_described)
 {
-	const char *words = words_of_death("deep", SIGSEGV);
+	const char *words = is_in_valgrind() ? "" : words_of_death("deep", SIGSEGV);
 
+	if (is_in_valgrind())
+		return;
 	ck_assert_msg(strstr(words, "SIGSEGV at address 0x7") == words, "%s", words);
 	ck_assert_msg(strstr(words, "\n  test_channel+0x") != NULL, "%s", words);
 }
@@ -754,13 +1250,14 @@ END_TEST
 
 START_TEST(a_worker_whose_thread_ends_is_over)
 {
-	const char *words = words_of_death("thread", 0);
-
-	ck_assert_str_eq(words, "");
+#if !defined(__SANITIZE_THREAD__) /* which has a thread of its own, that goes on */
+	if (!is_in_valgrind())
+		ck_assert_str_eq(words_of_death("thread", 0), "");
+#endif
 }
 END_TEST
 
-/* --- the parent's death -------------------------------------------------------------------------------- */
+/* --- the parent's death ----------------------------------------------------------------------- */
 
 static int64_t now_ms(void)
 {
@@ -815,6 +1312,8 @@ static void all_die_with_the_parent(const char *word)
 	pid_t parent, pids[2];
 	int pipe[2];
 
+	if (is_in_valgrind())
+		return;
 	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
 	ck_assert_int_eq(pipe2(pipe, O_CLOEXEC), 0);
 	parent = start_parent(word, pipe);
@@ -864,6 +1363,21 @@ int main(int argc, char **argv)
 		a_worker_ends_when_it_has_run_what_it_was_sent,
 		what_a_dead_worker_has_sent_counts,
 		a_descriptor_at_its_end_is_quiet_once_it_was_heard,
+		a_range_lies_in_shared_memory,
+		what_a_worker_writes_to_its_own_pages_stays_there,
+		an_attachment_without_a_descriptor_goes_with_its_bytes,
+		more_attachments_than_a_socket_holds,
+		an_attachment_of_nothing_is_refused,
+		what_has_ended_is_let_go,
+		what_a_task_has_printed_is_there_before_its_outcome,
+		a_worker_of_another_version_is_refused,
+		an_answer_to_a_batch_that_is_not_out_is_refused,
+		a_place_in_the_ring_that_is_none_is_refused,
+		a_worker_that_scribbles_does_no_harm,
+		a_worker_that_scribbles_meanwhile_does_no_harm,
+		a_limit_on_files_is_an_error_and_no_signal,
+		a_limit_on_descriptors_is_an_error,
+		a_channel_in_a_child_of_fork_keeps_no_worker,
 		a_worker_is_nothing_else,
 		a_forked_worker_has_no_descriptors_of_its_parent,
 		a_worker_takes_its_core,
@@ -873,9 +1387,7 @@ int main(int argc, char **argv)
 		an_initializer_that_fails_is_quoted,
 		an_initializer_that_is_not_there_is_named,
 		an_initializer_without_a_task_is_refused,
-		a_fault_is_described,
 		an_abort_is_described,
-		a_stack_that_is_used_up_is_described,
 		a_worker_whose_thread_ends_is_over,
 		an_idle_workers_group_dies_with_its_parent,
 		a_busy_workers_group_dies_with_its_parent,
@@ -893,6 +1405,10 @@ int main(int argc, char **argv)
 		tcase_add_checked_fixture(tcase, k == 0 ? begin_forked : begin_executed, end);
 		for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 			tcase_add_test(tcase, tests[i]);
+		if (!SANITIZED) {
+			tcase_add_test(tcase, a_fault_is_described);
+			tcase_add_test(tcase, a_stack_that_is_used_up_is_described);
+		}
 		suite_add_tcase(suite, tcase);
 	}
 	runner = srunner_create(suite);

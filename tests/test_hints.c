@@ -2,6 +2,8 @@
 
 #include "own_backend.h"
 
+#include <parloop/worker.h>
+
 #include <fcntl.h>
 
 static par_error error = PAR_ERROR_INIT;
@@ -9,8 +11,10 @@ static par_error error = PAR_ERROR_INIT;
 /* "custom" has threads, "plain" nothing but this address space, "remote" not even that. */
 static void begin(void)
 {
+	static const char conf[] = "[backend loky]\nidle_worker_timeout = 10ms\n";
+
 	scratch_begin();
-	ck_assert_int_eq(par_configure(NULL, &error), PAR_OK);
+	ck_assert_int_eq(par_configure(scratch_write("hints.conf", conf, sizeof(conf) - 1), &error), PAR_OK);
 	ck_assert_int_eq(par_register_backend("custom", own_factory, OWN_NOTE, 0, &error), PAR_OK);
 	ck_assert_int_eq(par_register_backend("plain", own_factory, NULL, 0, &error), PAR_OK);
 	ck_assert_int_eq(par_register_backend("remote", own_factory,
@@ -188,11 +192,14 @@ END_TEST
 
 START_TEST(b20_prefer_processes_leads_to_loky)
 {
-	/* Without any the default serves. */
-	assert_for("threading", 2, .n_jobs = PAR_SET(2), .prefer = "processes");
+	assert_for("loky", 2, .n_jobs = PAR_SET(2), .prefer = "processes");
 	ck_assert_int_eq(par_register_backend("multiprocessing", own_factory, NULL, 0, &error), PAR_OK);
-	assert_for("multiprocessing", 2, .n_jobs = PAR_SET(2), .prefer = "processes");
-	ck_assert_int_eq(par_register_backend("loky", own_factory, NULL, 0, &error), PAR_OK);
+	assert_for("loky", 2, .n_jobs = PAR_SET(2), .prefer = "processes");
+	ck_assert_int_eq(par_register_backend("loky", own_factory,
+	                                      PAR_CAPABILITIES("shares_memory")
+	                                      PAR_OPTION_TIME("idle_worker_timeout", "1s", "0s", "1h", "-"),
+	                                      0, &error),
+	                 PAR_OK);
 	assert_for("loky", 2, .n_jobs = PAR_SET(2), .prefer = "processes");
 	ck_assert_int_eq(own.call.prefer_threads, -1);
 	make_default("plain");
@@ -339,13 +346,18 @@ START_TEST(a_limit_of_the_calls_own_is_not_dropped_silently)
 }
 END_TEST
 
-int main(void)
+int main(int argc, char **argv)
 {
-	Suite *suite = suite_create("hints");
-	TCase *tests = tcase_create("hints");
-	SRunner *runner = srunner_create(suite);
+	Suite *suite;
+	TCase *tests;
+	SRunner *runner;
 	int failed;
 
+	/* Its tasks may run in worker processes, which are this program. */
+	par_worker_main(argc, argv);
+	suite = suite_create("hints");
+	tests = tcase_create("hints");
+	runner = srunner_create(suite);
 	suite_add_tcase(suite, tests);
 	tcase_add_checked_fixture(tests, begin, scratch_end);
 	tcase_add_test(tests, b01_there_are_cores_and_workers);

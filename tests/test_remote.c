@@ -28,6 +28,8 @@ struct par_backend {
 static struct {
 	int64_t dies_at;     /* the task that kills its worker, whenever it begins; -1: none     */
 	int signal;
+	int dies_silently;   /* ... of whose batch nothing is heard, unless it says what begins  */
+	int gives_back;      /* all batches, as all right, and runs none                         */
 	int lost_unstarted;  /* so many batches are lost before they begin                       */
 	int cut_after;       /* of the first batch, only so many bytes arrive; 0: all            */
 	int lies;            /* every answer comes twice                                         */
@@ -80,6 +82,21 @@ static int has_start_of(const unsigned char *bytes, uint64_t n, int64_t task)
 	return 0;
 }
 
+/* Or its value: a chunk, from one task on, of so many. */
+static int has_value_of(const unsigned char *bytes, uint64_t n, int64_t task)
+{
+	uint64_t at = 0, size;
+	int64_t range[2];
+
+	for (; task >= 0 && at + 40 <= n; at += 24 + size) {
+		memcpy(&size, bytes + at + 8, sizeof(size));
+		memcpy(range, bytes + at + 24, sizeof(range));
+		if (bytes[at + 3] == 19 && task >= range[0] && task - range[0] < range[1])
+			return 1;
+	}
+	return 0;
+}
+
 static int32_t take_answer(void *user, const void *bytes, uint64_t n)
 {
 	struct work *work = user;
@@ -87,6 +104,10 @@ static int32_t take_answer(void *user, const void *bytes, uint64_t n)
 
 	if (work->is_dead)
 		return -1;
+	if (worker.dies_silently && has_value_of(bytes, n, worker.dies_at)) {
+		work->is_dead = 1;
+		return -1;
+	}
 	if (work->most > 0 && work->sent + n > work->most)
 		n = work->most - work->sent;
 	work->sent += n;
@@ -120,7 +141,7 @@ static void *run(void *arg)
 		.text = "last words",
 	};
 
-	if (!work->is_dead)
+	if (!work->is_dead && !worker.gives_back)
 		(void)par_worker_run(&wanted, NULL);
 	if (work->is_dead)
 		worker.deaths++;
@@ -355,11 +376,40 @@ START_TEST(a_task_that_kills_three_workers_is_condemned)
 	ck_assert_int_eq(error.worker, 1);
 	ck_assert_int_eq(error.peak_memory, 12345);
 	ck_assert_str_eq(error.type, "SIGSEGV");
-	ck_assert_str_eq(error.trace, "last words");
+	ck_assert_ptr_nonnull(strstr(error.trace, "task tell of /"));
+	ck_assert_ptr_nonnull(strstr(error.trace, "/tasks/remote.so\nlast words"));
 	for (int i = 0; i < 100; i++) {
 		ck_assert_int_eq(statuses[i], i == 13 ? PAR_ELOST : PAR_OK);
 		ck_assert(i == 13 || out[i] == i * 100);
 	}
+}
+END_TEST
+
+START_TEST(the_task_that_kills_is_found_where_nobody_watches)
+{
+	worker.dies_at = 13;
+	worker.dies_silently = 1;
+	ck_assert_int_eq(par_map(NULL, task("tell"), in, out, 100,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .batch_size = PAR_SET(20),
+	                                      .statuses = statuses, .on_error = PAR_COLLECT),
+	                         &error),
+	                 PAR_EFAILED);
+	ck_assert_int_eq(error.task, 13);
+	ck_assert_int_eq(error.attempts, 3);
+	ck_assert_int_le(worker.deaths, 4);
+	for (int i = 0; i < 100; i++) {
+		ck_assert_int_eq(statuses[i], i == 13 ? PAR_ELOST : PAR_OK);
+		ck_assert(i == 13 || out[i] == i * 100);
+	}
+}
+END_TEST
+
+START_TEST(a_backend_that_runs_nothing_is_given_up)
+{
+	worker.gives_back = 1;
+	ck_assert_int_eq(par_map(NULL, task("tell"), in, out, 10, PAR_SETTINGS(.n_jobs = PAR_SET(2)), &error),
+	                 PAR_EFAILED);
+	ck_assert_ptr_nonnull(strstr(error.what, "batches in a row back without running them"));
 }
 END_TEST
 
@@ -421,6 +471,8 @@ int main(void)
 	tcase_add_test(tests, what_was_lost_before_it_began_is_sent_again);
 	tcase_add_loop_test(tests, what_came_before_the_end_of_a_worker_counts, 0, 40);
 	tcase_add_test(tests, a_task_that_kills_three_workers_is_condemned);
+	tcase_add_test(tests, the_task_that_kills_is_found_where_nobody_watches);
+	tcase_add_test(tests, a_backend_that_runs_nothing_is_given_up);
 	tcase_add_test(tests, more_tries_for_crashes_can_be_asked_for);
 	tcase_add_test(tests, an_answer_that_comes_twice_is_refused);
 	tcase_add_test(tests, a_task_of_the_program_needs_a_program_that_can);

@@ -472,9 +472,10 @@ typedef struct par_ext_channel {
 	/* Has the worker said that it is there?  Its process id is as it sees it. [loop] */
 	int32_t (*is_ready)(const par_channel *channel);
 
-	/* Encode that batch and send it.  It never waits: what does not fit yet goes with the
-	 * next next().  Anything but PAR_OK: it was not sent. [loop] */
-	int32_t (*send)(const par_host *host, par_channel *channel, par_batch batch, par_error *error);
+	/* Encode that batch and send it; worker as in par_how.  It never waits: what does not fit
+	 * yet goes with the next next().  Anything but PAR_OK: it was not sent. [loop] */
+	int32_t (*send)(const par_host *host, par_channel *channel, int32_t worker, par_batch batch,
+	                par_error *error);
 
 	/* Take what came.  PAR_OK: *batch is over, and is to be given back with done(PAR_OK); ask
 	 * again.  PAR_PENDING: nothing more is there at the moment.  Else an error: what came makes

@@ -93,7 +93,9 @@ PAR_API int32_t par_worker_serve(const par_serving *serving, par_error *error);
  * of task modules need none of this. */
 PAR_API void par_worker_main(int argc, char **argv);
 
-#define PAR_WORKER_VARIABLE "PARLOOP_WORKER" /* "IN:OUT:WORKER:PARENT", as in par_serving */
+/* "IN:OUT:WORKER:PARENT", as in par_serving; or "SOCKET:MEMORY:WORKER:PARENT:channel", the ends of
+ * a channel (backend.h), by which the rest of what the worker is to be comes first of all. */
+#define PAR_WORKER_VARIABLE "PARLOOP_WORKER"
 
 #ifdef __cplusplus
 }

@@ -12,19 +12,22 @@
 #include <string.h>
 
 #define SHARED_OPTIONS                                                                          \
-	PAR_OPTION_TEXT("initializer", "", "a task that each worker runs before any other: MODULE.so:TASK") \
+	PAR_OPTION_TEXT("initializer", "",                                                      \
+	                "a task that each worker runs before any other: MODULE.so:TASK")        \
 	PAR_OPTION_TEXT("initarg", "", "its payload")                                           \
 	PAR_OPTION_TEXT("env", "",                                                              \
-	                "added to a worker's environment; {slot} is its number: "                    \
+	                "added to a worker's environment; {slot} is its number: "               \
 	                "CUDA_VISIBLE_DEVICES={slot} NAME='two words'")                         \
 	PAR_OPTION_BOOL("pin", "no", "each worker runs on one core")                            \
 	PAR_OPTION_SIZE("memory_limit", "0", "0", "1024T", "address space of a worker; 0: any") \
 	PAR_OPTION_TIME("cpu_limit", "0s", "0s", "87600h", "processor time of a worker; 0: any") \
 	PAR_OPTION_SIZE("max_growth", "300M", "0", "1024T",                                     \
-	                "a worker whose memory has grown by more than that since its first batch is replaced; 0: never") \
+	                "a worker whose memory has grown by more than that since its first "    \
+	                "batch is replaced; 0: never")                                          \
 	PAR_OPTION_CHOICE("output", "pass", "pass|prefix|capture|inherit",                      \
-	                  "what tasks print: pass it on line by line, begin each with the worker's number, " \
-	                  "keep the end for errors only, or let them write to ours")       \
+	                  "what tasks print: pass it on line by line, begin each with the "     \
+	                  "worker's number, keep the end for errors only, or let them write "   \
+	                  "to ours")                                                            \
 	PAR_OPTION_TIME("abort_grace", "20ms", "0s", "1h",                                      \
 	                "how long tasks may take to end by themselves when a call ends early")
 
@@ -32,15 +35,16 @@ PAR_PLUGIN(
 	PAR_VERSION("1.0.0")
 	PAR_BACKEND("multiprocessing", "runs tasks in processes, forked or executed for the call")
 	PAR_CAPABILITIES("survives_crash can_kill auto_batches limits_threads")
-	PAR_BATCH_TIMES("500us", "5ms")
+	PAR_BATCH_TIMES("4ms", "20ms")
 	PAR_OPTION_CHOICE("start_method", "auto", "auto|fork|forkserver|spawn",
-	                  "how: a fork of this process, of a small one that was executed, or executed; "
-	                  "auto is fork as long as this process has one thread, then forkserver")
+	                  "how: a fork of this process, of a small one that was executed, or "
+	                  "executed; auto is fork as long as this process has one thread, then "
+	                  "forkserver")
 	PAR_OPTION_TEXT("preload", "", "task modules that the fork server opens first: A.so:B.so")
 	SHARED_OPTIONS
 	PAR_BACKEND("loky", "runs tasks in processes that are kept for the next call")
 	PAR_CAPABILITIES("survives_crash can_kill auto_batches limits_threads")
-	PAR_BATCH_TIMES("500us", "5ms")
+	PAR_BATCH_TIMES("4ms", "20ms")
 	PAR_OPTION_TIME("idle_worker_timeout", "300s", "0s", "87600h",
 	                "how long a worker that nobody uses is kept; 0: not at all")
 	SHARED_OPTIONS)
@@ -86,8 +90,9 @@ static int32_t finish_create(const par_host *host, par_backend *backend, int32_t
 	return status;
 }
 
-static int32_t create_multiprocessing(const par_host *host, const par_options *options, int32_t level,
-                                      int32_t inner_max_num_threads, par_backend **out, par_error *error)
+static int32_t create_multiprocessing(const par_host *host, const par_options *options,
+                                      int32_t level, int32_t inner_max_num_threads,
+                                      par_backend **out, par_error *error)
 {
 	par_backend *backend;
 	int32_t status = make(&backend, level, error);
@@ -136,13 +141,14 @@ static enum method choose_method(const struct pool *pool)
 
 	if (method == METHOD_AUTO) {
 		method = n_threads == 1 ? METHOD_FORK : METHOD_FORKSERVER;
-		(void)snprintf(line, sizeof(line), "start_method=auto: %s, since this process has %d thread%s",
+		(void)snprintf(line, sizeof(line),
+		               "start_method=auto: %s, since this process has %d thread%s",
 		               settings_method_name(method), n_threads, n_threads == 1 ? "" : "s");
 		pool->host->log(pool->host, 1, line);
 	} else if (method == METHOD_FORK && n_threads > 1) {
 		(void)snprintf(line, sizeof(line),
-		               "start_method=fork with %d threads: a lock that one of them holds is locked for "
-		               "ever in the workers",
+		               "start_method=fork with %d threads: a lock that one of them holds "
+		               "is locked for ever in the workers",
 		               n_threads);
 		pool->host->log(pool->host, 2, line);
 	}
@@ -204,8 +210,9 @@ static int32_t terminate(par_backend *backend, par_error *error)
 	.stop_call = stop_call, .submit = submit, .kill = kill_batch,                           \
 	.abort_everything = abort_everything, .terminate = terminate, .poll = poll_workers
 
-static const par_backend_ops multiprocessing = {SHARED_OPERATIONS, .create = create_multiprocessing};
-static const par_backend_ops loky = {SHARED_OPERATIONS, .create = create_loky};
+static const par_backend_ops multiprocessing = {
+	.create = create_multiprocessing, SHARED_OPERATIONS};
+static const par_backend_ops loky = {.create = create_loky, SHARED_OPERATIONS};
 
 const par_backend_ops *parloop_backend_v1(const par_host *host, const char *name)
 {

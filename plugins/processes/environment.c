@@ -51,7 +51,8 @@ int32_t environment_check(const char *variables, par_error *error)
 		;
 	if (found == 0)
 		return PAR_OK;
-	(void)par_fail(error, PAR_ECONFIG, "option env: \"%.100s\" is not NAME=value", at + strspn(at, " \t"));
+	(void)par_fail(error, PAR_ECONFIG, "option env: \"%.100s\" is not NAME=value",
+	               at + strspn(at, " \t"));
 	par_remedy(error, "write NAME=value NAME='two words'; {slot} is the worker's number");
 	return PAR_ECONFIG;
 }
@@ -122,6 +123,7 @@ char **environment_make(char *const *base, const char *variables, int slot, char
 {
 	const char *text = variables != NULL ? variables : "", *at = text;
 	size_t n_base = count(base), n_lines = count(lines), n_variables = 0, n_slots = 0, n = 0;
+	size_t n_entries;
 	struct variable variable;
 	char **env;
 
@@ -129,13 +131,13 @@ char **environment_make(char *const *base, const char *variables, int slot, char
 		n_variables++;
 	for (at = strstr(text, SLOT); at != NULL; at = strstr(at + 1, SLOT))
 		n_slots++;
-	env = malloc((n_base + n_lines + n_variables + 1) * sizeof(*env) + strlen(text) + n_variables +
-	             n_slots * SLOT_DIGITS);
+	n_entries = n_base + n_lines + n_variables + 1;
+	env = malloc(n_entries * sizeof(*env) + strlen(text) + n_variables + n_slots * SLOT_DIGITS);
 	if (env == NULL)
 		return NULL;
 	for (; n < n_base; n++)
 		env[n] = base[n];
-	put_variables(env, &n, (char *)(env + n_base + n_lines + n_variables + 1), text, slot);
+	put_variables(env, &n, (char *)(env + n_entries), text, slot);
 	for (size_t i = 0; i < n_lines; i++)
 		put(env, &n, lines[i]);
 	env[n] = NULL;

@@ -86,7 +86,7 @@ static void have_prepared(void)
 	pthread_once(&once, prepare);
 }
 
-/* --- the keeper, under the lock except where it says so ------------------------------------------ */
+/* --- the keeper, under the lock except where it says so ---------------------------------------- */
 
 static void dismiss(struct worker *worker)
 {
@@ -153,7 +153,7 @@ static int to_ms(int64_t until, int64_t now)
 /* Without memory for all of them it looks again soon. */
 static void wait_for_something(void)
 {
-	struct pollfd only_wake[1], *fds;
+	struct pollfd only_wake[1], *fds, *polled;
 	size_t n_workers = 0, n = 1;
 	int64_t until = INT64_MAX, count;
 	int timeout;
@@ -170,9 +170,10 @@ static void wait_for_something(void)
 	}
 	timeout = fds == NULL ? 100 : until == INT64_MAX ? -1 : to_ms(until, now_ns());
 	executor.until_ns = until;
-	(fds != NULL ? fds : only_wake)[0] = (struct pollfd){.fd = executor.wake_fd, .events = POLLIN};
+	polled = fds != NULL ? fds : only_wake;
+	polled[0] = (struct pollfd){.fd = executor.wake_fd, .events = POLLIN};
 	pthread_mutex_unlock(&executor.lock);
-	(void)poll(fds != NULL ? fds : only_wake, n, timeout);
+	(void)poll(polled, n, timeout);
 	free(fds);
 	pthread_mutex_lock(&executor.lock);
 	(void)!read(executor.wake_fd, &count, sizeof(count));
@@ -233,7 +234,7 @@ static int start_keeper(void)
 	return code;
 }
 
-/* --- which workers are alike ------------------------------------------------------------------- */
+/* --- which workers are alike ------------------------------------------------------------------ */
 
 static uint64_t hash_text(uint64_t hash, const char *text)
 {
@@ -254,8 +255,8 @@ static void put_file(FILE *key, const char *initializer)
 		return;
 	(void)snprintf(path, sizeof(path), "%.*s", (int)(end - initializer), initializer);
 	if (stat(path, &file) == 0)
-		(void)fprintf(key, "%lld %lld.%ld\n", (long long)file.st_ino, (long long)file.st_mtim.tv_sec,
-		              file.st_mtim.tv_nsec);
+		(void)fprintf(key, "%lld %lld.%ld\n", (long long)file.st_ino,
+		              (long long)file.st_mtim.tv_sec, file.st_mtim.tv_nsec);
 }
 
 static void put_text(FILE *key, const char *text)
@@ -290,7 +291,7 @@ char *executor_key(const struct recipe *recipe)
 	return NULL;
 }
 
-/* --- from a pool to the next ------------------------------------------------------------------- */
+/* --- from a pool to the next ------------------------------------------------------------------ */
 
 static struct worker *take_idle(const char *key, int slot)
 {
@@ -345,7 +346,8 @@ void executor_give(struct worker *worker, int64_t idle_timeout_ns)
 	if (start_keeper() != 0) {
 		executor.idle = worker->next;
 		dismiss(worker);
-	} else if (worker->polled_in != executor.turn || worker->idle_until_ns < executor.until_ns) {
+	} else if (worker->polled_in != executor.turn ||
+	           worker->idle_until_ns < executor.until_ns) {
 		wake_keeper();
 	}
 	pthread_mutex_unlock(&executor.lock);

@@ -4,8 +4,8 @@
  * equal slots are interchangeable.  Pools lease whole workers and give them back, most recently
  * used first.  An idle one ends after its time-out, whatever the program does meanwhile.
  *
- * That is done by the keeper, a thread that is there as long as one of them is.  It also takes note of
- * those that die meanwhile.  In a fork of the program all are forgotten.  [any] */
+ * That is done by the keeper, a thread that is there as long as one of them is.  It also takes
+ * note of those that die meanwhile.  In a fork of the program all are forgotten.  [any] */
 #ifndef EXECUTOR_H
 #define EXECUTOR_H
 

@@ -226,7 +226,8 @@ int32_t output_open(struct output *output, enum output_mode mode, int slot, par_
 	output->slot = slot;
 	for (int i = 0; i < 2 && mode != OUTPUT_INHERIT; i++) {
 		if (pipe2(ends, O_CLOEXEC) < 0)
-			return par_fail(error, PAR_ENOMEM, "no pipe for what it prints: %s", strerror(errno));
+			return par_fail(error, PAR_ENOMEM, "no pipe for what it prints: %s",
+			                strerror(errno));
 		output->streams[i].fd = ends[0];
 		output->streams[i].end = ends[1];
 		(void)fcntl(ends[0], F_SETFL, O_NONBLOCK);

@@ -1,4 +1,5 @@
-/* pool.h - the workers of one instance, on its loop.
+/* pool.h - the workers of one instance, on its loop: which of them gets a batch.  What becomes of
+ * each is in tending.h, and of those that cannot start in failing.h.
  *
  * A batch goes to the worker with the fewest, and among idle ones to the one that worked last,
  * whose caches are warm.  Forked workers are started when the pool is, since their memory is
@@ -35,6 +36,7 @@ struct pool {
 
 	/* of workers that cannot start, in a row */
 	int n_failed, n_shot;
+	int64_t shot_since_ns;
 	int is_stuck; /* no more are started in this call */
 	int n_told;   /* workers that the core counts on  */
 	par_error why;

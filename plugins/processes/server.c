@@ -9,21 +9,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum {
 	PATIENCE_MS = 30000, /* at first it has modules to load */
-	MOST_PASSED = 4,
-	MOST_STARTS = 3      /* of one that dies before it answers */
+	MOST_PASSED = 4
 };
 
 struct server {
 	const char *program, *preload;
 	char *const *env;
-	pid_t pid; /* 0: it does not run */
+	pid_t pid; /* 0: it was not started, -1: it has ended */
 	int fd;
+	int32_t *started; /* shared with it: the worker that it has forked last */
 };
 
 struct server *server_create(const char *program, char *const *env, const char *preload)
@@ -39,15 +40,28 @@ struct server *server_create(const char *program, char *const *env, const char *
 	return server;
 }
 
-/* Waited for, since it has nothing to clean up. */
+/* Waited for, since it has nothing to clean up.  Returns 1 if it had ended by itself before. */
+static int end(struct server *server)
+{
+	int status = 0;
+
+	if (server->pid <= 0)
+		return 0;
+	(void)kill(server->pid, SIGKILL);
+	while (waitpid(server->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	server->pid = -1;
+	return !WIFSIGNALED(status) || (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM);
+}
+
 static void stop(struct server *server)
 {
 	if (server->pid == 0)
 		return;
-	(void)kill(server->pid, SIGKILL);
-	while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	(void)end(server);
 	close(server->fd);
+	(void)munmap(server->started, sizeof(*server->started));
+	server->started = NULL;
 	server->pid = 0;
 	server->fd = -1;
 }
@@ -56,13 +70,13 @@ void server_destroy(struct server *server)
 {
 	if (server == NULL)
 		return;
-	stop(server);
+	(void)stop(server);
 	free(server);
 }
 
 /* --- its start -------------------------------------------------------------------------------- */
 
-static int32_t execute(struct server *server, int fd, char *preload, par_error *error)
+static int32_t execute(struct server *server, const int fds[2], char *preload, par_error *error)
 {
 	static const int outputs[2] = {-1, -1};
 	char number[64];
@@ -70,29 +84,64 @@ static int32_t execute(struct server *server, int fd, char *preload, par_error *
 	char **env;
 	int32_t status;
 
-	(void)snprintf(number, sizeof(number), "PARLOOP_FORK_SERVER=%d:%d", FIRST_END, (int)getpid());
+	(void)snprintf(number, sizeof(number), "PARLOOP_FORK_SERVER=%d:%d", FIRST_END,
+	               (int)getpid());
 	env = environment_make(server->env, NULL, 0, lines);
 	if (env == NULL)
 		return par_fail(error, PAR_ENOMEM, "no memory");
-	status = start_program(server->program, env, &fd, 1, outputs, &server->pid, error);
+	status = start_program(server->program, env, fds, 2, outputs, &server->pid, error);
 	free(env);
 	return status;
 }
 
-int32_t server_start(struct server *server, par_error *error)
+static int32_t start_with(struct server *server, const int fds[2], par_error *error)
 {
 	char *preload = NULL;
-	int ends[2];
+	int32_t status;
+
+	server->started = mmap(NULL, sizeof(*server->started), PROT_READ | PROT_WRITE, MAP_SHARED,
+	                       fds[1], 0);
+	if (server->started == MAP_FAILED)
+		return start_failed(error, "no memory for the fork server", errno);
+	if (server->preload != NULL &&
+	    asprintf(&preload, "PARLOOP_PRELOAD=%s", server->preload) < 0)
+		status = par_fail(error, PAR_ENOMEM, "no memory");
+	else
+		status = execute(server, fds, preload, error);
+	free(preload);
+	if (status < 0)
+		(void)munmap(server->started, sizeof(*server->started));
+	return status;
+}
+
+/* A word that both see; its size is the page's. */
+static int shared_word(void)
+{
+	int fd = memfd_create("parloop-fork-server", MFD_CLOEXEC);
+
+	if (fd >= 0 && ftruncate(fd, sizeof(int32_t)) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+int32_t server_start(struct server *server, par_error *error)
+{
+	int ends[2], theirs[2];
 	int32_t status;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return start_failed(error, "no socket for the fork server", errno);
-	if (server->preload != NULL && asprintf(&preload, "PARLOOP_PRELOAD=%s", server->preload) < 0)
-		status = par_fail(error, PAR_ENOMEM, "no memory");
+	theirs[0] = ends[1];
+	theirs[1] = shared_word();
+	if (theirs[1] < 0)
+		status = start_failed(error, "no memory for the fork server", errno);
 	else
-		status = execute(server, ends[1], preload, error);
-	free(preload);
+		status = start_with(server, theirs, error);
 	close(ends[1]);
+	if (theirs[1] >= 0)
+		close(theirs[1]);
 	if (status == PAR_OK)
 		server->fd = ends[0];
 	else
@@ -120,7 +169,8 @@ static char *pack(char *const *variables, size_t *n_bytes)
 	return packed;
 }
 
-static int ask(const struct server *server, void *packed, size_t n_bytes, const int *fds, size_t n_fds)
+static int ask(const struct server *server, void *packed, size_t n_bytes, const int *fds,
+               size_t n_fds)
 {
 	union {
 		struct cmsghdr align;
@@ -166,39 +216,38 @@ static int32_t hear(const struct server *server)
 	return n == sizeof(answer) && answer != 0 ? answer : -ESRCH;
 }
 
-/* Somebody ends the server again and again, which is not its fault. */
-static int32_t was_lost(par_error *error, int why)
+/* The next worker starts another; one that was killed is no reason to give up. */
+static int32_t was_lost(struct server *server, int by_itself, par_error *error)
 {
-	return par_fail(error, PAR_ELOST, "the fork server was lost: %s", strerror(why));
+	stop(server);
+	if (by_itself)
+		return par_fail(error, PAR_EUNAVAIL, "the fork server ends by itself");
+	return par_fail(error, PAR_ELOST, "the fork server was killed");
 }
 
-/* Ask it, or another if it was killed meanwhile. */
 static int32_t reach(struct server *server, void *packed, size_t n_bytes, const int *fds,
                      size_t n_fds, par_error *error)
 {
-	int why = EPIPE;
+	int32_t status = server->pid == 0 ? server_start(server, error) : PAR_OK;
 
-	for (int i = 0; i < MOST_STARTS && why != 0; i++) {
-		int32_t status = server->pid == 0 ? server_start(server, error) : PAR_OK;
-
-		if (status < 0)
-			return status;
-		why = ask(server, packed, n_bytes, fds, n_fds);
-		if (why != 0)
-			stop(server);
-	}
-	return why == 0 ? PAR_OK : was_lost(error, why);
+	if (status < 0)
+		return status;
+	__atomic_store_n(server->started, 0, __ATOMIC_RELAXED);
+	if (ask(server, packed, n_bytes, fds, n_fds) != 0)
+		return was_lost(server, end(server), error);
+	return PAR_OK;
 }
 
-/* Once it was asked, a worker may be there that nobody knows of.  It has the descriptors, so these are
- * of no use for another. */
+/* If the server is killed before it answers, the worker may be there nevertheless, and is ours to
+ * look after.  If it is not, the descriptors that were sent are of no use for another. */
 int32_t server_fork(struct server *server, char *const *variables, const int ends[2],
                     const int outputs[2], pid_t *pid, par_error *error)
 {
 	const int fds[MOST_PASSED] = {ends[0], ends[1], outputs[0], outputs[1]};
 	size_t n_bytes;
 	char *packed = pack(variables, &n_bytes);
-	int32_t status, answer;
+	int32_t status, answer, started = 0;
+	int by_itself = 0;
 
 	if (packed == NULL)
 		return par_fail(error, PAR_ENOMEM, "no memory");
@@ -207,13 +256,15 @@ int32_t server_fork(struct server *server, char *const *variables, const int end
 	if (status < 0)
 		return status;
 	answer = hear(server);
-	if (answer > 0) {
-		*pid = answer;
+	if (answer == -ESRCH || answer == -ETIME) {
+		by_itself = end(server);
+		started = __atomic_load_n(server->started, __ATOMIC_RELAXED);
+		stop(server);
+	}
+	if (answer > 0 || started > 0) {
+		*pid = answer > 0 ? answer : started;
 		return PAR_OK;
 	}
-	if (answer == -ESRCH || answer == -ETIME)
-		stop(server);
-	if (answer == -ESRCH)
-		return was_lost(error, ESRCH);
-	return start_failed(error, "the fork server cannot fork", -answer);
+	return answer == -ESRCH ? was_lost(server, by_itself, error)
+	                        : start_failed(error, "the fork server cannot fork", -answer);
 }

@@ -41,7 +41,9 @@ static int32_t read_method(struct settings *settings, const par_host *host,
 		return PAR_OK;
 	}
 	(void)par_fail(error, PAR_ECONFIG,
-	               "$" METHOD_VARIABLE " is \"%.100s\", not one of auto, fork, forkserver, spawn", name);
+	               "$" METHOD_VARIABLE " is \"%.100s\", not one of auto, fork, forkserver, "
+	               "spawn",
+	               name);
 	par_remedy(error, "unset $" METHOD_VARIABLE ", or correct it");
 	return PAR_ECONFIG;
 }

@@ -15,7 +15,8 @@ int32_t start_failed(par_error *error, const char *what, int why)
 
 	(void)par_fail(error, code, "%s: %s", what, strerror(why));
 	if (no_room)
-		par_remedy(error, "ask for fewer n_jobs, or see ulimit -u, ulimit -n and the free memory");
+		par_remedy(error, "ask for fewer n_jobs, or see ulimit -u, ulimit -n and the free "
+		                  "memory");
 	return code;
 }
 
@@ -144,10 +145,11 @@ int32_t start_program(const char *program, char *const *env, const int *fds, int
 
 int32_t start_by_exec(const struct start *start, pid_t *pid, par_error *error)
 {
-	return start_program(start->program, start->env, start->ends, 2, start->outputs, pid, error);
+	return start_program(start->program, start->env, start->ends, 2, start->outputs, pid,
+	                     error);
 }
 
-/* --- fork server -------------------------------------------------------------------------------- */
+/* --- fork server ------------------------------------------------------------------------------ */
 
 int32_t start_by_server(const struct start *start, pid_t *pid, par_error *error)
 {

@@ -48,7 +48,8 @@ static par_worker_setup describe(const struct settings *settings, int slot)
 }
 
 /* All its variables; of a fork server's only those that the server has not. */
-static char **make_env(const struct recipe *recipe, par_channel *channel, const par_worker_setup *setup)
+static char **make_env(const struct recipe *recipe, par_channel *channel,
+                       const par_worker_setup *setup)
 {
 	static const int32_t ends[2] = {FIRST_END, SECOND_END};
 	char *const *base = recipe->method == METHOD_FORKSERVER ? NULL : recipe->env;

@@ -60,7 +60,8 @@ struct death {
 
 /* A process, which is a child of this thread's.  PAR_ENOMEM: no room for one more; other errors:
  * it cannot be. */
-int32_t worker_start(const struct recipe *recipe, int slot, struct worker **worker, par_error *error);
+int32_t worker_start(const struct recipe *recipe, int slot, struct worker **worker,
+                     par_error *error);
 
 /* Kill it, and whatever it started that is still in its process group. */
 void worker_kill(struct worker *worker);

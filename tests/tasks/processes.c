@@ -13,7 +13,8 @@
 
 static void sleep_ms(uint64_t ms)
 {
-	struct timespec time = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+	struct timespec time = {
+		.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
 
 	while (nanosleep(&time, &time) != 0)
 		;
@@ -38,10 +39,21 @@ __attribute__((noinline)) static int overflow(uint64_t depth)
 	return depth == 0 ? 0 : overflow(depth - 1) + room[0];
 }
 
-static int die(const uint64_t *in, uint64_t *out)
+/* They make an exit of a crash. */
+static void die_as_without_sanitizer(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	(void)signal(SIGSEGV, SIG_DFL);
+	(void)signal(SIGABRT, SIG_DFL);
+#endif
+}
+
+/* Wildly, which is the point. */
+__attribute__((no_sanitize("undefined"))) static int die(const uint64_t *in, uint64_t *out)
 {
 	volatile int *nowhere = NULL;
 
+	die_as_without_sanitizer();
 	switch (*in) {
 	case DIE_SEGV:
 		*nowhere = 1;
@@ -219,8 +231,8 @@ static int look_around(par_env *env, const void *payload, uint64_t size)
 	(void)payload, (void)size;
 	(void)sigaction(SIGINT, NULL, &interrupt);
 	(void)sched_getaffinity(0, sizeof(cpus), &cpus);
-	(void)snprintf(text, sizeof(text), "descriptors %d, input %d, group %s, interrupt %s, cores %d",
-	               count_descriptors(), (int)read(0, &byte, 1),
+	(void)snprintf(text, sizeof(text),
+	               "descriptors %d, input %d, group %s, interrupt %s, cores %d", count_descriptors(), (int)read(0, &byte, 1),
 	               getpgrp() == getpid() ? "own" : "other",
 	               interrupt.sa_handler == SIG_IGN ? "ignored" : "not", CPU_COUNT(&cpus));
 	return reply_text(env, text);
