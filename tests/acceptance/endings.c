@@ -330,10 +330,10 @@ BEHAVIOUR(86, STARTING_PROCESSES, "pools in tasks of pools work ten deep, and th
 BEHAVIOUR(87, STARTING_PROCESSES, "a pool that a task has left open is no deadlock when its worker "
                                   "ends, nor when the program does")
 {
+	static par_parallel *left_open;
+	par_parallel *pool = open_with(2, not_keeping());
 	uint64_t pids[MOST], in[2] = {0}, out[2];
 	int n;
-
-	par_parallel *pool = open_with(2, not_keeping());
 
 	MUST(par_map(pool, task("leave_open"), in, out, 2, PAR_SETTINGS(NEST), &error));
 	n = find_present(pids);
@@ -341,5 +341,6 @@ BEHAVIOUR(87, STARTING_PROCESSES, "a pool that a task has left open is no deadlo
 	par_close(pool);
 	await_ends(pids, n);
 	/* And once more, in workers that are still there when this process ends. */
-	MUST(par_map(open_n(2), task("leave_open"), in, out, 2, PAR_SETTINGS(NEST), &error));
+	left_open = open_n(2);
+	MUST(par_map(left_open, task("leave_open"), in, out, 2, PAR_SETTINGS(NEST), &error));
 }

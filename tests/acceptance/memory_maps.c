@@ -32,6 +32,8 @@ BEHAVIOUR(81, STARTING_PROCESSES, "a worker has the variables that it is to have
 	static const char *const options[] = {"env=COLOUR=blue WORDS='two words'", NULL};
 	par_parallel *pool;
 
+	/* Ours has something to read. */
+	EXPECT(freopen(write_file("input", "what is not for workers\n"), "r", stdin) != NULL, "no input");
 	setenv("COLOUR", "red", 1);
 	setenv("TASTE", "sweet", 1);
 	pool = open_with(1, options);

@@ -159,9 +159,10 @@ BEHAVIOUR(69, STARTING_PROCESSES, "workers that are killed while their number ch
                                   "that, are replaced")
 {
 	uint64_t pids[6];
+	par_parallel *pool;
 
 	for (int i = 0; i < 3; i++) {
-		par_parallel *pool = open_n(2 + 2 * i);
+		pool = open_n(2 + 2 * i);
 
 		meet_workers(pool, 2 + 2 * i, pids);
 		kill((pid_t)pids[0], SIGKILL);
@@ -175,7 +176,9 @@ BEHAVIOUR(69, STARTING_PROCESSES, "workers that are killed while their number ch
 		for (int k = 0; k < 3; k++)
 			kill((pid_t)pids[k], SIGKILL);
 	}
-	expect_usable(open_n(2));
+	pool = open_n(2);
+	expect_usable(pool);
+	par_close(pool);
 }
 
 BEHAVIOUR(70, STARTING_PROCESSES, "no workers at all are refused, and so are more than can be "
