@@ -2,6 +2,7 @@
 
 #include "channel_memory.h"
 #include "error.h"
+#include "forked.h"
 #include "paths.h"
 #include "serve.h"
 #include "shared.h"
@@ -13,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -773,9 +775,14 @@ static const char *cannot_execute(const char *path, par_error *error)
 	return NULL;
 }
 
+static struct {
+	pthread_mutex_t lock;
+	char path[PATH_MAX];
+} program = {.lock = PTHREAD_MUTEX_INITIALIZER};
+FORKED_RENEWS(program.lock);
+
 const char *channel_program(par_error *error)
 {
-	static char path[PATH_MAX];
 	char now[PATH_MAX];
 	ssize_t n;
 
@@ -786,8 +793,10 @@ const char *channel_program(par_error *error)
 	now[n > 0 ? n : 0] = '\0';
 	if (n <= 0 || access(now, X_OK) < 0)
 		return cannot_execute(n > 0 ? now : "/proc/self/exe", error);
-	/* Whoever asks writes the same. */
-	if (strcmp(path, now) != 0)
-		memcpy(path, now, (size_t)n + 1);
-	return path;
+	/* Whoever has asked before reads it still, and it is the same. */
+	pthread_mutex_lock(&program.lock);
+	if (strcmp(program.path, now) != 0)
+		memcpy(program.path, now, (size_t)n + 1);
+	pthread_mutex_unlock(&program.lock);
+	return program.path;
 }
