@@ -66,10 +66,10 @@ static void in_child(void)
 
 	if (executor.wake_fd >= 0)
 		close(executor.wake_fd);
-	executor = (struct executor){
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.wake_fd = -1,
-	};
+	executor.idle = executor.leaving = NULL;
+	executor.keeper_runs = 0;
+	executor.wake_fd = -1;
+	after_fork();
 	destroy_all(idle);
 	destroy_all(leaving);
 }
