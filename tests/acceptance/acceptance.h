@@ -128,7 +128,7 @@ int64_t now_ms(void);
 
 /* --- what many of them need (common.c) -------------------------------------------------------- */
 
-/* A task of tests/tasks/acceptance.c or conformance.c. */
+/* A task of tests/tasks/acceptance.c or conformance.c.  For the first thread only, as error is. */
 const par_task *task(const char *name);
 
 /* Settings for the backend under test, and a pool of it. */

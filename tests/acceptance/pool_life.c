@@ -227,6 +227,9 @@ BEHAVIOUR(77, KEEPING_WORKERS, "idle workers end after their time-out and are st
 	}
 }
 
+/* Found before there are threads. */
+static const par_task *mix, *end;
+
 static void *open_and_close(void *arg)
 {
 	const char *options[] = {arg, NULL};
@@ -237,7 +240,7 @@ static void *open_and_close(void *arg)
 		int32_t code = par_open(&pool, ON(.options = options, .n_jobs = PAR_SET(1 + i % 3)), NULL);
 
 		if (code == PAR_OK && i % 2)
-			code = par_map(pool, task("mix"), &in, &out, 1, NULL, NULL);
+			code = par_map(pool, mix, &in, &out, 1, NULL, NULL);
 		EXPECT(code == PAR_OK, "%s", par_code_name(code));
 		par_close(pool);
 	}
@@ -250,7 +253,7 @@ BEHAVIOUR(78, KEEPING_WORKERS, "workers whose time is up while pools are closed 
 	                              "idle_worker_timeout=2ms", "idle_worker_timeout=5ms"};
 	pthread_t threads[4];
 
-	(void)task("mix");
+	mix = task("mix");
 	for (int i = 0; i < 4; i++)
 		EXPECT_INT(0, pthread_create(&threads[i], NULL, open_and_close, options[i]));
 	for (int i = 0; i < 4; i++)
@@ -306,7 +309,7 @@ static void call_well(int i, const char *const *options)
 
 	for (uint64_t k = 0; k < 30; k++)
 		in[k] = k * (uint64_t)i;
-	code = par_map(NULL, task("mix"), in, out, 30,
+	code = par_map(NULL, mix, in, out, 30,
 	               ON(.options = options, .n_jobs = PAR_SET(1 + i % 3)), NULL);
 	EXPECT(code == PAR_OK, "a call: %s", par_code_name(code));
 	expect_mixed(in, out, 30);
@@ -317,7 +320,7 @@ static void call_badly(void)
 	uint64_t in[10] = {0, 0, 0, SIGSEGV}, out[10];
 	par_error why = PAR_ERROR_INIT;
 
-	EXPECT_INT(PAR_ELOST, par_map(NULL, task("end"), in, out, 10, ON(.n_jobs = PAR_SET(2)), &why));
+	EXPECT_INT(PAR_ELOST, par_map(NULL, end, in, out, 10, ON(.n_jobs = PAR_SET(2)), &why));
 	EXPECT_INT(3, why.task);
 }
 
@@ -327,7 +330,7 @@ static void call_and_cancel(void)
 	const par_outcome *outcome;
 	par_thrown thrown = {.size = sizeof(thrown)};
 	par_iter *iter = NULL;
-	int32_t code = par_iter_open(&iter, NULL, task("mix"), give_count, &count,
+	int32_t code = par_iter_open(&iter, NULL, mix, give_count, &count,
 	                             ON(.n_jobs = PAR_SET(2)), NULL);
 
 	EXPECT(code == PAR_OK, "an iterator: %s", par_code_name(code));
@@ -367,7 +370,8 @@ BEHAVIOUR(84, STARTING_PROCESSES, "ten threads that call, crash and cancel at on
 {
 	struct caller callers[10];
 
-	(void)task("mix"), (void)task("end");
+	mix = task("mix");
+	end = task("end");
 	break_idle_workers();
 	for (int i = 0; i < 10; i++) {
 		callers[i].number = i;
