@@ -124,6 +124,11 @@ int32_t channel_memory_map(struct channel_memory *memory, int fd, par_error *err
 	return PAR_OK;
 }
 
+void channel_memory_inherit(const struct channel_memory *memory)
+{
+	(void)madvise(memory->words, MAPPED, MADV_DOFORK);
+}
+
 int32_t channel_memory_check(const struct channel_memory *memory, par_error *error)
 {
 	const struct channel_words *words = memory->words;

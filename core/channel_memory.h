@@ -43,8 +43,10 @@ struct channel_memory {
 int channel_memory_create(par_error *error);
 
 /* Map one, of which the mark says that it is one; a worker checks that, since it may be of another
- * version.  It is not there in a child of fork(). */
+ * version.  It is not there in a child of fork(), unless that inherits it: a task may fork, and what
+ * it was given lies there. */
 int32_t channel_memory_map(struct channel_memory *memory, int fd, par_error *error);
+void channel_memory_inherit(const struct channel_memory *memory);
 int32_t channel_memory_check(const struct channel_memory *memory, par_error *error);
 void channel_memory_unmap(struct channel_memory *memory);
 

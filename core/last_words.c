@@ -30,6 +30,7 @@ static struct {
 	uint32_t *n;
 	int64_t *peak;
 	void (*end)(void);
+	pid_t process; /* whose they are: not those that a task has forked */
 	int speaks; /* a second fault, or one on another thread, has nothing to add */
 	struct sigaction before[N_FAULTS];
 	char stack[STACK];
@@ -167,7 +168,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 	while (i < N_FAULTS - 1 && faults[i].signal != signal)
 		i++;
 	restore();
-	if (__atomic_exchange_n(&last.speaks, 1, __ATOMIC_ACQ_REL) == 0) {
+	if (getpid() == last.process && __atomic_exchange_n(&last.speaks, 1, __ATOMIC_ACQ_REL) == 0) {
 		__atomic_store_n(last.peak, peak_memory(), __ATOMIC_RELAXED);
 		speak(&faults[i], info, context);
 	}
@@ -188,6 +189,7 @@ void last_words_begin(char *words, size_t room, uint32_t *n, int64_t *peak, void
 	last.n = n;
 	last.peak = peak;
 	last.end = end;
+	last.process = getpid();
 	last.speaks = 0;
 	(void)sigemptyset(&action.sa_mask);
 	/* A sanitizer has one, and gives back what it finds. */

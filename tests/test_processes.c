@@ -538,6 +538,28 @@ START_TEST(what_a_killed_worker_has_started_dies_with_it)
 }
 END_TEST
 
+START_TEST(what_a_task_has_forked_sees_what_the_task_was_given)
+{
+	par_parallel *pool = open_way(_i, 1);
+
+	ck_assert_str_eq(ask(pool, "ask_child", "A"), "exit 65");
+	par_close(pool);
+}
+END_TEST
+
+/* Nor is what it says when it crashes taken for its worker's last words. */
+START_TEST(a_crash_of_what_a_task_has_forked_is_its_own_business)
+{
+	par_parallel *pool = open_way(_i, 1);
+
+	ck_assert_str_eq(ask(pool, "ask_child", ""), "signal 11");
+	in[0] = DIE_KILL;
+	MUST_BE(PAR_EFAILED, map(pool, "die", 1));
+	ck_assert_msg(strstr(error.trace, "SIGSEGV") == NULL, "%s", error.trace);
+	par_close(pool);
+}
+END_TEST
+
 /* --- workers that cannot start ---------------------------------------------------------------------- */
 
 START_TEST(an_initializer_runs_before_any_task)
@@ -1062,6 +1084,8 @@ static void add_deaths(TCase *tests)
 	tcase_add_loop_test(tests, a_time_out_kills_that_task_alone, 0, N_WAYS);
 	tcase_add_loop_test(tests, a_call_that_ends_early_leaves_no_task, 0, N_WAYS);
 	tcase_add_loop_test(tests, what_a_killed_worker_has_started_dies_with_it, 0, N_WAYS);
+	tcase_add_loop_test(tests, what_a_task_has_forked_sees_what_the_task_was_given, 0, N_WAYS);
+	tcase_add_loop_test(tests, a_crash_of_what_a_task_has_forked_is_its_own_business, 0, N_WAYS);
 }
 
 static void add_starts(TCase *tests)

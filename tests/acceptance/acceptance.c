@@ -1,10 +1,12 @@
 /* acceptance.c - runs the behaviours, and prints a line for each.
  *
- *	acceptance [--only B17] [--backend threading]
+ *	acceptance [--only B17] [--backend threading] [--backend multiprocessing/spawn]
  *
  * number, sentence, backends, ok or why not.  The last line counts.  What a behaviour that
  * is not met has printed follows its line. */
 #include "acceptance.h"
+
+#include <parloop/worker.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -26,11 +28,13 @@ enum { MOST_BACKENDS = 64, MOST_BEHAVIOURS = 256, TIME_LIMIT_S = 60 };
 /* How one process ended; no status that anybody else would end with. */
 enum verdict { MET = 0, NOT_MET = 81, LEFT_OUT = 82 };
 
-const char *backend;
+const char *backend, *start_method;
 par_error error = PAR_ERROR_INIT;
 
 static struct backend {
+	char title[96];
 	char name[64];
+	const char *method; /* $PARLOOP_START_METHOD; NULL: as it is */
 	unsigned char is[N_CONCERNS]; /* of which kinds it is */
 	char reason[1024];            /* why it cannot be had; empty: it can */
 } backends[MOST_BACKENDS];
@@ -153,7 +157,8 @@ static void begin_child(int report, int output)
 	dup2(output, STDERR_FILENO);
 	(void)snprintf(own, sizeof(own), "%s/XXXXXX", folder);
 	if (mkdtemp(own) == NULL || setenv("TMPDIR", own, 1) != 0 ||
-	    setenv("XDG_CONFIG_HOME", own, 1) != 0)
+	    setenv("XDG_CONFIG_HOME", own, 1) != 0 ||
+	    (start_method != NULL && setenv("PARLOOP_START_METHOD", start_method, 1) != 0))
 		not_met(__FILE__, __LINE__, "%s: %s", own, strerror(errno));
 }
 
@@ -214,8 +219,8 @@ static void judge(struct outcome *outcome, int in_time, int status)
 		               WEXITSTATUS(status));
 }
 
-/* Let run() say something, in a process of its own. */
-static void run_apart(void (*run)(void), struct outcome *outcome)
+/* Let run() say something of that backend (NULL: of none), in a process of its own. */
+static void run_apart(void (*run)(void), const struct backend *of, struct outcome *outcome)
 {
 	int report = memfd_create("report", MFD_CLOEXEC);
 	int output = memfd_create("output", MFD_CLOEXEC);
@@ -227,6 +232,8 @@ static void run_apart(void (*run)(void), struct outcome *outcome)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
+		backend = of != NULL ? of->name : NULL;
+		start_method = of != NULL ? of->method : NULL;
 		begin_child(report, output);
 		run();
 		exit(MET); /* so that a sanitizer has its say */
@@ -252,6 +259,8 @@ static const char *const kinds[N_CONCERNS] = {
 	[WITH_THREADS] = "no backend with threads is installed",
 	[WITH_PROCESSES] = "no backend with worker processes is installed",
 	[SURVIVING_CRASHES] = "no backend with worker processes (survives_crash) is installed",
+	[STARTING_PROCESSES] = "no backend that starts processes itself (option initializer) is installed",
+	[KEEPING_WORKERS] = "no backend that keeps workers (idle_worker_timeout) is installed",
 };
 
 int is_backend(enum concern concern)
@@ -272,14 +281,24 @@ static int has_word(const char *words, const char *word)
 	return 0;
 }
 
-static int32_t add_backend(void *user, const par_backend_info *info)
+static int has_option(const par_backend_info *info, const char *key)
+{
+	for (uint32_t i = 0; i < info->n_options; i++)
+		if (strcmp(info->options[i]->key, key) == 0)
+			return 1;
+	return 0;
+}
+
+static void add_variant(const par_backend_info *info, const char *method)
 {
 	struct backend *new = &backends[n_backends];
 
-	(void)user;
 	if (n_backends == MOST_BACKENDS)
-		return 1;
+		return;
 	(void)snprintf(new->name, sizeof(new->name), "%s", info->name);
+	(void)snprintf(new->title, sizeof(new->title), "%s%s%s", info->name,
+	               method != NULL ? "/" : "", method != NULL ? method : "");
+	new->method = method;
 	if (info->state == PAR_STATE_BROKEN)
 		(void)snprintf(new->reason, sizeof(new->reason), "%s", info->reason);
 	new->is[EVERY_BACKEND] = 1;
@@ -287,8 +306,22 @@ static int32_t add_backend(void *user, const par_backend_info *info)
 	new->is[WITH_THREADS] = (unsigned char)has_word(info->capabilities, "uses_threads");
 	new->is[WITH_PROCESSES] = !new->is[WITH_SHARED_MEMORY];
 	new->is[SURVIVING_CRASHES] = (unsigned char)has_word(info->capabilities, "survives_crash");
+	new->is[STARTING_PROCESSES] = new->is[WITH_PROCESSES] && has_option(info, "initializer");
+	new->is[KEEPING_WORKERS] = new->is[WITH_PROCESSES] && has_option(info, "idle_worker_timeout");
 	n_backends++;
-	return 0;
+}
+
+/* One that starts processes in several ways is several backends. */
+static int32_t add_backend(void *user, const par_backend_info *info)
+{
+	static const char *const methods[] = {"fork", "forkserver", "spawn"};
+
+	(void)user;
+	if (!has_option(info, "start_method"))
+		add_variant(info, NULL);
+	for (int i = 0; i < 3 && has_option(info, "start_method"); i++)
+		add_variant(info, methods[i]);
+	return n_backends == MOST_BACKENDS;
 }
 
 /* Says why it cannot be had, or how many workers it would have. */
@@ -310,7 +343,7 @@ static void keep_only(const char *name)
 	int n = 0;
 
 	for (int i = 0; i < n_backends; i++)
-		if (strcmp(backends[i].name, name) == 0)
+		if (strcmp(backends[i].name, name) == 0 || strcmp(backends[i].title, name) == 0)
 			backends[n++] = backends[i];
 	n_backends = n;
 	if (n == 0) {
@@ -334,15 +367,13 @@ static void find_backends(const char *only)
 
 		if (candidate->reason[0] != '\0')
 			continue;
-		backend = candidate->name;
-		run_apart(probe, &outcome);
+		run_apart(probe, candidate, &outcome);
 		/* One that crashes here is asked nevertheless. */
 		candidate->is[WITH_WORKERS] = atoi(outcome.words) > 1;
 		if (outcome.verdict == LEFT_OUT)
 			(void)snprintf(candidate->reason, sizeof(candidate->reason), "%.1000s",
 			               outcome.words);
 	}
-	backend = NULL;
 }
 
 /* --- the list --------------------------------------------------------------------------------- */
@@ -389,15 +420,13 @@ static void add_outcome(struct line *line, const char *name, const struct outcom
 		add_words(line, outcome->words);
 }
 
-static void ask(struct line *line, const struct behaviour *behaviour, const char *name,
+static void ask(struct line *line, const struct behaviour *behaviour, const struct backend *of,
                 char **shown)
 {
 	static struct outcome outcome;
 
-	backend = name;
-	run_apart(behaviour->run, &outcome);
-	backend = NULL;
-	add_outcome(line, name, &outcome);
+	run_apart(behaviour->run, of, &outcome);
+	add_outcome(line, of != NULL ? of->title : NULL, &outcome);
 	if (outcome.verdict == NOT_MET && outcome.printed[0] != '\0' && *shown == NULL)
 		*shown = strdup(outcome.printed);
 }
@@ -433,7 +462,7 @@ static enum verdict run_behaviour(const struct behaviour *behaviour)
 		ask(&line, behaviour, NULL, &shown);
 	for (int i = 0; i < n_backends; i++)
 		if (backends[i].is[behaviour->concern] && backends[i].reason[0] == '\0')
-			ask(&line, behaviour, backends[i].name, &shown);
+			ask(&line, behaviour, &backends[i], &shown);
 	if (line.n == 0)
 		add_words(&line, kinds[behaviour->concern]);
 	print_line(behaviour, &line);
@@ -460,7 +489,7 @@ static int run_list(int only)
 	qsort(list, n, sizeof(*list), by_number);
 	for (int i = 0; i < n_backends; i++)
 		if (backends[i].reason[0] != '\0')
-			printf("without %s: %s\n", backends[i].name, backends[i].reason);
+			printf("without %s: %s\n", backends[i].title, backends[i].reason);
 	for (size_t i = 0; i < n; i++) {
 		enum verdict verdict;
 
@@ -518,6 +547,7 @@ int main(int argc, char **argv)
 	const char *only_backend = NULL;
 	int only = 0;
 
+	par_worker_main(argc, argv);
 	for (int i = 1; i < argc; i += 2) {
 		if (i + 1 == argc)
 			return usage();

@@ -30,6 +30,8 @@ enum concern {
 	WITH_THREADS,       /* and run on threads */
 	WITH_PROCESSES,     /* whose tasks do not see our memory */
 	SURVIVING_CRASHES,
+	STARTING_PROCESSES, /* on this machine: with each of its start methods */
+	KEEPING_WORKERS,    /* for the next call, until an idle_worker_timeout */
 	N_CONCERNS
 };
 
@@ -50,6 +52,7 @@ struct behaviour {
 /* --- for the bodies --------------------------------------------------------------------------- */
 
 extern const char *backend; /* the one under test; NULL: no backend */
+extern const char *start_method; /* of its processes; NULL: there is no choice */
 extern par_error error;     /* for whoever needs one */
 
 #define PRINTF(words, first) __attribute__((format(printf, words, first)))
@@ -66,6 +69,9 @@ int is_backend(enum concern concern);
 
 /* What was printed so far, on both streams; valid until the next call of this. */
 const char *printed(void);
+
+/* A moment passes, while this process waits for another; its time limit ends that. */
+void pass_time(void);
 
 /* A path in this behaviour's own folder; valid until the fourth call after.  And a file there. */
 const char *path_of(const char *name);
@@ -128,6 +134,24 @@ const par_task *task(const char *name);
 /* Settings for the backend under test, and a pool of it. */
 #define ON(...) PAR_SETTINGS(.backend = backend, __VA_ARGS__)
 par_parallel *open_n(int64_t n_jobs);
+
+/* The same with more options, NULL at the end.  And those with which a backend that keeps workers
+ * lets them go soon, and waits for nobody's next call. */
+par_parallel *open_with(int64_t n_jobs, const char *const *options);
+const char *const *not_keeping(void);
+
+/* Every one of n workers at once: their process ids.  And the same of a call without a pool. */
+void meet_workers(par_parallel *pool, int n, uint64_t *pids);
+void meet_workers_of_call(int n, const char *const *options, uint64_t *pids);
+int is_among(uint64_t pid, const uint64_t *pids, int n);
+int n_among(const uint64_t *some, int n_some, const uint64_t *pids, int n);
+
+/* A process has ended; a file is there.  Both wait for it. */
+void await_end(uint64_t pid);
+void await_file(const char *path);
+
+/* A task of bytes, asked once; its reply is a text, valid until the next question. */
+const char *ask_task(par_parallel *pool, const char *name, const char *payload);
 
 /* A source that gives the values first, first + 1, ..., n of them, and counts. */
 struct count {

@@ -44,8 +44,28 @@ static void expect_rhythm(const char *expected, int64_t batch_size)
 	EXPECT_TEXT(expected, rhythm.text);
 }
 
-BEHAVIOUR(26, EVERY_BACKEND, "with n_jobs 1 as many are produced as make a batch, then consumed")
+static int32_t look_inline(void *runs_inline, const par_backend_info *info)
 {
+	*(int *)runs_inline = strstr(info->capabilities, "runs_inline") != NULL;
+	return 0;
+}
+
+/* Who asks for one worker gets the caller's own thread. */
+static void expect_inline(void)
+{
+	par_parallel *pool = open_n(1);
+	int runs_inline = 0;
+
+	MUST(par_show_backend(par_backend_name(pool), look_inline, &runs_inline, &error));
+	if (!runs_inline)
+		leave_out("%s has a worker beside the caller, who gives it tasks ahead", backend);
+	par_close(pool);
+}
+
+BEHAVIOUR(26, EVERY_BACKEND, "with n_jobs 1 as many are produced as make a batch, then consumed "
+                             "(ours: if they run on the caller's thread)")
+{
+	expect_inline();
 	expect_rhythm("PCPCPCPCPCPC", 1);
 	expect_rhythm("PPPPCCCCPPCC", 4);
 }

@@ -131,9 +131,9 @@ BEHAVIOUR(47, EVERY_BACKEND, "after a failure the pool goes on, and after the po
 	struct leaks leaks;
 
 	(void)task("mix");
-	par_close(open_n(2));
+	par_close(open_with(2, not_keeping()));
 	leaks_begin(&leaks);
-	pool = open_n(2);
+	pool = open_with(2, not_keeping());
 	for (int i = 0; i < 3; i++) {
 		MUST_BE(PAR_EFAILED, par_map(pool, task("fail_at_seven"), zero_to_nine, out, 10,
 		                             NULL, &error));
@@ -297,7 +297,8 @@ static void go_on_after_a_crash(void)
 }
 
 BEHAVIOUR(58, EVERY_BACKEND,
-          "the end of a call may start the next: chains of 100, 50 and 60 on one loop")
+          "the end of a call may start the next: chains of 100, 50 and 60 on one loop, and one "
+          "after a crash")
 {
 	static struct chain chains[3] = {{.left = 100}, {.left = 50}, {.left = 60}};
 	uv_loop_t loop;
@@ -318,7 +319,7 @@ BEHAVIOUR(58, EVERY_BACKEND,
 	if (is_backend(SURVIVING_CRASHES))
 		go_on_after_a_crash();
 	else
-		but("not after a crash, which nobody there survives");
+		but("not after a crash on %s, which survives none", backend);
 }
 
 static int32_t stop_at_once(void *user, const par_outcome *outcome)
@@ -387,10 +388,10 @@ BEHAVIOUR(63, EVERY_BACKEND, "a failure leaves no file behind, and prints nothin
 	struct leaks leaks;
 
 	(void)task("mix");
-	par_close(open_n(2));
+	par_close(open_with(2, not_keeping()));
 	leaks_begin(&leaks);
 	MUST_BE(PAR_EFAILED, par_map(NULL, task("fail_at_seven"), zero_to_nine, out, 10,
-	                             ON(.n_jobs = PAR_SET(2)), &error));
+	                             ON(.n_jobs = PAR_SET(2), .options = not_keeping()), &error));
 	expect_nothing_left(&leaks);
 	EXPECT_TEXT("", printed());
 }

@@ -5,6 +5,7 @@
 
 #include <parloop/parloop.h>
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -103,6 +104,58 @@ static int loop_to_seven(par_env *env, const uint64_t *in, uint64_t *out)
 }
 PAR_TASK_ENV(loop_to_seven, uint64_t, uint64_t)
 
+/* All that many tasks are here at once, or none ends: the call shares a word that each of them may
+ * write to. */
+static int meet(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint32_t *met = (uint32_t *)(uintptr_t)env->shared;
+	struct timespec moment = {.tv_nsec = 100000};
+
+	*out = (uint64_t)getpid();
+	(void)__atomic_fetch_add(met, 1, __ATOMIC_SEQ_CST);
+	for (int i = 0; i < 100000 && !par_cancelled(env); i++) {
+		if (__atomic_load_n(met, __ATOMIC_SEQ_CST) >= *in)
+			return 0;
+		nanosleep(&moment, NULL);
+	}
+	return par_fail_task(env, 1, "only %u have come", __atomic_load_n(met, __ATOMIC_SEQ_CST));
+}
+PAR_TASK_ENV(meet, uint64_t, uint64_t)
+
+static char remembered[64];
+
+/* An initializer, and who looks whether it has run with what the call shares. */
+static int remember(par_env *env, const void *payload, uint64_t size)
+{
+	(void)env;
+	(void)snprintf(remembered, sizeof(remembered), "%.*s", (int)size, (const char *)payload);
+	return 0;
+}
+PAR_TASK_OF_BYTES(remember)
+
+static int recall(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	*out = *in;
+	if (strcmp(remembered, env->shared) != 0)
+		return par_fail_task(env, 1, "\"%s\" was remembered", remembered);
+	return 0;
+}
+PAR_TASK_ENV(recall, uint64_t, uint64_t)
+
+/* Take so many bytes, and keep them. */
+static int leak(const uint64_t *in, uint64_t *out)
+{
+	char *memory = malloc(*in > 0 ? *in : 1);
+
+	if (memory == NULL)
+		return 1;
+	for (uint64_t i = 0; i < *in; i += 4096)
+		((volatile char *)memory)[i] = 1;
+	*out = (uint64_t)getpid();
+	return 0;
+}
+PAR_TASK(leak, uint64_t, uint64_t)
+
 /* End the worker, unless the value is 0. */
 static int end(par_env *env, const uint64_t *in, uint64_t *out)
 {
@@ -116,37 +169,253 @@ static int end(par_env *env, const uint64_t *in, uint64_t *out)
 }
 PAR_TASK_ENV(end, uint64_t, uint64_t)
 
-/* Task 0 waits to be killed by task 1, which finds its process in a file; others do nothing. */
+static int write_file(par_env *env, const char *name, int number)
+{
+	char path[4096], new[4104];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", (const char *)env->shared, name);
+	(void)snprintf(new, sizeof(new), "%s.new", path);
+	file = fopen(new, "w");
+	if (file == NULL || fprintf(file, "%d\n", number) < 0 || fclose(file) != 0 || rename(new, path) != 0)
+		return par_fail_task(env, 1, "no file %s", path);
+	return 0;
+}
+
+/* 0: it is not there yet. */
+static int read_file(par_env *env, const char *name)
+{
+	char path[4096];
+	int number = 0;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", (const char *)env->shared, name);
+	file = fopen(path, "r");
+	if (file == NULL)
+		return 0;
+	if (fscanf(file, "%d", &number) != 1)
+		number = 0;
+	fclose(file);
+	return number;
+}
+
+/* Task 0 waits to be killed by task 1, which finds its process in a file; when it is run again, it
+ * says that it was.  Others do nothing. */
 static int end_another(par_env *env, const uint64_t *in, uint64_t *out)
 {
 	struct timespec moment = {.tv_nsec = 1000000};
-	char path[4096];
-	FILE *file;
-	int pid = 0;
+	int pid = read_file(env, "victim");
 
 	*out = *in;
-	(void)snprintf(path, sizeof(path), "%s/victim", (const char *)env->shared);
-	if (*in == 0 && access(path, F_OK) != 0) {
-		char new[4104];
-
-		(void)snprintf(new, sizeof(new), "%s.new", path);
-		file = fopen(new, "w");
-		if (file == NULL || fprintf(file, "%d\n", (int)getpid()) < 0 || fclose(file) != 0 ||
-		    rename(new, path) != 0)
-			return par_fail_task(env, 1, "no file %s", path);
-		for (int i = 0; i < 20000; i++)
-			nanosleep(&moment, NULL);
+	if (*in == 0 && pid > 0)
+		return write_file(env, "saved", pid);
+	if (*in == 0 && write_file(env, "victim", (int)getpid()) != 0)
+		return 1;
+	for (int i = 0; *in < 2 && i < 20000 && (*in == 0 || pid == 0); i++) {
+		nanosleep(&moment, NULL);
+		pid = read_file(env, "victim");
+	}
+	if (*in == 0)
 		return par_fail_task(env, 1, "nobody has killed me");
-	}
-	for (int i = 0; *in == 1 && pid == 0 && i < 20000; i++) {
-		file = fopen(path, "r");
-		if (file == NULL || fscanf(file, "%d", &pid) != 1)
-			nanosleep(&moment, NULL);
-		if (file != NULL)
-			fclose(file);
-	}
-	if (pid > 0)
+	if (*in == 1)
 		kill(pid, SIGKILL);
 	return 0;
 }
 PAR_TASK_ENV(end_another, uint64_t, uint64_t)
+
+/* --- processes of processes ------------------------------------------------------------------- */
+
+static int be_present(par_env *env)
+{
+	const struct acceptance_nest *nest = env->shared;
+	char path[512];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/here-%d", nest->folder, (int)getpid());
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return par_fail_task(env, 1, "no file %s", path);
+	close(fd);
+	return 0;
+}
+
+/* For a minute, whatever anybody says. */
+static void stay_here(void)
+{
+	struct timespec minute = {.tv_sec = 60};
+
+	while (nanosleep(&minute, &minute) != 0)
+		;
+}
+
+static int stay(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	*out = *in;
+	if (be_present(env) != 0)
+		return 1;
+	stay_here();
+	return 0;
+}
+PAR_TASK_ENV(stay, uint64_t, uint64_t)
+
+/* On the backend that is named, with what this task shares. */
+#define BELOW(env, n)                                                                           \
+	PAR_SETTINGS(.backend = ((const struct acceptance_nest *)(env)->shared)->backend,       \
+	             .n_jobs = PAR_SET(n), .shared = (env)->shared,                             \
+	             .shared_size = (env)->shared_size, .batch_size = PAR_SET(1))
+
+static int stay_below(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t inner_in[2] = {0}, inner_out[2];
+
+	*out = *in;
+	if (be_present(env) != 0)
+		return 1;
+	return par_map(NULL, &par_task_stay, inner_in, inner_out, 2, BELOW(env, 2), NULL);
+}
+PAR_TASK_ENV(stay_below, uint64_t, uint64_t)
+
+/* So many processes, each a child of the last. */
+static int generations(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t n = *in;
+
+	*out = n;
+	if (n == 0)
+		return 0;
+	while (be_present(env) == 0 && n-- > 0 && fork() == 0)
+		;
+	stay_here();
+	return 0;
+}
+PAR_TASK_ENV(generations, uint64_t, uint64_t)
+
+/* A call in a call, so many deep; the result is how many. */
+static int dig(par_env *env, const uint64_t *in, uint64_t *out);
+extern const par_task par_task_dig;
+
+static int dig(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t below = *in - 1, depth = 0;
+	int32_t code = be_present(env);
+
+	if (code == 0 && below > 0)
+		code = par_map(NULL, &par_task_dig, &below, &depth, 1, BELOW(env, 1), NULL);
+	*out = depth + 1;
+	return code;
+}
+PAR_TASK_ENV(dig, uint64_t, uint64_t)
+
+static int present(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	*out = *in;
+	return be_present(env);
+}
+PAR_TASK_ENV(present, uint64_t, uint64_t)
+
+/* A pool that nobody closes. */
+static int leave_open(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t inner_in[2] = {0}, inner_out[2];
+	par_parallel *pool = NULL;
+	int32_t code = par_open(&pool, BELOW(env, 2), NULL);
+
+	*out = *in;
+	if (code == PAR_OK)
+		code = par_map(pool, &par_task_present, inner_in, inner_out, 2, NULL, NULL);
+	return code;
+}
+PAR_TASK_ENV(leave_open, uint64_t, uint64_t)
+
+/* --- what tasks are given --------------------------------------------------------------------- */
+
+static int is_shared(const void *bytes)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long from, to, at = (unsigned long)(uintptr_t)bytes;
+	char line[4096];
+	int found = 0;
+
+	while (maps != NULL && !found && fgets(line, sizeof(line), maps) != NULL)
+		found = sscanf(line, "%lx-%lx", &from, &to) == 2 && from <= at && at < to &&
+		        strstr(line, "parloop-shared") != NULL;
+	if (maps != NULL)
+		fclose(maps);
+	return found;
+}
+
+/* How long the payload is, how it begins and ends, what all of it makes, and whether it lies in
+ * memory that is shared. */
+static int weigh(par_env *env, const void *payload, uint64_t size)
+{
+	const unsigned char *bytes = payload;
+	struct acceptance_weight weight = {
+		.size = size,
+		.sum = acceptance_sum(bytes, size < ACCEPTANCE_WEIGHED ? size : ACCEPTANCE_WEIGHED),
+		.first = size > 0 ? bytes[0] : 0,
+		.last = size > 0 ? bytes[size - 1] : 0,
+		.is_shared = is_shared(payload),
+	};
+
+	return par_reply(env, &weight, sizeof(weight));
+}
+PAR_TASK_OF_BYTES(weigh)
+
+/* Twice the value, and one more if it lies in memory that is shared; a range by hand, since to look
+ * takes longer than the rest. */
+static int32_t range_shared(par_env *env, const void *in, void *out, uint64_t n, uint64_t *at)
+{
+	const uint64_t more = (uint64_t)is_shared(in);
+
+	(void)env, (void)at;
+	for (uint64_t i = 0; i < n; i++)
+		((uint64_t *)out)[i] = 2 * ((const uint64_t *)in)[i] + more;
+	return 0;
+}
+PAR__TASK_DEFINE(is_shared_value, PAR_TASK_TYPED, sizeof(uint64_t), sizeof(uint64_t), 0, range_shared,
+                 NULL)
+
+/* The payload is a name. */
+static int variable(par_env *env, const void *payload, uint64_t size)
+{
+	const char *value = size > 0 ? getenv(payload) : NULL;
+
+	return par_reply(env, value != NULL ? value : "(unset)", value != NULL ? strlen(value) : 7);
+}
+PAR_TASK_OF_BYTES(variable)
+
+/* A child reads what it finds on its standard input. */
+static int child_reads(par_env *env, const void *payload, uint64_t size)
+{
+	FILE *child = popen("wc -c", "re");
+	char text[32] = "";
+
+	(void)payload, (void)size;
+	if (child == NULL || fgets(text, sizeof(text), child) == NULL || pclose(child) != 0)
+		return par_fail_task(env, 1, "a child cannot read");
+	return par_reply(env, text, strlen(text));
+}
+PAR_TASK_OF_BYTES(child_reads)
+
+/* --- threads of OpenMP, as a compiler would begin them ----------------------------------------- */
+
+static void count_in(void *n)
+{
+	(void)__atomic_fetch_add((int *)n, 1, __ATOMIC_SEQ_CST);
+}
+
+static int openmp(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	void *library = dlopen("libgomp.so.1", RTLD_NOW);
+	void (*parallel)(void (*fn)(void *), void *data, unsigned n, unsigned flags) = NULL;
+	int n = 0;
+
+	if (library != NULL)
+		*(void **)&parallel = dlsym(library, "GOMP_parallel");
+	if (parallel == NULL)
+		return par_fail_task(env, 1, "no OpenMP here");
+	parallel(count_in, &n, (unsigned)*in, 0);
+	*out = (uint64_t)n;
+	return 0;
+}
+PAR_TASK_ENV(openmp, uint64_t, uint64_t)

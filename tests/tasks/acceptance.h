@@ -9,4 +9,27 @@ enum { ACCEPTANCE_CODE = 17, ACCEPTANCE_BAD = 7 };
 /* How the task `end` ends its worker: a signal's number, or this plus an exit code. */
 enum { ACCEPTANCE_EXIT = 1000 };
 
+/* What the task `weigh` replies: the sum is of the first ACCEPTANCE_WEIGHED bytes at most. */
+enum { ACCEPTANCE_WEIGHED = 8 << 20 };
+struct acceptance_weight {
+	uint64_t size, sum;
+	int32_t first, last, is_shared, reserved;
+};
+
+static inline uint64_t acceptance_sum(const unsigned char *bytes, uint64_t n)
+{
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < n; i++)
+		sum += (i % 251 + 1) * bytes[i];
+	return sum;
+}
+
+/* What tasks share that start other processes: the backend of their own calls, and where each
+ * process leaves a file here-PID. */
+struct acceptance_nest {
+	char backend[64];
+	char folder[448];
+};
+
 #endif

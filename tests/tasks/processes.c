@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -139,6 +140,27 @@ static int grandchild(const uint64_t *in, uint64_t *out)
 	return child > 0 ? 0 : 1;
 }
 PAR_TASK(grandchild, uint64_t, uint64_t)
+
+/* A process that looks at what this task was given, and ends with its first byte as its status; or
+ * that crashes, if there is none. */
+static int ask_child(par_env *env, const void *payload, uint64_t size)
+{
+	volatile int *nowhere = NULL;
+	pid_t child = fork();
+	char text[32];
+	int status;
+
+	if (child == 0 && size == 0)
+		*nowhere = 1;
+	if (child == 0)
+		_exit(*(const unsigned char *)payload);
+	if (waitpid(child, &status, 0) != child)
+		return par_fail_task(env, 1, "no child");
+	(void)snprintf(text, sizeof(text), "%s %d", WIFEXITED(status) ? "exit" : "signal",
+	               WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+	return reply_text(env, text);
+}
+PAR_TASK_OF_BYTES(ask_child)
 
 static char remembered[64] = "nothing";
 
