@@ -393,7 +393,7 @@ typedef struct par_encoded {
 typedef struct par_ext_encode {
 	uint32_t size;
 	uint32_t reserved;
-	/* The bytes of a batch that was submitted; fills all of encoded.  Once, and within
+	/* The bytes of a batch that was submitted; size of encoded is set.  Once, and within
 	 * submit().  An error (of the caller's task, say, that cannot leave this process) is for
 	 * submit() to return. [loop] */
 	int32_t (*encode)(const par_host *host, par_batch batch, par_encoded *encoded,
