@@ -153,7 +153,9 @@ int batch_end(struct batch_table *table, struct batch *batch)
 /* Texts that there is no memory for are left out. */
 static void keep_how(struct batch *batch, const par_how *how)
 {
-	batch->how = *how;
+	/* The backend's may be a newer one. */
+	memcpy(&batch->how, how, how->size < sizeof(*how) ? how->size : sizeof(*how));
+	batch->how.size = sizeof(batch->how);
 	batch->how.host = how->host != NULL ? strdup(how->host) : NULL;
 	batch->how.text = how->text != NULL ? strdup(how->text) : NULL;
 }

@@ -68,7 +68,9 @@ static void use_processes(struct wish *wish, const struct provider **provider)
 		*provider = found;
 		return;
 	}
-	log_line(LOG_INFO, "prefer=processes: no backend with processes is installed, using %s",
+	log_line(LOG_INFO,
+	         "prefer=processes: neither loky nor multiprocessing is installed (processes.so has both), "
+	         "using %s",
 	         (*provider)->name);
 }
 

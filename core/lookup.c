@@ -17,12 +17,13 @@
 static const struct {
 	const char *name;
 	const char *what;
+	const char *file;
 } known[] = {
-	{"multiprocessing", "forked worker processes"},
-	{"loky", "worker processes that survive a crash"},
-	{"mpi", "workers under MPI"},
-	{"dask", "a Dask cluster"},
-	{"ray", "a Ray cluster"},
+	{"multiprocessing", "worker processes, forked or executed for the call", "processes.so"},
+	{"loky", "worker processes that are kept for the next call", "processes.so"},
+	{"mpi", "workers under MPI", "mpi.so"},
+	{"dask", "a Dask cluster", "dask.so"},
+	{"ray", "a Ray cluster", "ray.so"},
 };
 
 /* --- finding it ---------------------------------------------------------------------------- */
@@ -175,7 +176,7 @@ static int32_t not_installed(const struct conf *conf, size_t which, par_error *e
 	error_set(error, PAR_EUNAVAIL, "backend \"%s\" (%s) is known but not installed", name,
 	          known[which].what);
 	error_reason(error, "no plugin offers it in %s", dirs);
-	error_remedy(error, "put %s.so into %s", name, conf->plugin_dirs[n]);
+	error_remedy(error, "put %s into %s", known[which].file, conf->plugin_dirs[n]);
 	return PAR_EUNAVAIL;
 }
 

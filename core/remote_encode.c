@@ -382,6 +382,7 @@ int32_t remote_bytes(struct remote *remote, uint32_t place, uint64_t handle, par
 {
 	struct parcel *parcel = &remote->parcels[place];
 	size_t n_attachments = sizeof(const par_attachment *);
+	par_encoded whole;
 	int32_t status = remote_prepare(remote, place, NULL, error);
 
 	if (status < 0)
@@ -399,12 +400,14 @@ int32_t remote_bytes(struct remote *remote, uint32_t place, uint64_t handle, par
 		return error_memory(error, "cannot encode a batch");
 	if (remote->n_attachments > 0)
 		memcpy(parcel->carriage->attachments, remote->attachments, n_attachments);
-	*encoded = (par_encoded){
-		.size = sizeof(*encoded),
+	whole = (par_encoded){
+		.size = encoded->size,
 		.n_attachments = remote->n_attachments,
 		.bytes = parcel->carriage->bytes.bytes,
 		.n_bytes = parcel->carriage->bytes.used,
 		.attachments = parcel->carriage->attachments,
 	};
+	/* The caller's may be an older one, or a newer. */
+	memcpy(encoded, &whole, encoded->size < sizeof(whole) ? encoded->size : sizeof(whole));
 	return PAR_OK;
 }

@@ -113,7 +113,7 @@ static int32_t errand_encode(struct errand *errand, par_error *error)
 {
 	const par_ext_encode *ext = errand->backend->host->extension(errand->backend->host, PAR_EXT_ENCODE);
 	static struct wire_batch batch;
-	par_encoded encoded = {0};
+	par_encoded encoded = {.size = sizeof(encoded)};
 	struct wire_frame frame;
 	struct wire_item item;
 	int32_t status;

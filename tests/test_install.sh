@@ -145,6 +145,14 @@ expect "the installed command lists the stranger's plugin by its file" \
 	sh -c "env -u LD_LIBRARY_PATH $prefix/bin/parloop backends | grep -F '$plugindir/stranger.so'"
 expect "the installed worker finds the installed library" \
 	sh -c "env -u LD_LIBRARY_PATH $prefix/bin/parloop-worker --version"
+expect "worker processes are the installed worker" \
+	sh -c "env -u LD_LIBRARY_PATH $prefix/bin/parloop map -b loky $here/$O/tasks/demo.so:upper ::: a |
+		grep -x A"
+mv "$plugindir/processes.so" processes.so
+expect "without their plugin the command says which file it is" \
+	sh -c "env -u LD_LIBRARY_PATH $prefix/bin/parloop show loky 2>&1 |
+		grep -F 'put processes.so into $plugindir'"
+mv processes.so "$plugindir/processes.so"
 expect "nothing that was installed names the checkout" \
 	sh -c "! grep -rlF --exclude='*.so*' --exclude='parloop*' '$here' $prefix; \
 		! strings -a $prefix/lib/libparloop.so.0 | grep -F '$here/plugins'"

@@ -154,7 +154,7 @@ static int32_t submit(par_backend *backend, par_batch batch, void **future, par_
 	struct work *work = calloc(1, sizeof(*work));
 	int32_t status;
 
-	*work = (struct work){.backend = backend, .batch = batch};
+	*work = (struct work){.backend = backend, .batch = batch, .encoded.size = sizeof(par_encoded)};
 	status = backend->ext->encode(backend->host, batch, &work->encoded, why);
 	if (status < 0) {
 		free(work);

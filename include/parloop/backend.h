@@ -32,6 +32,7 @@
  *
  *   effective_n_jobs, default_n_jobs   at any time after create
  *   run, done                          from submit until the batch is given back
+ *   poll                               while batches are out
  *   kill                               for a batch that is out
  *   abort_everything                   between start_call and stop_call, at most once a call
  *   stop_call                          when every batch was given back
@@ -85,7 +86,7 @@ enum {
 	PAR_SHARES_MEMORY = 1 << 0,  /* shares_memory    runs batches in this address space       */
 	PAR_USES_THREADS = 1 << 1,   /* uses_threads     its workers are threads of this process  */
 	PAR_RUNS_INLINE = 1 << 2,    /* runs_inline      calls run() inside submit()              */
-	PAR_SURVIVES_CRASH = 1 << 3, /* survives_crash   a task that crashes costs only itself    */
+	PAR_SURVIVES_CRASH = 1 << 3, /* survives_crash   a task that crashes costs only its worker */
 	PAR_CAN_KILL = 1 << 4,       /* can_kill         kill() ends a running batch              */
 	PAR_LIMITS_THREADS = 1 << 5, /* limits_threads   honours inner_max_num_threads            */
 	PAR_RERUNS = 1 << 6,         /* reruns           may run a batch again by itself          */
@@ -257,7 +258,8 @@ typedef struct par_backend_ops {
 	int32_t (*retrieve_result)(par_backend *backend, par_batch batch, void *future,
 	                           int64_t timeout_ns, par_error *error);
 
-	/* End a batch that runs; done() follows with PAR_ELOST.  Default: cannot. [loop] */
+	/* End a batch that runs, for one of its tasks is over its time; done() follows with
+	 * PAR_ELOST, as for every batch that its worker had.  Default: cannot. [loop] */
 	int32_t (*kill)(par_backend *backend, par_batch batch, void *future);
 
 	/* Tasks for the next batch, at least 1, and how long a batch of that size took,
@@ -268,7 +270,8 @@ typedef struct par_backend_ops {
 
 	/* Give every batch of this instance back soon, as PAR_EABORTED where it did not
 	 * run; kill what can be killed.  With ensure_ready the instance must afterwards
-	 * be as configure() left it.  Default: nothing; batches end by themselves. [loop] */
+	 * be as configure() left it.  Default: nothing; batches end by themselves, which
+	 * in another address space they do not know that they should. [loop] */
 	void (*abort_everything)(par_backend *backend, int32_t ensure_ready);
 
 	/* The core begins and ends to wait for results, on behalf of a caller that may
@@ -288,11 +291,12 @@ typedef struct par_backend_ops {
 	const void *(*extension)(par_backend *backend, const char *id);
 
 	/* Take what came back, without waiting, and give batches back that are over.  For
-	 * backends that share memory with their workers, so that nobody needs a system call to be
-	 * heard: it is called in every turn of the loop with batches out, and while the loop's
-	 * thread looks out before it sleeps.  sleeps: it is about to sleep; from now on whatever
-	 * comes must make a descriptor ready that is watched (parloop.fd/1), until this is
-	 * called with 0.  Returns 1 if anything came.  Default: nothing comes this way. [loop] */
+	 * backends that share memory with their workers (as channels do), so that nobody needs a
+	 * system call to be heard: it is called in every turn of the loop with batches out, and
+	 * while the loop's thread looks out before it sleeps.  sleeps: it is about to sleep; from
+	 * now on whatever comes must make a descriptor ready that is watched (parloop.fd/1), until
+	 * this is called again or takes what came.  Returns 1 if anything came; then the loop does
+	 * not sleep.  Default: nothing comes this way. [loop] */
 	int32_t (*poll)(par_backend *backend, int32_t sleeps);
 } par_backend_ops;
 
@@ -316,13 +320,14 @@ typedef struct par_watch par_watch; /* the core's, from watch() to unwatch() */
 
 enum { PAR_READABLE = 1, PAR_WRITABLE = 2 };
 
-/* Be called when a descriptor is ready. */
+/* Be called when a descriptor is ready, as long as it is. */
 typedef struct par_ext_fd {
 	uint32_t size;
 	uint32_t reserved;
 	/* events as above; also called with error < 0 (an errno, negated).  The
 	 * descriptor stays the plugin's, but is made non-blocking: unwatch first, then
-	 * close.  What is left at destroy() is unwatched. [loop] */
+	 * close; both may be done in on_ready().  What is left at destroy() is unwatched.
+	 * PAR_OK, or an error without words. [loop] */
 	int32_t (*watch)(const par_host *host, int32_t fd, int32_t events,
 	                 void (*on_ready)(void *arg, int32_t events, int32_t error), void *arg,
 	                 par_watch **watch);
@@ -350,7 +355,7 @@ typedef struct par_ext_worker_env {
 } par_ext_worker_env;
 
 /* What travels beside the bytes of a batch: each once per worker, moved in the
- * engine's own way. */
+ * engine's own way, and there before the first batch that names it. */
 enum { PAR_ATTACH_ARRAY = 1, PAR_ATTACH_BROADCAST = 2, PAR_ATTACH_MODULE = 3 };
 
 /* How a worker maps one that has a descriptor. */
@@ -364,9 +369,9 @@ enum {
 typedef struct par_attachment {
 	uint32_t size;
 	int32_t kind;
-	uint64_t id;          /* equal ids are the same memory, within the process;   */
-	                      /* without a descriptor, which nobody can map, equal bytes. */
-	                      /* What can be mapped may change from one batch to the next */
+	uint64_t id;          /* equal ids are the same memory, within the process; if */
+	                      /* it has no descriptor, they are the same bytes.  What  */
+	                      /* can be mapped may change from one batch to the next   */
 	uint64_t bytes;
 	const void *address;  /* or NULL                                         */
 	int32_t fd;           /* a sealed memfd, or -1                           */
@@ -388,19 +393,20 @@ typedef struct par_encoded {
 typedef struct par_ext_encode {
 	uint32_t size;
 	uint32_t reserved;
-	/* The bytes of a batch that was submitted.  An error (of the caller's task, say, that
-	 * cannot leave this process) is for submit() to return. [loop] */
+	/* The bytes of a batch that was submitted; size of encoded is set.  Once, and within
+	 * submit().  An error (of the caller's task, say, that cannot leave this process) is for
+	 * submit() to return. [loop] */
 	int32_t (*encode)(const par_host *host, par_batch batch, par_encoded *encoded,
 	                  par_error *error);
-	/* What the worker sent, whole or in pieces, as it comes; before done(), and never two at
-	 * once for one batch.  An error: it makes no sense, and the worker is not to be asked
-	 * again. [any] */
+	/* What par_worker_run() sent there, in its order, cut anywhere; before done(), and never
+	 * two at once for one batch.  An error, which was logged: it makes no sense, and the
+	 * worker is not to be asked again. [any] */
 	int32_t (*receive)(const par_host *host, par_batch batch, const void *bytes,
 	                   uint64_t n_bytes);
 } par_ext_encode;
 
 /* The way to one worker process of this machine: a socket, and shared memory by which batches
- * go and answers come without a system call.  The core's, from open() to close(); it may outlive
+ * go and answers come without a system call.  The plugin's, from open() to close(); it may outlive
  * the instance and serve one after the other, but not two at once. */
 typedef struct par_channel par_channel;
 
@@ -430,26 +436,30 @@ typedef struct par_worker_setup {
  *	open(), start a process that has ends(), started();
  *	per batch send(), and next() until it is over; done() is the backend's;
  *	when the process has died: next() until nothing is left, then lost() for each
- *	batch that it had; close(). */
+ *	batch that it had; close(); wait for the process.
+ *
+ * next() is to be called in the operation poll, and when fd() is readable.  This table is the
+ * same for all instances, and outlives them, as what is kept for the next one needs it. */
 typedef struct par_ext_channel {
 	uint32_t size;
 	uint32_t reserved;
 
-	/* kind as above. [any] */
+	/* kind: PAR_CHANNEL_FORKED, whose worker can run any task that this process knew when it
+	 * was forked, or PAR_CHANNEL_EXECUTED, whose worker finds them by file and name. [any] */
 	int32_t (*open)(int32_t kind, par_channel **channel, par_error *error);
 
-	/* NULL is allowed.  Its worker sees the end of its socket, and ends by itself when it has
-	 * run what it was sent, and so does what is left in its process group; never mind with
-	 * what status. [any] */
+	/* NULL is allowed.  Its worker, if it lives, sees the end of its socket, and ends by itself
+	 * when it has run what it was sent, and so does what is left in its process group; never
+	 * mind with what status.  Unwatch fd() first. [any] */
 	void (*close)(par_channel *channel);
 
 	/* The two descriptors (close-on-exec) that the worker is to have, under any numbers; ours
 	 * until started(). [any] */
 	void (*ends)(const par_channel *channel, int32_t ends[2]);
 
-	/* The environment variables ("NAME=value", ends in NULL) that make a program with those
-	 * descriptors open, under these numbers, the worker; valid until started().  NULL: no
-	 * memory. [any] */
+	/* The environment variables ("NAME=value", ends in NULL), to be added to others, that make
+	 * a program with those descriptors open, under the numbers in ends, the worker; valid until
+	 * started().  What else setup says goes by the channel.  NULL: no memory. [any] */
 	char *const *(*describe)(par_channel *channel, const int32_t ends[2],
 	                         const par_worker_setup *setup);
 
@@ -459,10 +469,11 @@ typedef struct par_ext_channel {
 	const char *(*program)(par_error *error);
 
 	/* In the child of fork(): be the worker, and never return.  Of what the parent had, only
-	 * memory and these descriptors are used. */
+	 * memory, standard output and error, and the channel's descriptors stay; the others are
+	 * closed, and signals are reset. */
 	void (*serve)(par_channel *channel, const par_worker_setup *setup);
 
-	/* The worker has its ends; ours of them are closed. [any] */
+	/* The worker has its ends, or there will be none: ours of them are closed. [any] */
 	void (*started)(par_channel *channel);
 
 	/* Readable when something came while poll() had been told that the loop sleeps: to be
@@ -472,27 +483,29 @@ typedef struct par_ext_channel {
 	/* Has the worker said that it is there?  Its process id is as it sees it. [loop] */
 	int32_t (*is_ready)(const par_channel *channel);
 
-	/* Encode that batch and send it; worker as in par_how.  It never waits: what does not fit
-	 * yet goes with the next next().  Anything but PAR_OK: it was not sent. [loop] */
+	/* Encode that batch and send it, within submit(); worker as in par_how.  It never waits:
+	 * what does not fit yet goes with the next next().  A worker may have several batches, and
+	 * runs one after the other.  Anything but PAR_OK: it was not sent, for submit() to return;
+	 * the channel is as it was. [loop] */
 	int32_t (*send)(const par_host *host, par_channel *channel, int32_t worker, par_batch batch,
 	                par_error *error);
 
-	/* Take what came.  PAR_OK: *batch is over, and is to be given back with done(PAR_OK); ask
-	 * again.  PAR_PENDING: nothing more is there at the moment.  Else an error: what came makes
-	 * no sense, or the worker says that it cannot go on (it does not know a task, is of another
-	 * version, its initializer failed), or, PAR_ELOST, has closed its end: it is of no use any
-	 * more. [loop] */
+	/* Take what came, and be awake.  PAR_OK: *batch is over, and is to be given back with
+	 * done(PAR_OK); ask again.  PAR_PENDING: nothing more is there at the moment.  Else an
+	 * error: what came makes no sense, or the worker says that it cannot go on (it does not
+	 * know a task, is of another version, its initializer failed), or, PAR_ELOST, has closed
+	 * its end: it is of no use any more. [loop] */
 	int32_t (*next)(const par_host *host, par_channel *channel, par_batch *batch, par_error *error);
 
-	/* The loop is about to sleep (1), or awake (0).  Returns 1 if something is there
-	 * already. [loop] */
+	/* The loop is about to sleep (1): what comes from now on makes fd() readable.  Or it is
+	 * awake (0), as after next().  Returns 1 if something is there already. [loop] */
 	int32_t (*sleeps)(par_channel *channel, int32_t sleeps);
 
-	/* Its tasks see that the call ends; so does what was sent and has not begun.  Until every
-	 * batch was given back. [any] */
+	/* Its tasks see that the call ends, and what was sent and has not begun comes back without
+	 * having run; until it has no batch left. [any] */
 	void (*stop)(par_channel *channel);
 
-	/* Batches that were sent and not given back. [loop] */
+	/* Batches that were sent, and that neither next() nor lost() has named. [loop] */
 	int32_t (*out)(const par_channel *channel);
 
 	/* The worker is dead: the next of its batches, in the order in which they were sent, to be

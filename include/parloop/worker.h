@@ -58,7 +58,9 @@ PAR_API int32_t par_worker_run(const par_work *work, par_error *error);
 /* --- a descriptor -------------------------------------------------------------------------- */
 
 /* Batches that come and answers that go by a descriptor: a connected Unix or TCP socket, or two
- * pipes.  Attachments come by it too, over a Unix socket as descriptors (SCM_RIGHTS). */
+ * pipes.  Attachments come by it too, over a Unix socket as descriptors (SCM_RIGHTS).  At the other
+ * end stands a parloop, since the frames about these, and its greeting, are made by the core alone;
+ * who moves batches as bytes has par_worker_run() at the far side. */
 typedef struct par_serving {
 	uint32_t size;
 	int32_t worker;   /* as above                                                           */

@@ -290,7 +290,6 @@ static void give_back_lost(struct worker *worker, const struct death *death, con
 static void has_died(struct worker *worker, const struct death *death)
 {
 	struct pool *pool = worker->pool;
-	int slot = worker->slot;
 	char words[WORDS_ROOM];
 
 	output_finish(&worker->output);
@@ -305,11 +304,11 @@ static void has_died(struct worker *worker, const struct death *death)
 	put_words(worker, words, sizeof(words));
 	if (!worker->was_ready && !worker->channels->is_ready(worker->channel))
 		failing_note_death(worker, death, words);
+	/* First, since that takes longest; as long as there may be work for it. */
+	if (pool->in_call && !pool->aborts)
+		(void)tending_start(pool, worker->slot);
 	give_back_lost(worker, death, words);
 	worker_destroy(worker);
-	/* At once, as long as there may be work for it. */
-	if (pool->in_call && !pool->aborts && pool->workers[slot] == NULL)
-		(void)tending_start(pool, slot);
 	failing_tell_capacity(pool);
 }
 

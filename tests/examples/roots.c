@@ -7,6 +7,7 @@
  */
 #include <math.h>
 #include <parloop/parloop.h>
+#include <parloop/worker.h>
 
 static int root(const double *in, double *out)
 {
@@ -21,6 +22,7 @@ int main(int argc, char **argv)
 	par_error error = PAR_ERROR_INIT;
 	double in[10], out[10];
 
+	par_worker_main(argc, argv); /* for backends whose workers are processes */
 	for (int i = 0; i < 10; i++)
 		in[i] = i * i;
 	if (par_map(NULL, &par_task_root, in, out, 10,
