@@ -303,6 +303,9 @@ static void fill_head(struct remote *remote, const struct parcel *parcel)
 	batch->head.shared = remote->shared;
 	batch->head.shared_size = call->shared_size;
 	batch->head.n = parcel->n;
+	batch->head.worker = parcel->worker >= 0 && parcel->worker < UINT16_MAX
+	                             ? (uint16_t)(parcel->worker + 1)
+	                             : 0;
 	batch->shared = remote->shared.id == 0 ? call->shared : NULL;
 	batch->backend = call->context.backend;
 	batch->head.n_options = 0;

@@ -769,7 +769,7 @@ static void begin_run(struct runner *runner)
 	const struct wire_batch_head *head = &runner->batch.head;
 
 	runner->env.size = sizeof(runner->env);
-	runner->env.worker = runner->work->worker;
+	runner->env.worker = head->worker > 0 ? head->worker - 1U : runner->work->worker;
 	runner->env.index = 0;
 	runner->env.level = head->depth;
 	runner->env.reply = reply;

@@ -51,7 +51,7 @@ struct wire_batch_head {
 	int32_t core_share;      /* cores that calls inside may use; 0: no limit             */
 	int32_t inner_max_num_threads;
 	uint16_t n_options, n_modules, n_tasks_known;
-	uint16_t reserved;
+	uint16_t worker;         /* its number for this batch, plus 1; 0: as it was started  */
 	struct wire_ref shared;  /* id 0: inline                                             */
 	uint64_t shared_size;
 	struct wire_ref stopping; /* an int32_t there is not 0 once the call ends early      */

@@ -460,6 +460,41 @@ START_TEST(idle_workers_that_are_killed_are_replaced)
 }
 END_TEST
 
+/* The children of this process that are there now. */
+static int children(uint64_t pids[], int most)
+{
+	FILE *list = fopen("/proc/thread-self/children", "re");
+	unsigned long long pid;
+	int n = 0;
+
+	if (list == NULL)
+		return 0;
+	while (n < most && fscanf(list, "%llu", &pid) == 1)
+		pids[n++] = pid;
+	fclose(list);
+	return n;
+}
+
+START_TEST(after_a_death_another_worker_stands_by)
+{
+	par_parallel *pool = open_way(_i, 2);
+	uint64_t before[16], first[8], then[8];
+	int n;
+
+	ck_assert_int_eq(pids_of(pool, 2, first), 2);
+	in[0] = DIE_SEGV;
+	MUST_BE(PAR_EFAILED, map(pool, "die", 1));
+	ck_assert_int_eq(pids_of(pool, 2, first), 2);
+	n = children(before, 16);
+	ck_assert_int_eq(kill((pid_t)first[0], SIGKILL), 0);
+	ck_assert_int_eq(pids_of(pool, 2, then), 2);
+	/* Where the kernel tells. */
+	if (n > 0)
+		ck_assert(has(before, n, then[0]) && has(before, n, then[1]));
+	par_close(pool);
+}
+END_TEST
+
 /* Somebody who waits for all children must not make us wait for ever. */
 static void *steal(void *arg)
 {
@@ -1080,6 +1115,7 @@ static void add_deaths(TCase *tests)
 	tcase_add_loop_test(tests, a_worker_that_closes_its_channel_is_replaced, 0, N_WAYS);
 	tcase_add_loop_test(tests, an_error_has_what_the_worker_printed_last, 0, N_WAYS);
 	tcase_add_loop_test(tests, idle_workers_that_are_killed_are_replaced, 0, N_WAYS);
+	tcase_add_loop_test(tests, after_a_death_another_worker_stands_by, 0, N_WAYS);
 	tcase_add_loop_test(tests, a_thief_of_exit_statuses_does_no_harm, 0, N_WAYS);
 	tcase_add_loop_test(tests, a_time_out_kills_that_task_alone, 0, N_WAYS);
 	tcase_add_loop_test(tests, a_call_that_ends_early_leaves_no_task, 0, N_WAYS);

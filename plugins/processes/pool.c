@@ -146,6 +146,9 @@ int32_t pool_poll(struct pool *pool, int32_t sleeps)
 		if (sleeps && worker->n_out > 0)
 			came |= worker->channels->sleeps(worker->channel, 1);
 	}
+	/* What was urgent is done. */
+	if (sleeps && !came && pool->has_answered)
+		tending_keep_spare(pool);
 	return came;
 }
 
@@ -173,6 +176,7 @@ void pool_end_call(struct pool *pool)
 	for (int i = 0; i < pool->n_jobs; i++)
 		if (pool->workers[i] != NULL)
 			output_drain(&pool->workers[i]->output);
+	tending_keep_spare(pool);
 }
 
 /* --- its life --------------------------------------------------------------------------------- */
@@ -272,7 +276,10 @@ static void part_with(struct pool *pool, struct worker *worker)
 		tending_dismiss(worker);
 		return;
 	}
-	pool->workers[worker->slot] = NULL;
+	if (worker == pool->spare)
+		pool->spare = NULL;
+	else
+		pool->workers[worker->slot] = NULL;
 	tending_let_go(worker);
 	output_finish(&worker->output);
 	executor_give(worker, pool->settings.idle_timeout_ns);
@@ -285,6 +292,9 @@ int32_t pool_stop(struct pool *pool)
 	for (int i = 0; i < pool->n_jobs; i++)
 		if (pool->workers[i] != NULL)
 			part_with(pool, pool->workers[i]);
+	if (pool->spare != NULL)
+		part_with(pool, pool->spare);
+	pool->spare_after = 0;
 	free(pool->workers);
 	pool->workers = NULL;
 	pool->n_jobs = 0;

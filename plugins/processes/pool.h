@@ -7,8 +7,9 @@
  * take, so a short call does not pay for processes that it has no work for.
  *
  * A worker that dies is known by its pidfd.  What it answered before counts; what else it had
- * is given back as lost.  Its place is filled while a call is under way.  Workers that never
- * become ready are tried a few times, and then the call is told why. */
+ * is given back as lost.  Its place is filled while a call is under way; and where one has died
+ * others will, so from then on a spare one is kept, unless workers of different slots differ.
+ * Workers that never become ready are tried a few times, and then the call is told why. */
 #ifndef POOL_H
 #define POOL_H
 
@@ -26,6 +27,10 @@ struct pool {
 	int n_jobs;
 	struct worker **workers; /* by slot; NULL: none at the moment */
 	struct worker *leaving;  /* asked to end */
+	struct worker *spare;    /* for the slot of the next that dies */
+	int spare_after;         /* the slot, plus 1, of which one has to have answered before    */
+	                         /* another spare is started; 0: none is wanted                   */
+	int has_answered;        /* it has                                                        */
 	par_watch *impatience;   /* until those are killed */
 	uint64_t n_sent, n_over; /* batches */
 

@@ -49,11 +49,21 @@ static void on_impatience(void *arg)
 		worker_kill(worker);
 }
 
+static void leave_place(const struct worker *worker)
+{
+	struct pool *pool = worker->pool;
+
+	if (worker == pool->spare)
+		pool->spare = NULL;
+	else
+		pool->workers[worker->slot] = NULL;
+}
+
 void tending_dismiss(struct worker *worker)
 {
 	struct pool *pool = worker->pool;
 
-	pool->workers[worker->slot] = NULL;
+	leave_place(worker);
 	if (worker->news != NULL)
 		pool->watcher->unwatch(worker->news);
 	worker->news = NULL;
@@ -149,6 +159,8 @@ static void give_back(struct worker *worker, par_batch batch)
 	worker->is_proven = 1;
 	if (!worker->was_ready)
 		note_ready(worker);
+	if (worker->slot + 1 == pool->spare_after)
+		pool->has_answered = 1;
 	if (pool->settings.max_growth > 0)
 		look_at_memory(worker);
 	if (worker->retires && worker->n_out == 0)
@@ -192,7 +204,7 @@ static void on_news(void *arg, int32_t events, int32_t error)
 
 static void on_death(void *arg, int32_t events, int32_t error);
 
-int32_t tending_adopt(struct pool *pool, struct worker *worker)
+static int32_t watch(struct pool *pool, struct worker *worker)
 {
 	int32_t status;
 
@@ -206,7 +218,14 @@ int32_t tending_adopt(struct pool *pool, struct worker *worker)
 		status = output_watch(&worker->output, pool->host, pool->watcher);
 	if (status < 0)
 		tending_let_go(worker);
-	else
+	return status;
+}
+
+int32_t tending_adopt(struct pool *pool, struct worker *worker)
+{
+	int32_t status = watch(pool, worker);
+
+	if (status == PAR_OK)
 		pool->workers[worker->slot] = worker;
 	return status;
 }
@@ -224,16 +243,20 @@ static void discard(struct worker *worker)
 
 static int32_t try_start(struct pool *pool, int slot, struct worker **worker, par_error *error)
 {
-	int32_t status = pool->keeps ? executor_start(&pool->recipe, pool->key, slot, worker, error)
-	                             : worker_start(&pool->recipe, slot, worker, error);
+	int32_t status = PAR_OK;
 
-	if (status < 0 || tending_adopt(pool, *worker) == PAR_OK)
+	*worker = pool->keeps ? executor_lease(pool->key, slot) : NULL;
+	if (*worker == NULL)
+		status = pool->keeps ? executor_start(&pool->recipe, pool->key, slot, worker, error)
+		                     : worker_start(&pool->recipe, slot, worker, error);
+	if (status < 0 || watch(pool, *worker) == PAR_OK)
 		return status;
 	discard(*worker);
 	return par_fail(error, PAR_ENOMEM, "no room to watch a worker");
 }
 
-struct worker *tending_start(struct pool *pool, int slot)
+/* NULL: it cannot be, and the pool is stuck. */
+static struct worker *start(struct pool *pool, int slot)
 {
 	while (!pool->is_stuck) {
 		par_error why = PAR_ERROR_INIT;
@@ -246,6 +269,43 @@ struct worker *tending_start(struct pool *pool, int slot)
 	}
 	return NULL;
 }
+
+struct worker *tending_start(struct pool *pool, int slot)
+{
+	struct worker *worker = pool->spare;
+
+	pool->spare = NULL;
+	if (worker == NULL)
+		worker = start(pool, slot);
+	if (worker == NULL)
+		return NULL;
+	worker->slot = worker->output.slot = slot;
+	pool->workers[slot] = worker;
+	return worker;
+}
+
+/* --- the spare -------------------------------------------------------------------------------- */
+
+/* One whose place is taken by the spare has to be like it. */
+static void want_spare(struct pool *pool, int slot)
+{
+	const struct settings *settings = &pool->settings;
+
+	if (settings->pins || (settings->variables != NULL && strchr(settings->variables, '{') != NULL))
+		return;
+	pool->spare_after = slot + 1;
+	pool->has_answered = 0;
+}
+
+void tending_keep_spare(struct pool *pool)
+{
+	if (pool->spare_after == 0)
+		return;
+	if (pool->spare == NULL)
+		pool->spare = start(pool, 0);
+	pool->spare_after = pool->has_answered = 0;
+}
+
 
 /* --- its death -------------------------------------------------------------------------------- */
 
@@ -290,6 +350,7 @@ static void give_back_lost(struct worker *worker, const struct death *death, con
 static void has_died(struct worker *worker, const struct death *death)
 {
 	struct pool *pool = worker->pool;
+	int was_spare;
 	char words[WORDS_ROOM];
 
 	output_finish(&worker->output);
@@ -300,13 +361,16 @@ static void has_died(struct worker *worker, const struct death *death)
 		has_left(worker);
 		return;
 	}
-	pool->workers[worker->slot] = NULL;
+	was_spare = worker == pool->spare;
+	leave_place(worker);
 	put_words(worker, words, sizeof(words));
 	if (!worker->was_ready && !worker->channels->is_ready(worker->channel))
 		failing_note_death(worker, death, words);
 	/* First, since that takes longest; as long as there may be work for it. */
-	if (pool->in_call && !pool->aborts)
+	if (pool->in_call && !pool->aborts && !was_spare) {
 		(void)tending_start(pool, worker->slot);
+		want_spare(pool, worker->slot);
+	}
 	give_back_lost(worker, death, words);
 	worker_destroy(worker);
 	failing_tell_capacity(pool);

@@ -5,10 +5,13 @@
 
 #include "pool.h"
 
-/* A new one in that slot; NULL: it cannot be, and pool->why says why. */
+/* The spare or a new one in that slot; NULL: it cannot be, and pool->why says why. */
 struct worker *tending_start(struct pool *pool, int slot);
 
-/* One that was started before: watch it; or not any more. */
+/* Have a spare, if one is wanted.  It takes as long as a start does. */
+void tending_keep_spare(struct pool *pool);
+
+/* One that was started before: watch it, in its slot; or not any more. */
 int32_t tending_adopt(struct pool *pool, struct worker *worker);
 void tending_let_go(struct worker *worker);
 
