@@ -933,6 +933,30 @@ START_TEST(workers_of_other_options_are_others)
 }
 END_TEST
 
+/* For each call another environment. */
+START_TEST(workers_of_options_long_gone_do_not_pile_up)
+{
+	uint64_t pids[400];
+	char option[64];
+	int n;
+
+	for (int i = 0; i < 80; i++) {
+		const char *options[] = {"idle_worker_timeout=20s", option, NULL};
+
+		(void)snprintf(option, sizeof(option), "env=COUNT=%d", i);
+		in[0] = 0;
+		MUST(par_map(NULL, task("pid"), in, out, 1,
+		             PAR_SETTINGS(.backend = "loky", .options = options), &error));
+	}
+	/* Some may be about to end. */
+	for (int i = 0; i < 1000 && (n = children(pids, 400)) > 70; i++)
+		usleep(1000);
+	ck_assert_int_le(n, 70);
+	for (int i = 0; i < n; i++)
+		kill((pid_t)pids[i], SIGKILL);
+}
+END_TEST
+
 START_TEST(fewer_workers_are_some_of_them_and_more_only_some_more)
 {
 	uint64_t first[16], fewer[16], more[20];
@@ -1159,6 +1183,7 @@ static void add_loky(TCase *tests)
 {
 	tcase_add_test(tests, a_call_has_the_workers_of_the_last_one);
 	tcase_add_test(tests, workers_of_other_options_are_others);
+	tcase_add_test(tests, workers_of_options_long_gone_do_not_pile_up);
 	tcase_add_test(tests, fewer_workers_are_some_of_them_and_more_only_some_more);
 	tcase_add_test(tests, one_that_died_meanwhile_is_noticed);
 	tcase_add_test(tests, an_idle_worker_ends_though_the_program_does_nothing);

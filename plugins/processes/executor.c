@@ -13,6 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Idle workers of other configurations, at most: somebody may have another one for each call, with
+ * a variable that counts them, say. */
+enum { MOST_OTHERS = 64 };
+
 #define LEAVE_NS ((int64_t)1000000000) /* then who was asked to end is killed */
 
 static struct executor {
@@ -335,6 +339,25 @@ int32_t executor_start(const struct recipe *recipe, const char *key, int slot,
 	return status;
 }
 
+/* The one that was idle for longest is dismissed, if there are too many. */
+static void dismiss_other(const char *key)
+{
+	struct worker **oldest = NULL, *worker;
+	int n = 0;
+
+	for (struct worker **place = &executor.idle; *place != NULL; place = &(*place)->next) {
+		if (strcmp((*place)->key, key) == 0)
+			continue;
+		oldest = place;
+		n++;
+	}
+	if (n <= MOST_OTHERS)
+		return;
+	worker = *oldest;
+	*oldest = worker->next;
+	dismiss(worker);
+}
+
 /* The keeper need not be told of one that it looks at anyway, and long enough. */
 void executor_give(struct worker *worker, int64_t idle_timeout_ns)
 {
@@ -343,6 +366,7 @@ void executor_give(struct worker *worker, int64_t idle_timeout_ns)
 	worker->idle_until_ns = now_ns() + idle_timeout_ns;
 	worker->next = executor.idle;
 	executor.idle = worker;
+	dismiss_other(worker->key);
 	if (start_keeper() != 0) {
 		executor.idle = worker->next;
 		dismiss(worker);

@@ -2,7 +2,8 @@
  *
  * One for the process.  A worker has a key, in which is all that shapes it; equal keys and
  * equal slots are interchangeable.  Pools lease whole workers and give them back, most recently
- * used first.  An idle one ends after its time-out, whatever the program does meanwhile.
+ * used first.  An idle one ends after its time-out, whatever the program does meanwhile, or when
+ * there are too many of other keys.
  *
  * That is done by the keeper, a thread that is there as long as one of them is.  It also takes
  * note of those that die meanwhile.  In a fork of the program all are forgotten.  [any] */
