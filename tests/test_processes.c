@@ -587,7 +587,11 @@ START_TEST(a_crash_of_what_a_task_has_forked_is_its_own_business)
 {
 	par_parallel *pool = open_way(_i, 1);
 
-	ck_assert_str_eq(ask(pool, "ask_child", ""), "signal 11");
+	/* AddressSanitizer ends it in its own way. */
+	if (IS_SANITIZED)
+		(void)ask(pool, "ask_child", "");
+	else
+		ck_assert_str_eq(ask(pool, "ask_child", ""), "signal 11");
 	in[0] = DIE_KILL;
 	MUST_BE(PAR_EFAILED, map(pool, "die", 1));
 	ck_assert_msg(strstr(error.trace, "SIGSEGV") == NULL, "%s", error.trace);
