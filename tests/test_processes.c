@@ -530,6 +530,24 @@ START_TEST(a_thief_of_exit_statuses_does_no_harm)
 }
 END_TEST
 
+/* Then the system waits for them. */
+START_TEST(a_program_may_ignore_the_end_of_its_children)
+{
+	par_parallel *pool;
+
+	(void)signal(SIGCHLD, SIG_IGN);
+	pool = open_way(_i, 2);
+	for (int round = 0; round < 3; round++) {
+		for (uint64_t i = 0; i < 10; i++)
+			in[i] = i == 3 ? DIE_SEGV : DIE_NOT;
+		MUST_BE(PAR_EFAILED, map(pool, "die", 10));
+	}
+	expect_usable(pool);
+	par_close(pool);
+	(void)signal(SIGCHLD, SIG_DFL);
+}
+END_TEST
+
 START_TEST(a_time_out_kills_that_task_alone)
 {
 	par_parallel *pool = open_way(_i, 2);
@@ -1158,6 +1176,7 @@ static void add_deaths(TCase *tests)
 	tcase_add_loop_test(tests, idle_workers_that_are_killed_are_replaced, 0, N_WAYS);
 	tcase_add_loop_test(tests, after_a_death_another_worker_stands_by, 0, N_WAYS);
 	tcase_add_loop_test(tests, a_thief_of_exit_statuses_does_no_harm, 0, N_WAYS);
+	tcase_add_loop_test(tests, a_program_may_ignore_the_end_of_its_children, 0, N_WAYS);
 	tcase_add_loop_test(tests, a_time_out_kills_that_task_alone, 0, N_WAYS);
 	tcase_add_loop_test(tests, a_call_that_ends_early_leaves_no_task, 0, N_WAYS);
 	tcase_add_loop_test(tests, what_a_killed_worker_has_started_dies_with_it, 0, N_WAYS);
