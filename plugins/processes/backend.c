@@ -182,8 +182,8 @@ static int32_t submit(par_backend *backend, par_batch batch, void **future, par_
 
 static int32_t kill_batch(par_backend *backend, par_batch batch, void *future)
 {
-	(void)backend, (void)batch;
-	return pool_kill(future);
+	(void)batch;
+	return pool_kill(&backend->pool, future);
 }
 
 /* Afterwards all is as it was in any case: who was killed is replaced when there is work. */

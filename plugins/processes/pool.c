@@ -95,10 +95,18 @@ int32_t pool_submit(struct pool *pool, par_batch batch, void **future, par_error
 	return PAR_OK;
 }
 
-int32_t pool_kill(void *future)
+/* Of a batch that was just given back the worker may be gone. */
+int32_t pool_kill(struct pool *pool, const void *future)
 {
-	worker_kill(future);
-	return PAR_OK;
+	for (int i = 0; i < pool->n_jobs; i++) {
+		struct worker *worker = pool->workers[i];
+
+		if (worker != future || worker == NULL || worker->n_out == 0)
+			continue;
+		worker_kill(worker);
+		return PAR_OK;
+	}
+	return PAR_EINVAL;
 }
 
 static void on_grace(void *arg)

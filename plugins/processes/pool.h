@@ -60,7 +60,7 @@ void pool_begin_call(struct pool *pool);
 void pool_end_call(struct pool *pool);
 int32_t pool_submit(struct pool *pool, par_batch batch, void **future, par_error *error);
 int32_t pool_poll(struct pool *pool, int32_t sleeps);
-int32_t pool_kill(void *future);
+int32_t pool_kill(struct pool *pool, const void *future);
 void pool_abort(struct pool *pool);
 
 /* Batches that may be out with so many workers. */

@@ -135,9 +135,11 @@ int32_t worker_start(const struct recipe *recipe, int slot, struct worker **out,
 	/* As long as nobody has waited for it, the number is its own. */
 	worker->pidfd = (int)syscall(SYS_pidfd_open, worker->pid, 0);
 	if (worker->pidfd < 0) {
+		worker->is_gone = errno == ESRCH;
 		status = start_failed(error, "no descriptor for a process", errno);
 		worker_kill(worker);
-		(void)waitpid(worker->pid, NULL, 0);
+		if (!worker->is_gone)
+			(void)waitpid(worker->pid, NULL, 0);
 		goto fail;
 	}
 	recipe->channels->started(worker->channel);
