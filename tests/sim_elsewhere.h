@@ -340,7 +340,8 @@ static int32_t receive_spoiled(struct errand *errand, const par_ext_encode *ext,
 	int32_t status;
 
 	n = n < sizeof(bytes) ? n : sizeof(bytes);
-	memcpy(bytes, errand->answer + errand->came, n);
+	if (n > 0)
+		memcpy(bytes, errand->answer + errand->came, n);
 	if (!spoil(errand, n, bytes))
 		return PAR_OK;
 	status = ext->receive(errand->backend->host, errand->batch, bytes, n);
