@@ -12,12 +12,14 @@
 #include <parloop/worker.h>
 
 #include <dirent.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,8 +40,9 @@ static uint64_t *out;
 static int32_t *statuses;
 static uint8_t *times; /* how often it was delivered */
 static unsigned long long checks, failures;
-static _Atomic int is_over;
-static _Atomic uint64_t kills;
+static struct {
+	_Atomic uint64_t kills;
+} *told; /* by the killer */
 
 __attribute__((format(printf, 2, 3))) static void check(int holds, const char *format, ...)
 {
@@ -71,21 +74,24 @@ static double now_s(void)
 
 /* --- the killer ---------------------------------------------------------------------------------- */
 
-/* The children of this process, of whatever thread. */
-static int children(pid_t *pids, int most)
+/* The children of a process, of whatever thread. */
+static int children(pid_t parent, pid_t *pids, int most)
 {
-	DIR *threads = opendir("/proc/self/task");
+	char path[64];
+	DIR *threads;
 	struct dirent *entry;
 	int n = 0, pid;
 
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)parent);
+	threads = opendir(path);
 	while (threads != NULL && (entry = readdir(threads)) != NULL) {
-		char path[64];
 		FILE *list;
 
-		(void)snprintf(path, sizeof(path), "/proc/self/task/%.20s/children", entry->d_name);
+		(void)snprintf(path, sizeof(path), "/proc/%d/task/%.20s/children", (int)parent, entry->d_name);
 		list = fopen(path, "re");
 		while (list != NULL && n < most && fscanf(list, "%d", &pid) == 1)
-			pids[n++] = pid;
+			if (pid != getpid())
+				pids[n++] = pid;
 		if (list != NULL)
 			fclose(list);
 	}
@@ -94,30 +100,43 @@ static int children(pid_t *pids, int most)
 	return n;
 }
 
-static void *kill_some(void *arg)
+static void wait_until(double due)
 {
+	double left = due - now_s();
+	struct timespec pause = {.tv_sec = (time_t)left};
+
+	if (left <= 0)
+		return;
+	pause.tv_nsec = (long)((left - (double)pause.tv_sec) * 1e9);
+	nanosleep(&pause, NULL);
+}
+
+/* A process of its own, so that the program has no thread but its first, as most have. */
+static pid_t start_killer(void)
+{
+	pid_t parent = getpid(), killer = fork(), pids[64];
 	uint64_t state = wants.seed;
 	double due = now_s();
-	pid_t pids[64];
 
-	(void)arg;
-	while (!is_over) {
-		struct timespec pause = {0};
-		double left;
+	if (killer != 0)
+		return killer;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (getppid() == parent) {
 		int n;
 
 		due += wants.kill_ms / 1e3;
-		left = due - now_s();
-		if (left > 0) {
-			pause.tv_sec = (time_t)left;
-			pause.tv_nsec = (long)((left - (double)pause.tv_sec) * 1e9);
-			nanosleep(&pause, NULL);
-		}
-		n = children(pids, 64);
-		if (n > 0 && !is_over && kill(pids[next_random(&state) % (uint64_t)n], SIGKILL) == 0)
-			kills++;
+		wait_until(due);
+		n = children(parent, pids, 64);
+		if (n > 0 && kill(pids[next_random(&state) % (uint64_t)n], SIGKILL) == 0)
+			told->kills++;
 	}
-	return NULL;
+	_exit(0);
+}
+
+static void end_killer(pid_t killer)
+{
+	(void)kill(killer, SIGKILL);
+	(void)waitpid(killer, NULL, 0);
 }
 
 /* --- the call ------------------------------------------------------------------------------------ */
@@ -218,7 +237,7 @@ static void see_nothing_left(int descriptors_before)
 	pid_t pids[64];
 	int n;
 
-	while ((n = children(pids, 64)) > 0 && now_s() < until)
+	while ((n = children(getpid(), pids, 64)) > 0 && now_s() < until)
 		usleep(1000);
 	check(n == 0, "%d processes are left", n);
 	check(descriptors() <= descriptors_before, "%d descriptors, %d before", descriptors(),
@@ -235,7 +254,8 @@ static void prepare(void)
 	out = calloc(wants.n, sizeof(*out));
 	statuses = malloc(wants.n * sizeof(*statuses));
 	times = calloc(wants.n, 1);
-	if (in == NULL || out == NULL || statuses == NULL || times == NULL)
+	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (told == MAP_FAILED || in == NULL || out == NULL || statuses == NULL || times == NULL)
 		exit(2);
 	for (uint64_t i = 0; i < wants.n; i++) {
 		in[i] = (struct storm_in){next_random(&state), STORM_GOOD, wants.turns};
@@ -305,7 +325,7 @@ int main(int argc, char **argv)
 	par_error error = PAR_ERROR_INIT;
 	const par_task *task;
 	par_module *module;
-	pthread_t killer;
+	pid_t killer = 0;
 	int before;
 	double begin;
 
@@ -323,14 +343,13 @@ int main(int argc, char **argv)
 	before = descriptors();
 	begin = now_s();
 	if (wants.kill_ms > 0)
-		pthread_create(&killer, NULL, kill_some, NULL);
+		killer = start_killer();
 	run(task);
-	is_over = 1;
 	if (wants.kill_ms > 0)
-		pthread_join(killer, NULL);
+		end_killer(killer);
 	printf("%s%s%s: %llu tasks in %.2f s, %llu workers killed, %llu poisonous tasks, seed %llu\n",
 	       wants.backend, wants.n_options > 0 ? " " : "", wants.n_options > 0 ? wants.options[0] : "",
-	       (unsigned long long)wants.n, now_s() - begin, (unsigned long long)kills,
+	       (unsigned long long)wants.n, now_s() - begin, (unsigned long long)told->kills,
 	       (unsigned long long)wants.poison, (unsigned long long)wants.seed);
 	verify();
 	see_nothing_left(before);

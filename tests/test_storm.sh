@@ -11,6 +11,15 @@ case $SAN in
 esac
 : "${KILL_MS:=5}"
 
+# ThreadSanitizer makes a file when a program starts, and whoever is killed then leaves it; and it
+# takes longer to start than there is between two kills.
+case $SAN in
+*thread*)
+	mkdir "$work/tmp" && export TMPDIR="$work/tmp"
+	KILL_MS=100
+	;;
+esac
+
 has() { # has BACKEND
 	"$O"/parloop show "$1" >"$work/shown" 2>&1
 }
