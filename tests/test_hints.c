@@ -258,6 +258,9 @@ START_TEST(b21_hints_never_keep_a_call_from_running)
 
 		if (i % 6 == 5)
 			continue; /* these two do not agree */
+		/* Valgrind has no pidfd, and so no worker process. */
+		if (i % 3 == 2 && getenv("UNDER_VALGRIND") != NULL)
+			continue;
 		make_default(defaults[i / 18]);
 		code = own_squares(PAR_SETTINGS(.prefer = prefer[i % 3], .require = require[i / 3 % 2],
 		                                .n_jobs = PAR_SET(n_jobs[i / 6 % 3])), &error);
