@@ -212,6 +212,21 @@ static void tell_values(struct remote *remote, struct parcel *parcel, uint64_t f
 			tell_event(call, parcel, PAR_EVENT_DONE, i, NULL);
 }
 
+/* But for a task that is over its time: in place, it would overwrite the input of the next try. */
+static void keep_values(const struct call *call, const struct parcel *parcel,
+                        const struct wire_chunk *chunk, uint64_t size)
+{
+	uint64_t first = chunk->head.first, n = chunk->head.n, before = n, after = n;
+
+	if (is_late(parcel, first, n)) {
+		before = parcel->late - first;
+		after = before + 1;
+	}
+	memcpy((char *)call->out + first * size, chunk->values, before * size);
+	memcpy((char *)call->out + (first + after) * size, (const char *)chunk->values + after * size,
+	       (n - after) * size);
+}
+
 static int32_t take_chunk(struct remote *remote, struct parcel *parcel, const struct wire_frame *frame,
                           par_error *error)
 {
@@ -232,7 +247,7 @@ static int32_t take_chunk(struct remote *remote, struct parcel *parcel, const st
 		return wire_refuse(error, "values of %u bytes come where they should not",
 		                   (unsigned)chunk.head.out_size);
 	if (chunk.values != NULL)
-		memcpy((char *)call->out + chunk.head.first * size, chunk.values, chunk.head.n * size);
+		keep_values(call, parcel, &chunk, size);
 	tell_values(remote, parcel, chunk.head.first, chunk.head.n);
 	answer(call, parcel, chunk.head.n);
 	return PAR_OK;

@@ -438,6 +438,19 @@ START_TEST(an_answer_that_comes_twice_is_refused)
 }
 END_TEST
 
+/* Where input and output are the same, it would be the input of the next try. */
+START_TEST(what_a_late_task_brings_is_not_kept)
+{
+	in[0] = 5;
+	ck_assert_int_eq(par_map(NULL, task("dawdle"), in, in, 1,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(1), .task_timeout = PAR_SET(0.01),
+	                                      .retries = PAR_SET(1)),
+	                         &error),
+	                 PAR_OK);
+	ck_assert_int_eq(in[0], 15);
+}
+END_TEST
+
 static int here(const int64_t *from, int64_t *to)
 {
 	*to = *from;
@@ -475,6 +488,7 @@ int main(void)
 	tcase_add_test(tests, a_backend_that_runs_nothing_is_given_up);
 	tcase_add_test(tests, more_tries_for_crashes_can_be_asked_for);
 	tcase_add_test(tests, an_answer_that_comes_twice_is_refused);
+	tcase_add_test(tests, what_a_late_task_brings_is_not_kept);
 	tcase_add_test(tests, a_task_of_the_program_needs_a_program_that_can);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

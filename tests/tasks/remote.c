@@ -1,6 +1,8 @@
 /* remote.c - tasks for tests/test_remote.c, to be run where the caller's memory is not. */
 #include <parloop/task.h>
 
+#include <unistd.h>
+
 static int triple(const int64_t *in, int64_t *out)
 {
 	*out = 3 * *in;
@@ -27,6 +29,16 @@ static int tell(par_env *env, const int64_t *in, int64_t *out)
 	return 0;
 }
 PAR_TASK_ENV(tell, int64_t, int64_t)
+
+/* Slow at its first try. */
+static int dawdle(par_env *env, const int64_t *in, int64_t *out)
+{
+	if (env->attempt == 0)
+		usleep(100000);
+	*out = 3 * *in;
+	return 0;
+}
+PAR_TASK_ENV(dawdle, int64_t, int64_t)
 
 static int echo(par_env *env, const void *payload, uint64_t size)
 {
