@@ -1009,10 +1009,22 @@ static void check_delivered(int32_t status)
 	     (unsigned long long)n);
 }
 
+/* What it brings from elsewhere is kept or not: that it was late is found out when it is looked
+ * for, and it may have ended by then. */
+static int may_be_thrown_away(uint64_t index)
+{
+	return is_served_elsewhere() &&
+	       ((marks[index] & MAYBE) || is_late(index) || elsewhere[index].is_overdue);
+}
+
 static void check_arrays_filled(void)
 {
 	for (uint64_t i = 0; call.is_map && i < call.n; i++)
-		if ((marks[i] & (ENDED | FAILED)) == ENDED && !(is_served_elsewhere() && (marks[i] & MAYBE)))
+		if ((marks[i] & (ENDED | FAILED)) == ENDED && may_be_thrown_away(i))
+			must(array_out[i] == fact(i, 11) ||
+			             (array_out[i] == 0 && (call.settings.statuses == NULL || statuses[i] != PAR_OK)),
+			     "out[%llu] is what nobody brought", (unsigned long long)i);
+		else if ((marks[i] & (ENDED | FAILED)) == ENDED)
 			must(array_out[i] == fact(i, 11), "out[%llu] is wrong", (unsigned long long)i);
 		else if (!(marks[i] & (is_served_elsewhere() ? ENDED | FAILED | MAYBE | LATE : BEGAN)))
 			must(array_out[i] == 0, "out[%llu] was written to", (unsigned long long)i);
