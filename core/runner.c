@@ -7,7 +7,7 @@
 #include "peak.h"
 #include "wire_answer.h"
 
-#include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -827,6 +827,18 @@ static void run_batch(struct runner *runner)
 		run_list(runner);
 	context_leave(&outside);
 	finish_run(runner);
+}
+
+int32_t runner_greet(struct runner *runner, const struct runner_work *work)
+{
+	char host[HOST_NAME_MAX + 1] = "";
+
+	(void)gethostname(host, sizeof(host) - 1);
+	runner->work = work;
+	runner->sent = 0;
+	wire_put_hello(&runner->answers, getpid(), PAR_VERSION_STRING, host);
+	send_answers(runner);
+	return runner->sent;
 }
 
 int32_t runner_cannot(struct runner *runner, uint64_t batch, const struct runner_work *work,

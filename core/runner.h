@@ -41,6 +41,10 @@ void runner_give(struct runner *runner);
 int32_t runner_run(struct runner *runner, const struct wire_frame *frame,
                    const struct runner_work *work, par_error *error);
 
+/* Say who this worker is, before anything is asked of it.  0, or negative: nobody listens.
+ * [worker] */
+int32_t runner_greet(struct runner *runner, const struct runner_work *work);
+
 /* Answer that it cannot be run, in a frame of its own. [worker] */
 int32_t runner_cannot(struct runner *runner, uint64_t batch, const struct runner_work *work,
                       const par_error *why);

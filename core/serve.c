@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -153,25 +152,6 @@ static int32_t send_all(void *user, const void *bytes, uint64_t n_bytes)
 	return 0;
 }
 
-static int32_t say_hello(struct server *server, par_error *error)
-{
-	char host[HOST_NAME_MAX + 1] = "";
-	struct wire_writer writer;
-	int32_t status = -1;
-
-	(void)gethostname(host, sizeof(host) - 1);
-	wire_writer_init(&writer, 0);
-	wire_put_hello(&writer, getpid(), PAR_VERSION_STRING, host);
-	if (!writer.failed)
-		status = send_all(server, writer.bytes, writer.used);
-	wire_writer_finish(&writer);
-	if (status == 0)
-		return PAR_OK;
-	error_set(error, PAR_ELOST, "cannot greet who started this worker");
-	error_reason(error, "%s", strerror(errno));
-	return PAR_ELOST;
-}
-
 static struct runner_work work_of(struct server *server)
 {
 	return (struct runner_work){
@@ -181,6 +161,17 @@ static struct runner_work work_of(struct server *server)
 		.send = send_all,
 		.user = server,
 	};
+}
+
+static int32_t say_hello(struct server *server, par_error *error)
+{
+	const struct runner_work work = work_of(server);
+
+	if (runner_greet(server->runner, &work) == 0)
+		return PAR_OK;
+	error_set(error, PAR_ELOST, "cannot greet who started this worker");
+	error_reason(error, "%s", strerror(errno));
+	return PAR_ELOST;
 }
 
 static int32_t serve_frame(struct server *server, const struct wire_frame *frame,

@@ -225,21 +225,6 @@ static int32_t answer(void *user, const void *bytes, uint64_t n_bytes)
 	return 0;
 }
 
-static int32_t say_hello(struct link *link, par_error *error)
-{
-	char host[HOST_NAME_MAX + 1] = "";
-	struct wire_writer writer;
-	int32_t status = -1;
-
-	(void)gethostname(host, sizeof(host) - 1);
-	wire_writer_init(&writer, 0);
-	wire_put_hello(&writer, getpid(), PAR_VERSION_STRING, host);
-	if (!writer.failed)
-		status = answer(link, writer.bytes, writer.used);
-	wire_writer_finish(&writer);
-	return status == 0 ? PAR_OK : error_set(error, PAR_ELOST, "cannot greet who started this worker");
-}
-
 static struct runner_work work_of(struct link *link)
 {
 	return (struct runner_work){
@@ -252,6 +237,15 @@ static struct runner_work work_of(struct link *link)
 		.send = answer,
 		.user = link,
 	};
+}
+
+static int32_t say_hello(struct link *link, par_error *error)
+{
+	const struct runner_work work = work_of(link);
+
+	return runner_greet(link->runner, &work) == 0
+	               ? PAR_OK
+	               : error_set(error, PAR_ELOST, "cannot greet who started this worker");
 }
 
 /* --- the initializer -------------------------------------------------------------------------- */
