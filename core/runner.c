@@ -815,6 +815,13 @@ static void run_batch(struct runner *runner)
 		.backend = batch->backend,
 		.options = batch->head.n_options > 0 ? batch->options : NULL,
 		.depth = batch->head.depth,
+		.chain = batch->chain,
+		.chained = batch->head.chained,
+		.around = batch->around,
+		.is_below_threads = batch->head.is_below_threads,
+		.cores = batch->head.cores,
+		.sharers = batch->head.sharers,
+		.inner_max_num_threads = batch->head.inner_max_num_threads,
 		.task = &runner->env.index,
 	};
 	struct context_outside outside;

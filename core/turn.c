@@ -143,34 +143,17 @@ static void plan_array(par_parallel *parallel)
 }
 
 /* What calls made inside the tasks inherit. */
-static struct context inner_context(const par_parallel *parallel)
+static int32_t nest(par_parallel *parallel)
 {
-	const par_backend_ops *ops = &parallel->engine->instance.provider->ops;
-	const struct context *outer = context_current();
-	par_nested nested = {.size = sizeof(nested), .level = outer->level + 1};
+	struct engine *engine = parallel->engine;
+	const struct instance *instance = &engine->instance;
+	int32_t code;
 
-	if (ops->get_nested_backend != NULL &&
-	    ops->get_nested_backend(parallel->engine->instance.backend, &nested) == PAR_OK)
-		return (struct context){
-			.level = nested.level,
-			.depth = outer->depth + 1,
-			.n_jobs = nested.n_jobs,
-			.backend = nested.myself ? parallel->engine->instance.provider->name : nested.name,
-			.options = nested.options,
-		};
-	/* joblib: one worker on the calling thread is transparent to what it runs. */
-	if (instance_can(&parallel->engine->instance, PAR_RUNS_INLINE)) {
-		struct context same = *outer;
-
-		same.depth++;
-		same.is_transparent = 1;
-		return same;
-	}
-	return (struct context){
-		.level = outer->level + 1,
-		.depth = outer->depth + 1,
-		.backend = outer->level == 0 ? "threading" : "sequential",
-	};
+	nesting_finish(&engine->nesting);
+	code = nesting_begin(&engine->nesting, &engine->call.context, parallel->provider,
+	                     parallel->options, instance->provider, instance->backend,
+	                     instance->answer.capabilities, instance->answer.n_jobs);
+	return code == PAR_OK ? PAR_OK : error_memory(&parallel->error, "cannot begin a call");
 }
 
 /* To look out for work is worth a core only where there is one to spare, and somebody else
@@ -218,7 +201,6 @@ static void reset_call(par_parallel *parallel)
 		call->piece = 1;
 	call->unit = 1;
 	call->spin_ns = may_spin(parallel) ? SPIN_NS : 0;
-	call->context = inner_context(parallel);
 	call->task_timeout_ns = parallel->plan.task_timeout_ns;
 	call->retries = parallel->plan.retries;
 	call->retry_on = parallel->plan.retry_on;
@@ -349,8 +331,10 @@ static int joins_at_once(const par_parallel *parallel)
 static int32_t set_out(par_parallel *parallel)
 {
 	const par_backend_ops *ops = &parallel->engine->instance.provider->ops;
-	int32_t code = PAR_OK;
+	int32_t code = nest(parallel);
 
+	if (code != PAR_OK)
+		return code;
 	reset_call(parallel);
 	if (parallel->engine->call.is_stream)
 		code = plan_stream(parallel, &parallel->error);

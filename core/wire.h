@@ -43,7 +43,7 @@
 #error "the frames are little-endian, as parloop's machines are"
 #endif
 
-enum { WIRE_VERSION = 1 };
+enum { WIRE_VERSION = 2 };
 
 enum wire_kind {
 	/* to a worker */
