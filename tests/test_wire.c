@@ -722,7 +722,7 @@ START_TEST(refuses_another_version)
 
 	all.bytes[2] = 9;
 	ck_assert_int_eq(wire_whole(all.bytes, begins[1], &frame, &error), PAR_EUNAVAIL);
-	ck_assert_str_eq(error.reason, "it speaks version 9 of the frames, this one version 1");
+	ck_assert_str_eq(error.reason, "it speaks version 9 of the frames, this one version 2");
 	ck_assert_str_eq(error.remedy, "install the same parloop on both sides");
 }
 END_TEST
