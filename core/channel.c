@@ -71,7 +71,7 @@ struct par_channel {
 	int is_armed; /* it was told to wake us */
 	int32_t core; /* as in the words */
 	pid_t worker; /* as it says; 0: not yet */
-	int64_t sent_ns; /* when it got a batch, and had none ... */
+	int64_t sent_ns; /* when it had got a batch, and had none, as we know; 0: it just did ... */
 	uint64_t taken_before; /* ... and what it had taken of the ring then */
 
 	/* batches that are out, in a ring of their own */
@@ -391,7 +391,7 @@ int32_t channel_commit(par_channel *channel, uint64_t batch, par_error *error)
 	if (channel->n_out == 0 && __atomic_load_n(stopping, __ATOMIC_RELAXED) != 0)
 		__atomic_store_n(stopping, 0, __ATOMIC_RELAXED);
 	if (channel->n_out == 0) {
-		channel->sent_ns = clock_ns();
+		channel->sent_ns = 0;
 		channel->taken_before =
 			__atomic_load_n(&channel->memory.words->to_worker.taken, __ATOMIC_RELAXED);
 	}
@@ -620,10 +620,12 @@ static int has_not_begun(const par_channel *channel)
 }
 
 /* Is it worth to stay awake until it begins?  Meanwhile whoever is to run here may. */
-static int is_to_begin_soon(const par_channel *channel)
+static int is_to_begin_soon(par_channel *channel)
 {
 	int64_t now_ns = clock_ns();
 
+	if (channel->sent_ns == 0)
+		channel->sent_ns = now_ns;
 	if (now_ns - channel->sent_ns >= SLOW_NS) {
 		call_over(channel, now_ns);
 		return 0;
