@@ -146,7 +146,7 @@ AT(par_outcome, signal, 96);
 AT(par_outcome, exit_code, 100);
 AT(par_outcome, peak_memory, 104);
 
-SIZE(par_call, 48);
+SIZE(par_call, 64);
 AT(par_call, size, 0);
 AT(par_call, n_jobs, 4);
 AT(par_call, level, 8);
@@ -158,6 +158,9 @@ AT(par_call, require_sharedmem, 28);
 AT(par_call, may_block, 32);
 AT(par_call, reserved, 36);
 AT(par_call, options, 40);
+AT(par_call, around, 48);
+AT(par_call, below_threads, 56);
+AT(par_call, is_nested, 60);
 
 SIZE(par_answer, 24);
 AT(par_answer, size, 0);

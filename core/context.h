@@ -22,6 +22,17 @@ struct context {
 	const char *backend; /* likewise; NULL: unset.  Outlives the tasks that see it. */
 	const char *const *options; /* "key=value" of that backend; NULL: none           */
 	int32_t depth; /* of nesting, as it is: see level                               */
+
+	/* what nesting.h makes of these; texts outlive the tasks that see them */
+	const char *chain;  /* "loky > threading": whose workers this is in, the outermost first; */
+	                    /* NULL: nobody's                                            */
+	int32_t chained;    /* how many they are                                         */
+	const char *around; /* the last of them, without its nested-; NULL: none         */
+	int is_below_threads; /* it shares memory with its caller                        */
+	int32_t cores;      /* that the calls around may use, 0: the machine's, ...      */
+	int32_t sharers;    /* ... by how many workers they are shared; 0: not nested    */
+	int32_t inner_max_num_threads; /* of OpenMP and the like; 0: nobody said          */
+
 	int is_transparent;  /* tasks see what their own thread has pushed              */
 	const uint64_t *task; /* the index of the task that runs, while one does         */
 	_Atomic int32_t *nests; /* to be set if it makes a call; NULL: nobody wants to know */

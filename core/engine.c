@@ -85,5 +85,6 @@ void engine_free(struct engine *engine)
 	if (engine->has_slots)
 		drop_slots(engine);
 	call_finish(&engine->call);
+	nesting_finish(&engine->nesting);
 	free(engine);
 }

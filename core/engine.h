@@ -10,12 +10,14 @@
 #include "batcher.h"
 #include "conf.h"
 #include "instance.h"
+#include "nesting.h"
 #include "ticket.h"
 
 struct engine {
 	struct instance instance; /* first: a plugin's way back */
 	struct call call;
 	struct batcher batcher;
+	struct nesting nesting; /* what the context of its tasks points at */
 	int is_up, has_equipment, has_slots;
 	int in_call;           /* its backend's start_call() was called   */
 	int stands_in;         /* for one that runs tasks inside submit() */

@@ -3,6 +3,7 @@
 #include "cpu.h"
 #include "error.h"
 #include "log.h"
+#include "nesting.h"
 #include "options.h"
 #include "worker_env.h"
 
@@ -226,6 +227,7 @@ void instance_init(struct instance *instance, struct loop *loop, struct call *ca
 	instance->provider = provider;
 	instance->settings = settings;
 	instance->wants = *wants;
+	instance->unrun = (par_error)PAR_ERROR_INIT;
 	atomic_init(&instance->workers, -1);
 }
 
@@ -347,6 +349,12 @@ static int32_t accept_answer(struct instance *instance)
 		return no_worker(instance);
 	if (answer->n_jobs > MOST_WORKERS)
 		return too_many(instance);
+	if (!(answer->capabilities & PAR_RUNS_INLINE)) {
+		int32_t status = nesting_check(instance->provider, &instance->error);
+
+		if (status != PAR_OK)
+			return status;
+	}
 	if (answer->holds > MOST_WORKERS)
 		answer->holds = MOST_WORKERS;
 	places = answer->holds > answer->n_jobs ? (uint32_t)answer->holds : (uint32_t)answer->n_jobs;

@@ -23,6 +23,7 @@ static const struct {
 	{"reruns", PAR_RERUNS},
 	{"ships_modules", PAR_SHIPS_MODULES},
 	{"auto_batches", PAR_AUTO_BATCHES},
+	{"elsewhere", PAR_ELSEWHERE},
 };
 
 enum { NOTE_TYPE = 0x504c0001 };

@@ -5,9 +5,11 @@
 #include "error.h"
 #include "hints.h"
 #include "log.h"
+#include "nesting.h"
 #include "scope.h"
 #include "serve.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,7 +59,11 @@ static void describe_wants(par_parallel *parallel, const struct plan *plan)
 	struct par_call *wants = &parallel->wants;
 
 	wants->size = sizeof(*wants);
-	wants->level = context_current()->level;
+	nesting_describe(parallel->provider, wants);
+	if (wants->around != NULL) {
+		(void)snprintf(parallel->around, sizeof(parallel->around), "%s", wants->around);
+		wants->around = parallel->around;
+	}
 	wants->verbose = plan->verbose > 50 ? (int32_t)(plan->verbose - 50) : 0;
 	wants->may_block = parallel->loop.uv == NULL && !plan_has_deadline(plan);
 	wants->require_sharedmem = opened->require != NULL;
@@ -79,8 +85,10 @@ static int32_t plan_opening(par_parallel *parallel, struct wish *wish, par_error
 	if (code != PAR_OK)
 		return code;
 	parallel->cores = cpu_affinity();
-	describe_wants(parallel, &plan);
 	code = choose_provider(parallel, wish, plan.verbose, error);
+	if (code != PAR_OK)
+		return code;
+	describe_wants(parallel, &plan);
 	parallel->wants.inner_max_num_threads = (int32_t)wish->inner_max_num_threads.value;
 	return code;
 }

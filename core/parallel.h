@@ -20,6 +20,8 @@
 
 enum phase { PHASE_IDLE, PHASE_RISING, PHASE_RUNNING };
 
+enum { NAME_ROOM = 40 }; /* of a backend */
+
 struct par_parallel {
 	struct loop loop;
 	struct engine *engine; /* of the call under way, and of the next */
@@ -36,6 +38,7 @@ struct par_parallel {
 	const struct provider *provider;
 	const char *const *options; /* among those of opened */
 	struct par_call wants;
+	char around[NAME_ROOM];  /* which wants points at, since it may outlive the task that opened it */
 	int n_jobs_is_set;
 
 	int64_t close_timeout_ns;

@@ -20,6 +20,8 @@ enum { REGISTERED_NAMES = 32 }; /* that an error lists */
  * process. */
 struct provider {
 	const char *name;
+	const struct provider *base; /* this is nested-NAME: that backend at every level, NAME's; */
+	                             /* NULL: it is a plain one                               */
 	const char *file;            /* NULL: linked in */
 	par_backend_ops ops;         /* the core's copy: NULL where the plugin has nothing */
 	uint32_t capabilities;       /* of the note */

@@ -296,6 +296,11 @@ static void fill_head(struct remote *remote, const struct parcel *parcel)
 	batch->head.level = call->context.level;
 	batch->head.depth = call->context.depth;
 	batch->head.nested_n_jobs = call->context.n_jobs;
+	batch->head.cores = call->context.cores;
+	batch->head.sharers = call->context.sharers;
+	batch->head.inner_max_num_threads = call->context.inner_max_num_threads;
+	batch->head.chained = call->context.chained;
+	batch->head.is_below_threads = call->context.is_below_threads;
 	batch->head.flags = (call->is_stream ? 0 : WIRE_IS_RANGE) |
 	                    (says_starts(remote, parcel) ? WIRE_SAY_STARTS : 0) |
 	                    (remote->stops_at_failure ? WIRE_STOP_AT_FAILURE : 0) |
@@ -308,6 +313,8 @@ static void fill_head(struct remote *remote, const struct parcel *parcel)
 	                             : 0;
 	batch->shared = remote->shared.id == 0 ? call->shared : NULL;
 	batch->backend = call->context.backend;
+	batch->chain = call->context.chain;
+	batch->around = call->context.around;
 	batch->head.n_options = 0;
 	for (; option != NULL && *option != NULL; option++)
 		(void)wire_batch_option(batch, *option);

@@ -39,6 +39,8 @@ int wire_batch_option(struct wire_batch *batch, const char *option)
 static void put_tables(struct wire_writer *writer, const struct wire_batch *batch)
 {
 	wire_put_text(writer, batch->backend);
+	wire_put_text(writer, batch->chain);
+	wire_put_text(writer, batch->around);
 	for (int i = 0; i < batch->head.n_options; i++)
 		wire_put_text(writer, batch->options[i]);
 	for (int i = 0; i < batch->head.n_modules; i++) {
@@ -138,8 +140,9 @@ static int32_t get_head(struct wire_cursor *body, struct wire_batch *batch, par_
 
 static int32_t get_nested(struct wire_cursor *body, struct wire_batch *batch, par_error *error)
 {
-	if (wire_get_text(body, &batch->backend) < 0)
-		return wire_refuse(error, "the nested backend's name is cut");
+	if (wire_get_text(body, &batch->backend) < 0 || wire_get_text(body, &batch->chain) < 0 ||
+	    wire_get_text(body, &batch->around) < 0)
+		return wire_refuse(error, "the name of a backend, for calls inside or around, is cut");
 	for (int i = 0; i < batch->head.n_options; i++)
 		if (wire_get_text(body, &batch->options[i]) < 0 || batch->options[i] == NULL)
 			return wire_refuse(error, "option %d of the nested backend is cut", i);

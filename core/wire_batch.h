@@ -3,8 +3,9 @@
  *
  * The body of a frame WIRE_BATCH, after which nothing follows:
  *
- *	struct wire_batch_head            120 bytes, below
+ *	struct wire_batch_head            136 bytes, below
  *	text                              name of the backend for calls inside the tasks
+ *	text, text                        chain and around of their struct context
  *	text * n_options                  "key=value" of that backend
  *	module * n_modules                struct wire_module_head, 64 bytes; text: its path
  *	task * n_tasks_known              struct wire_task_head, 16 bytes; text: its name; u64: where
@@ -48,8 +49,11 @@ struct wire_batch_head {
 	int32_t level;           /* of nesting, for calls inside the tasks                   */
 	int32_t depth;           /* of the tasks themselves: env->level                      */
 	int32_t nested_n_jobs;   /* 0: unset                                                 */
-	int32_t core_share;      /* cores that calls inside may use; 0: no limit             */
+	int32_t cores, sharers;  /* of calls inside: struct context                          */
 	int32_t inner_max_num_threads;
+	int32_t chained;
+	int32_t is_below_threads;
+	int32_t reserved;
 	uint16_t n_options, n_modules, n_tasks_known;
 	uint16_t worker;         /* its number for this batch, plus 1; 0: as it was started  */
 	struct wire_ref shared;  /* id 0: inline                                             */
@@ -59,7 +63,7 @@ struct wire_batch_head {
 	uint64_t n;              /* tasks                                                    */
 };
 
-_Static_assert(sizeof(struct wire_batch_head) == 120, "the head of a batch has its size");
+_Static_assert(sizeof(struct wire_batch_head) == 136, "the head of a batch has its size");
 
 /* Of a range, after the tables. */
 struct wire_range {
@@ -129,7 +133,7 @@ struct wire_task {
 struct wire_batch {
 	uint64_t batch; /* the frame's */
 	struct wire_batch_head head; /* its counts are set by what is added */
-	const char *backend;
+	const char *backend, *chain, *around; /* NULL: none */
 	const void *shared; /* inline, or NULL */
 	struct wire_range range;
 	const void *in; /* inline, or NULL */

@@ -31,7 +31,10 @@ static void name_task(int32_t kind, uint32_t in_size, uint32_t out_size)
 	sent.head.level = 1;
 	sent.head.depth = 1;
 	sent.head.nested_n_jobs = 3;
-	sent.head.core_share = 2;
+	sent.head.cores = 4;
+	sent.head.sharers = 2;
+	sent.chain = "loky > threading";
+	sent.around = "threading";
 	sent.head.inner_max_num_threads = 4;
 }
 
@@ -241,7 +244,10 @@ START_TEST(a_range_comes_as_it_was_sent)
 	ck_assert_int_eq(batch->head.task_timeout_ns, 1000);
 	ck_assert_uint_eq(batch->head.flags, WIRE_IS_RANGE);
 	ck_assert_int_eq(batch->head.nested_n_jobs, 3);
-	ck_assert_int_eq(batch->head.core_share, 2);
+	ck_assert_int_eq(batch->head.cores, 4);
+	ck_assert_int_eq(batch->head.sharers, 2);
+	ck_assert_str_eq(batch->chain, "loky > threading");
+	ck_assert_str_eq(batch->around, "threading");
 	ck_assert_int_eq(batch->head.inner_max_num_threads, 4);
 	ck_assert_uint_eq(batch->head.n, N_VALUES);
 	ck_assert_uint_eq(batch->range.first, 1000);
@@ -716,7 +722,7 @@ START_TEST(refuses_another_version)
 
 	all.bytes[2] = 9;
 	ck_assert_int_eq(wire_whole(all.bytes, begins[1], &frame, &error), PAR_EUNAVAIL);
-	ck_assert_str_eq(error.reason, "it speaks version 9 of the frames, this one version 1");
+	ck_assert_str_eq(error.reason, "it speaks version 9 of the frames, this one version 2");
 	ck_assert_str_eq(error.remedy, "install the same parloop on both sides");
 }
 END_TEST

@@ -91,7 +91,8 @@ enum {
 	PAR_LIMITS_THREADS = 1 << 5, /* limits_threads   honours inner_max_num_threads            */
 	PAR_RERUNS = 1 << 6,         /* reruns           may run a batch again by itself          */
 	PAR_SHIPS_MODULES = 1 << 7,  /* ships_modules    needs task modules sent to its workers   */
-	PAR_AUTO_BATCHES = 1 << 8    /* auto_batches     wants the core's auto-batching           */
+	PAR_AUTO_BATCHES = 1 << 8,   /* auto_batches     wants the core's auto-batching           */
+	PAR_ELSEWHERE = 1 << 9       /* elsewhere        its workers do not use this machine's cores */
 };
 
 /* What a call wants, for configure().  Fields are appended. */
@@ -107,6 +108,10 @@ typedef struct par_call {
 	int32_t may_block;             /* 0: submit() may not run tasks (time-outs, foreign loop) */
 	int32_t reserved;
 	const par_options *options;    /* the call's merged over the constructor's            */
+	const char *around;            /* backend whose worker makes this call, without its   */
+	                               /* nested-; NULL: an outermost call                    */
+	int32_t below_threads;         /* 1: that worker is a thread of a process that has others */
+	int32_t is_nested;             /* 1: asked for as nested-NAME: mean it, at every level */
 } par_call;
 
 /* What configure() answers.  The core sets size and the defaults (what

@@ -56,26 +56,8 @@ struct par_backend {
 	struct pool pool;
 };
 
-/* joblib's limit, of processes that start processes. */
-enum { DEEPEST = 10 };
-
-static int32_t check_depth(int32_t level, par_error *error)
+static int32_t make(struct par_backend **out, par_error *error)
 {
-	if (level < DEEPEST)
-		return PAR_OK;
-	(void)par_fail(error, PAR_EUNAVAIL,
-	               "worker processes are nested %d deep, which is as deep as they may be", level);
-	par_remedy(error, "look for a task that calls itself by a call of its own, or give that n_jobs=1 "
-	                  "of the backend sequential");
-	return PAR_EUNAVAIL;
-}
-
-static int32_t make(struct par_backend **out, int32_t level, par_error *error)
-{
-	int32_t status = check_depth(level, error);
-
-	if (status < 0)
-		return status;
 	*out = calloc(1, sizeof(**out));
 	return *out != NULL ? PAR_OK : par_fail(error, PAR_ENOMEM, "no memory");
 }
@@ -98,9 +80,9 @@ static int32_t create_multiprocessing(const par_host *host, const par_options *o
                                       par_backend **out, par_error *error)
 {
 	par_backend *backend;
-	int32_t status = make(&backend, level, error);
+	int32_t status = make(&backend, error);
 
-	(void)inner_max_num_threads;
+	(void)level, (void)inner_max_num_threads;
 	if (status < 0)
 		return status;
 	status = settings_read_multiprocessing(&backend->pool.settings, host, options, error);
@@ -111,9 +93,9 @@ static int32_t create_loky(const par_host *host, const par_options *options, int
                            int32_t inner_max_num_threads, par_backend **out, par_error *error)
 {
 	par_backend *backend;
-	int32_t status = make(&backend, level, error);
+	int32_t status = make(&backend, error);
 
-	(void)inner_max_num_threads;
+	(void)level, (void)inner_max_num_threads;
 	if (status < 0)
 		return status;
 	backend->pool.keeps = 1;
