@@ -176,15 +176,16 @@ int tending_hear(struct worker *worker)
 	int n = 0;
 
 	while (worker->channel != NULL) {
-		int32_t status = worker->channels->next(pool->host, worker->channel, &batch,
-		                                        &worker->why);
+		/* Of one that was late we know why it ends. */
+		par_error *why = worker->is_late ? NULL : &worker->why;
+		int32_t status = worker->channels->next(pool->host, worker->channel, &batch, why);
 
 		if (status == PAR_PENDING)
 			return n;
 		if (status < 0) {
 			/* That it is at its end tells its pidfd better. */
-			if (status == PAR_ELOST)
-				worker->why = (par_error)PAR_ERROR_INIT;
+			if (status == PAR_ELOST && why != NULL)
+				*why = (par_error)PAR_ERROR_INIT;
 			worker_kill(worker);
 			return n;
 		}
