@@ -641,19 +641,19 @@ START_TEST(libraries_that_were_loaded_before_have_what_the_variables_say)
 	/* That one reads no variable. */
 	if (which == MKL_LIKE || is_missing(which, &file) || has_one_core())
 		return;
-	setenv("PARLOOP_MAX_CPU_COUNT", "2", 1);
+	setenv("PARLOOP_MAX_CPU_COUNT", "1", 1);
 	for (int i = 0; i < N_VARIABLES; i++)
 		setenv(variables[i], "2", 1);
 	if (is_fork)
 		(void)task("inner_look");
-	pool = open_way(way, 2, 0);
+	pool = open_way(way, 1, 0);
 	errand = send_out(pool, task("inner_look"), file, 1);
 	ck_assert_int_eq(errand.seen[0].told, 2);
 	ck_assert_int_eq(errand.seen[0].limit, 0);
 	par_close(pool);
 	for (int i = 0; i < N_VARIABLES; i++)
 		unsetenv(variables[i]);
-	pool = open_way(way, 2, 0);
+	pool = open_way(way, 1, 0);
 	errand = send_out(pool, task("inner_look"), file, 1);
 	ck_assert_int_eq(errand.seen[0].told, 1);
 	par_close(pool);
@@ -716,8 +716,8 @@ START_TEST(b88_what_the_program_has_used_freezes_no_worker)
 		MUST(par_run(NULL, task("inner_use"), next, take, &errand,
 		             PAR_SETTINGS(.backend = "sequential", .inner_max_num_threads = PAR_SET(2)),
 		             &error));
-		pool = open_way(way, 2, 2);
-		errand = send_out(pool, task("inner_use"), file, 4);
+		pool = open_way(way, 1, 2);
+		errand = send_out(pool, task("inner_use"), file, 2);
 		for (int i = 0; i < errand.n; i++) {
 			expect_limit(&errand.seen[i], 2, which);
 			ck_assert_int_ge(errand.seen[i].used, 1);
