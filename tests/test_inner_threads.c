@@ -92,6 +92,18 @@ static int has_one_core(void)
 	return 1;
 }
 
+static int cannot_be_used(void)
+{
+#ifdef __SANITIZE_THREAD__
+	(void)printf("SKIP test_inner_threads: ThreadSanitizer does not see how their threads wait for "
+	             "one another\n");
+	(void)fflush(stdout);
+	return 1;
+#else
+	return 0;
+#endif
+}
+
 static void *load(const char *file)
 {
 	void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
@@ -278,7 +290,7 @@ START_TEST(a_task_has_as_many_threads_at_work_as_it_may)
 	const int way = _i / N_LIBRARIES;
 	const char *file;
 
-	if (!libraries[which].works || is_missing(which, &file) || has_one_core())
+	if (!libraries[which].works || cannot_be_used() || is_missing(which, &file) || has_one_core())
 		return;
 	/* They look out for more to do when they have none. */
 	setenv("OMP_WAIT_POLICY", "passive", 1);
@@ -704,7 +716,7 @@ START_TEST(b88_what_the_program_has_used_freezes_no_worker)
 	const int way = FIRST_PROCESS + _i / N_LIBRARIES;
 	const char *file;
 
-	if (!libraries[which].works || is_missing(which, &file))
+	if (!libraries[which].works || cannot_be_used() || is_missing(which, &file))
 		return;
 	for (int round = 0; round < 2; round++) {
 		struct errand errand = {.payload = file, .left = 1};
