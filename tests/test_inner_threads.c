@@ -112,13 +112,12 @@ static void *load(const char *file)
 	return library;
 }
 
-static union {
+union function {
 	void *symbol;
 	int (*get)(void);
 	int64_t (*get_dim)(void);
-	void (*set)(int);
 	void (*parallel)(void (*fn)(void *), void *data, unsigned n, unsigned flags);
-} function;
+};
 
 /* What the library says itself, in this process. */
 static int32_t ask(enum which which, const char *file)
@@ -127,7 +126,8 @@ static int32_t ask(enum which which, const char *file)
 		"omp_get_max_threads", "omp_get_max_threads", "openblas_get_num_threads",
 		"omp_get_max_threads", "bli_thread_get_num_threads", "MKL_Get_Max_Threads"};
 
-	function.symbol = dlsym(load(file), names[which]);
+	union function function = {dlsym(load(file), names[which])};
+
 	ck_assert_ptr_nonnull(function.symbol);
 	return which == BLIS ? (int32_t)function.get_dim() : function.get();
 }
@@ -702,9 +702,9 @@ static void count_in(void *n)
 
 static int count_team(const char *file)
 {
+	union function function = {dlsym(load(file), "GOMP_parallel")};
 	int n = 0;
 
-	function.symbol = dlsym(load(file), "GOMP_parallel");
 	ck_assert_ptr_nonnull(function.symbol);
 	function.parallel(count_in, &n, 3, 0);
 	return __atomic_load_n(&n, __ATOMIC_SEQ_CST);
