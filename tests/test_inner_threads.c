@@ -741,6 +741,35 @@ START_TEST(b88_what_the_program_has_used_freezes_no_worker)
 }
 END_TEST
 
+/* What was loaded before the forks has made its threads there. */
+START_TEST(b88_what_a_fork_server_has_loaded_freezes_no_worker)
+{
+	const char *options[] = {"start_method=forkserver", "preload=" MODULE, NULL};
+	struct errand errand;
+	par_parallel *pool;
+	const char *file;
+
+	if (!libraries[_i].works || cannot_be_used() || is_missing(_i, &file) || has_one_core())
+		return;
+	setenv("OMP_WAIT_POLICY", "passive", 1);
+	for (int i = 0; i < N_VARIABLES; i++)
+		setenv(variables[i], "2", 1);
+	for (int limit = 0; limit <= 2; limit++) {
+		const par_int inner = {limit > 0, limit};
+
+		MUST(par_open(&pool, PAR_SETTINGS(.backend = "multiprocessing", .options = options,
+		                                  .n_jobs = PAR_SET(1), .inner_max_num_threads = inner),
+		              &error));
+		errand = send_out(pool, task("inner_use"), file, 2);
+		for (int i = 0; i < errand.n; i++) {
+			ck_assert_int_eq(errand.seen[i].told, limit > 0 ? limit : 2);
+			ck_assert_int_eq(errand.seen[i].used, limit > 0 ? limit : 2);
+		}
+		par_close(pool);
+	}
+}
+END_TEST
+
 /* --- reading back ----------------------------------------------------------------------------- */
 
 START_TEST(a_process_without_such_libraries_lists_none)
@@ -831,6 +860,7 @@ int main(int argc, char **argv)
 	                    N_LIBRARIES);
 	tcase_add_loop_test(tests, b88_what_the_program_has_used_freezes_no_worker, 0,
 	                    (N_WAYS - FIRST_PROCESS) * N_LIBRARIES);
+	tcase_add_loop_test(tests, b88_what_a_fork_server_has_loaded_freezes_no_worker, 0, N_LIBRARIES);
 	tcase_add_test(tests, a_process_without_such_libraries_lists_none);
 	tcase_add_loop_test(tests, libraries_are_listed_with_their_threads, 0, N_LIBRARIES);
 	runner = srunner_create(suite);
