@@ -70,7 +70,7 @@ static const char *file_of(enum which which)
 static int has_libraries, has_llvm;
 
 /* LLVM's OpenMP forgets some memory, and its threads are in LeakSanitizer's way. */
-int __lsan_is_turned_off(void);
+__attribute__((visibility("default"))) int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
 {
 	return has_llvm;
