@@ -189,7 +189,8 @@ static char **env_make(const par_host *host, int32_t n_workers)
 
 	/* Quotas, which take a while to read, can only make fewer of what is one each anyway. */
 	int cores = cpu_affinity() <= n_workers ? n_workers : host_cores(host);
-	char **env = worker_env_make(n_workers, instance->wants.inner_max_num_threads, cores);
+	char **env = worker_env_make(n_workers, instance->wants.inner_max_num_threads, cores,
+	                             instance->wants.core_share > 0);
 
 	return put_conf(env);
 }

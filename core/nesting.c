@@ -107,6 +107,7 @@ void nesting_describe(const struct provider *provider, struct par_call *call)
 
 	call->level = context->level;
 	call->core_share = context->sharers > 0 ? nesting_cores() : 0;
+	call->inner_max_num_threads = context->inner_max_num_threads;
 	call->around = context->around;
 	call->below_threads = context->is_below_threads;
 	call->is_nested = provider->base != NULL;
