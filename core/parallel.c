@@ -266,6 +266,11 @@ int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_error *err
 	return n > 0 ? n : 0;
 }
 
+int32_t par_cpu_count(int32_t only_physical_cores)
+{
+	return only_physical_cores ? cpu_physical_count() : cpu_count();
+}
+
 /* --- calling --------------------------------------------------------------------------------- */
 
 int32_t parallel_refuse(par_error *error, int32_t code, const char *what, const char *remedy)

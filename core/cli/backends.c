@@ -18,7 +18,8 @@ const char backends_help[] =
 	"  loaded     its code is in this program already\n"
 	"  lazy       in [lazy] of plugins.conf: not looked at before it is asked for\n"
 	"  broken     cannot be used\n"
-	"Then the default backend, the plugins.conf in use and where plugins are looked for.\n"
+	"Then the default backend, the plugins.conf in use, where plugins are looked for, and\n"
+	"how many cores there are for us (affinity, cgroups and PARLOOP_MAX_CPU_COUNT limit them).\n"
 	"On a terminal the columns are aligned; else they are separated by tabs, and every\n"
 	"other line begins with \"# \".\n"
 	"\n"
@@ -141,6 +142,7 @@ static void print_places(const char *before)
 	for (size_t i = 0; dirs != NULL && dirs[i] != NULL; i++)
 		(void)printf("%s %s", i > 0 ? "," : "", dirs[i]);
 	(void)printf("%s\n", dirs == NULL || dirs[0] == NULL ? " nowhere" : "");
+	(void)printf("%scores: %d, physical: %d\n", before, (int)par_cpu_count(0), (int)par_cpu_count(1));
 }
 
 static int list(void)

@@ -474,6 +474,14 @@ PAR_API const char *par_default_backend(void);
  * PAR_UNSET: of a call that does not say.  0 and an error if it cannot be had. [any] */
 PAR_API int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_error *error);
 
+/* joblib's cpu_count: cores that this process may use, at least 1.  The least of those that are
+ * online, the calling thread's affinity, the quotas (rounded up) and cpusets of the cgroups that
+ * the process is in and of those above them, and $PARLOOP_MAX_CPU_COUNT, which can only lower it;
+ * what is no whole number there is ignored, with a warning.  Cgroups are read once.
+ * only_physical_cores: of a machine of which all may be used, those that are not merely threads
+ * of another; else the same, and so, with one warning, where the system does not tell. [any] */
+PAR_API int32_t par_cpu_count(int32_t only_physical_cores);
+
 enum {
 	PAR_STATE_AVAILABLE = 0, /* its note was read; nothing of it has run  */
 	PAR_STATE_LOADED = 1,    /* its code is in this process               */
