@@ -1,4 +1,4 @@
-/* memory_maps.c - what tasks in other processes are given, and how: B81 to B83, B88, B89 and B101 to
+/* memory_maps.c - what tasks in other processes are given, and how: B81 to B83, B88 to B90 and B101 to
  * B106.
  *
  * joblib writes large arrays into files, in folders, and has a process that looks after them.  Here
@@ -89,6 +89,37 @@ BEHAVIOUR(89, STARTING_PROCESSES, "tasks of the program itself run in workers, w
 	MUST(par_map(NULL, &par_task_of_the_program, in, out, 20, ON(.n_jobs = PAR_SET(2)), &error));
 	for (int i = 0; i < 20; i++)
 		EXPECT(out[i] != 0, "task %d was run by the program", i);
+}
+
+static uint64_t changing;
+
+static int see_changes(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t brought;
+
+	memcpy(&brought, env->shared, sizeof(brought));
+	*out = *in + 100 * brought + 10000 * changing;
+	return 0;
+}
+PAR_TASK_ENV(see_changes, uint64_t, uint64_t)
+
+BEHAVIOUR(90, STARTING_PROCESSES, "workers see at the next call what it brings anew: payloads and "
+                                  ".shared (ours: and no variables of the program's)")
+{
+	par_parallel *pool = open_n(2);
+
+	for (uint64_t round = 1; round <= 3; round++) {
+		uint64_t in[20], out[20];
+
+		for (uint64_t i = 0; i < 20; i++)
+			in[i] = i * round;
+		MUST(par_map(pool, &par_task_see_changes, in, out, 20,
+		             PAR_SETTINGS(.shared = &round, .shared_size = sizeof(round)), &error));
+		for (uint64_t i = 0; i < 20; i++)
+			EXPECT_INT(i * round + 100 * round, out[i]);
+		changing = round;
+	}
+	par_close(pool);
 }
 
 /* --- payloads ----------------------------------------------------------------------------------- */

@@ -32,4 +32,16 @@ struct acceptance_nest {
 	char folder[448];
 };
 
+/* What the task `look_down` replies, an array of these, one for each level of tasks: where it is, and
+ * what became of the call that it made itself, if it made one. */
+struct acceptance_sight {
+	int32_t level, pid;
+	int32_t code;     /* of the call: that of opening a pool, or of running one     */
+	int32_t n_jobs;
+	int32_t warnings; /* that the backend was not to be had as it was asked for      */
+	int32_t n_threads; /* of the process                                             */
+	char backend[48]; /* empty: there was no call                                    */
+	char words[256];  /* the warning, or the error                                   */
+};
+
 #endif
