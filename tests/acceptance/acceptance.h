@@ -146,6 +146,8 @@ void meet_workers_of_call(int n, const char *const *options, uint64_t *pids);
 int is_among(uint64_t pid, const uint64_t *pids, int n);
 int n_among(const uint64_t *some, int n_some, const uint64_t *pids, int n);
 
+int is_alive(uint64_t pid);
+
 /* A process has ended; a file is there.  Both wait for it. */
 void await_end(uint64_t pid);
 void await_file(const char *path);

@@ -101,7 +101,7 @@ void pass_time(void)
 }
 
 /* One that has ended may be there until its parent, which may be anybody by now, takes note. */
-static int is_alive(uint64_t pid)
+int is_alive(uint64_t pid)
 {
 	char path[64], text[512];
 	const char *close;
