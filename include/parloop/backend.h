@@ -350,7 +350,8 @@ typedef struct par_ext_timer {
 
 /* The environment for n workers that are about to be started: the caller's,
  * with thread limits added as joblib does (OMP_NUM_THREADS and its six
- * relatives). */
+ * relatives), and with the plugins.conf in force as $PARLOOP_CONF, since
+ * tasks may make calls of their own. */
 typedef struct par_ext_worker_env {
 	uint32_t size;
 	uint32_t reserved;
