@@ -60,7 +60,7 @@ AT(par_task, reserved, 28);
 AT(par_task, range, 32);
 AT(par_task, bytes, 40);
 
-SIZE(par_settings, 336);
+SIZE(par_settings, 352);
 AT(par_settings, size, 0);
 AT(par_settings, order, 4);
 AT(par_settings, on_error, 8);
@@ -91,6 +91,7 @@ AT(par_settings, on_event, 296);
 AT(par_settings, watcher, 304);
 AT(par_settings, max_nbytes, 312);
 AT(par_settings, mmap_mode, 328);
+AT(par_settings, oversubscribe, 336);
 
 SIZE(par_progress, 56);
 AT(par_progress, size, 0);
@@ -156,7 +157,7 @@ AT(par_call, verbose, 20);
 AT(par_call, prefer_threads, 24);
 AT(par_call, require_sharedmem, 28);
 AT(par_call, may_block, 32);
-AT(par_call, reserved, 36);
+AT(par_call, oversubscribe, 36);
 AT(par_call, options, 40);
 AT(par_call, around, 48);
 AT(par_call, below_threads, 56);

@@ -31,6 +31,8 @@ struct context {
 	int is_below_threads; /* it shares memory with its caller                        */
 	int32_t cores;      /* that the calls around may use, 0: the machine's, ...      */
 	int32_t sharers;    /* ... by how many workers they are shared; 0: not nested    */
+	int32_t oversubscribe; /* calls inside may have more workers than that: 1 yes, -1 no, 0: */
+	                    /* nobody said                                               */
 	int32_t inner_max_num_threads; /* of OpenMP and the like; 0: nobody said          */
 
 	int is_transparent;  /* tasks see what their own thread has pushed              */

@@ -189,7 +189,8 @@ static char **env_make(const par_host *host, int32_t n_workers)
 
 	/* Quotas, which take a while to read, can only make fewer of what is one each anyway. */
 	int cores = cpu_affinity() <= n_workers ? n_workers : host_cores(host);
-	char **env = worker_env_make(n_workers, instance->wants.inner_max_num_threads, cores);
+	char **env = worker_env_make(n_workers, instance->wants.inner_max_num_threads, cores,
+	                             instance->wants.core_share > 0);
 
 	return put_conf(env);
 }
@@ -245,6 +246,7 @@ void instance_init(struct instance *instance, struct loop *loop, struct call *ca
 	instance->provider = provider;
 	instance->settings = settings;
 	instance->wants = *wants;
+	instance->most = INT32_MAX;
 	atomic_init(&instance->workers, -1);
 }
 
@@ -309,6 +311,14 @@ static int32_t create(struct instance *instance)
 	return status;
 }
 
+/* A backend may have another idea of how many there are. */
+static int32_t within_share(const struct instance *instance, int32_t n_jobs)
+{
+	int32_t most = nesting_most(instance->provider, &instance->wants);
+
+	return n_jobs < most ? n_jobs : most;
+}
+
 int32_t instance_effective_n_jobs(struct instance *instance)
 {
 	const par_backend_ops *ops = &instance->provider->ops;
@@ -317,7 +327,9 @@ int32_t instance_effective_n_jobs(struct instance *instance)
 		instance->wants.n_jobs = ops->default_n_jobs(instance->backend);
 	if (instance->wants.n_jobs == 0)
 		instance->wants.n_jobs = 1;
-	return ops->effective_n_jobs(instance->backend, instance->wants.n_jobs);
+	instance->wants.n_jobs = nesting_n_jobs(instance->provider, &instance->wants);
+	return within_share(instance,
+	                    ops->effective_n_jobs(instance->backend, instance->wants.n_jobs));
 }
 
 static int32_t configure(struct instance *instance)
@@ -371,6 +383,8 @@ static int32_t accept_answer(struct instance *instance)
 	                       &instance->error);
 	if (status != PAR_OK)
 		return status;
+	if (answer->n_jobs > within_share(instance, answer->n_jobs))
+		answer->n_jobs = answer->holds = within_share(instance, answer->n_jobs);
 	if (answer->holds > MOST_WORKERS)
 		answer->holds = MOST_WORKERS;
 	places = answer->holds > answer->n_jobs ? (uint32_t)answer->holds : (uint32_t)answer->n_jobs;
@@ -566,6 +580,18 @@ int32_t instance_step(struct instance *instance, enum instance_goal goal, par_er
 
 /* --- batches ---------------------------------------------------------------------------------- */
 
+void instance_limit(struct instance *instance, int32_t most)
+{
+	instance->most = most < instance->answer.n_jobs ? most : INT32_MAX;
+}
+
+int32_t instance_n_jobs(const struct instance *instance)
+{
+	int32_t n_jobs = instance->answer.n_jobs;
+
+	return n_jobs < instance->most ? n_jobs : instance->most;
+}
+
 uint32_t instance_holds(const struct instance *instance)
 {
 	int32_t workers = atomic_load_explicit(&instance->workers, memory_order_acquire);
@@ -573,6 +599,7 @@ uint32_t instance_holds(const struct instance *instance)
 
 	if (workers >= 0)
 		holds = atomic_load_explicit(&instance->holds, memory_order_relaxed);
+	holds = holds < instance->most ? holds : instance->most;
 	if (instance_can(instance, PAR_RUNS_INLINE))
 		holds = holds > 1 ? 1 : holds;
 	return (uint32_t)holds < instance->batches.n_places ? (uint32_t)holds : instance->batches.n_places;

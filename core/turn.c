@@ -146,13 +146,20 @@ static void plan_array(par_parallel *parallel)
 static int32_t nest(par_parallel *parallel)
 {
 	struct engine *engine = parallel->engine;
-	const struct instance *instance = &engine->instance;
+	struct instance *instance = &engine->instance;
+	struct par_call here = instance->wants;
 	int32_t code;
 
+	/* The pool may have been opened outside of the task that makes this call. */
+	nesting_describe(instance->provider, &here);
+	(void)settings_oversubscribe(&parallel->opened, nesting_oversubscribe(), parallel->conf,
+	                             &here.oversubscribe, NULL);
+	instance_limit(instance, nesting_most(instance->provider, &here));
 	nesting_finish(&engine->nesting);
 	code = nesting_begin(&engine->nesting, &engine->call.context, parallel->provider,
 	                     parallel->options, instance->provider, instance->backend,
-	                     instance->answer.capabilities, instance->answer.n_jobs);
+	                     instance->answer.capabilities, instance_n_jobs(instance),
+	                     here.oversubscribe);
 	return code == PAR_OK ? PAR_OK : error_memory(&parallel->error, "cannot begin a call");
 }
 
@@ -162,6 +169,7 @@ static int may_spin(const par_parallel *parallel)
 {
 	return parallel->cores > 1 &&
 	       parallel->engine->instance.answer.n_jobs <= parallel->cores &&
+	       parallel->engine->instance.most == INT32_MAX &&
 	       !instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
 }
 
@@ -314,6 +322,7 @@ static int may_help(const par_parallel *parallel)
 	const struct instance *instance = &parallel->engine->instance;
 
 	return parallel->loop.is_own && !plan_has_deadline(plan) && plan->on_progress == NULL &&
+	       instance->most == INT32_MAX &&
 	       plan->on_event == NULL && instance_can(instance, PAR_USES_THREADS) &&
 	       !instance_can(instance, PAR_RUNS_INLINE);
 }

@@ -98,7 +98,8 @@ enum {
 /* What a call wants, for configure().  Fields are appended. */
 typedef struct par_call {
 	uint32_t size;
-	int32_t n_jobs;                /* as asked, never 0; negative counts from all cores   */
+	int32_t n_jobs;                /* as asked, never 0; negative counts from all cores.  Of a   */
+	                               /* nested call: from its share, and no more than that     */
 	int32_t level;                 /* of nesting: 0 for an outermost call                 */
 	int32_t inner_max_num_threads; /* for each worker; 0: unset                           */
 	int32_t core_share;            /* of a nested call: cores it may use; 0: host->cores()  */
@@ -106,7 +107,7 @@ typedef struct par_call {
 	int32_t prefer_threads;        /* 1 threads, -1 processes, 0 no preference            */
 	int32_t require_sharedmem;     /* 1 if the tasks need this address space              */
 	int32_t may_block;             /* 0: submit() may not run tasks (time-outs, foreign loop) */
-	int32_t reserved;
+	int32_t oversubscribe;         /* 1: n_jobs may be more than core_share               */
 	const par_options *options;    /* the call's merged over the constructor's            */
 	const char *around;            /* backend whose worker makes this call, without its   */
 	                               /* nested-; NULL: an outermost call                    */

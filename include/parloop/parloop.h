@@ -115,10 +115,10 @@ typedef void (*par_event_fn)(void *watcher, const par_event *event); /* as par_p
  *	par_open(&pool, PAR_SETTINGS(.backend = "threading", .n_jobs = PAR_SET(2)), &error);
  *
  * Of an open par_parallel the backend and what is asked of it (options, n_jobs, prefer,
- * require, inner_max_num_threads, close_timeout) are fixed; its calls may set the others anew.  Unset
- * takes what the par_parallel was opened with, then the contexts of the thread that opened
- * it, the process-wide default (par_set_default), [parloop] of plugins.conf, and the
- * default named here. */
+ * require, inner_max_num_threads, close_timeout, oversubscribe) are fixed; its calls may set
+ * the others anew.  Unset takes what the par_parallel was opened with, then the contexts of the
+ * thread that opened it, the process-wide default (par_set_default), [parloop] of plugins.conf,
+ * and the default named here. */
 typedef struct par_settings {
 	uint32_t size;
 
@@ -232,6 +232,16 @@ typedef struct par_settings {
 	 * is not copied, and is read-only. */
 	par_int max_nbytes;
 	const char *mmap_mode;
+
+	/* for calls inside tasks.  Such a call has a share of the cores: those of the call around it,
+	 * divided by that call's workers, and at least 1.  n_jobs counts from that if negative, and is
+	 * no more than that; a line in the log (info) says so, par_n_jobs() what it is.  So a tree of
+	 * calls runs no more tasks at once than its outermost call has cores, or n_jobs if those are
+	 * more.  1: n_jobs above the share is had nevertheless.  0 (default): it is not.  Calls inside
+	 * the tasks inherit it, at any depth; so given to an outermost call, which has all cores and
+	 * as many n_jobs as it likes, it is for those inside.  Backends whose workers are not on
+	 * this machine's cores are not limited. */
+	par_int oversubscribe;
 } par_settings;
 
 /* In C; C++ sets the fields of a par_settings{} one by one, size first. */
@@ -290,9 +300,10 @@ PAR_API int32_t par_open(par_parallel **parallel, const par_settings *settings,
 /* End it and its workers.  NULL is allowed. */
 PAR_API void par_close(par_parallel *parallel);
 
-/* How many tasks will run at once (0 while a backend on the caller's loop is not ready);
- * the backend's name; the file it came from (NULL
- * if linked in).  The texts live until par_close(). */
+/* How many tasks will run at once (0 while a backend on the caller's loop is not ready); the
+ * backend's name; the file it came from (NULL if linked in).  The texts live until par_close().
+ * A pool that was opened in a task has no more workers than its share of the cores (see
+ * oversubscribe); of one that was opened outside, a call in a task uses no more than that. */
 PAR_API int32_t par_n_jobs(const par_parallel *parallel);
 PAR_API const char *par_backend_name(const par_parallel *parallel);
 PAR_API const char *par_backend_file(const par_parallel *parallel);
