@@ -42,7 +42,7 @@ AT(par_env, shared, 16);
 AT(par_env, shared_size, 24);
 AT(par_env, stopping, 32);
 AT(par_env, level, 40);
-AT(par_env, reserved, 44);
+AT(par_env, inner_max_num_threads, 44);
 AT(par_env, reply, 48);
 AT(par_env, explain, 56);
 AT(par_env, call_seed, 64);
@@ -325,6 +325,14 @@ AT(par_backend_info, remedy, 64);
 AT(par_backend_info, n_options, 72);
 AT(par_backend_info, reserved, 76);
 AT(par_backend_info, options, 80);
+
+SIZE(par_library, 32);
+AT(par_library, size, 0);
+AT(par_library, n_threads, 4);
+AT(par_library, per_thread, 8);
+AT(par_library, reserved, 12);
+AT(par_library, kind, 16);
+AT(par_library, file, 24);
 
 SIZE(par_work, 64);
 AT(par_work, size, 0);

@@ -3,6 +3,7 @@
 #include "channel_memory.h"
 #include "error.h"
 #include "forked.h"
+#include "inner_threads.h"
 #include "paths.h"
 #include "serve.h"
 #include "shared.h"
@@ -100,6 +101,8 @@ int32_t channel_open(int32_t kind, par_channel **out, par_error *error)
 	*out = NULL;
 	if (channel == NULL)
 		return error_memory(error, "opening a channel to a worker");
+	if (kind == PAR_CHANNEL_FORKED)
+		inner_threads_before_fork();
 	channel->kind = kind;
 	channel->pid = getpid();
 	channel->is_program = kind == PAR_CHANNEL_EXECUTED && serve_program_can();

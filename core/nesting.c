@@ -155,6 +155,7 @@ void nesting_describe(const struct provider *provider, struct par_call *call)
 
 	call->level = context->level;
 	call->core_share = is_nested(context) ? nesting_cores() : 0;
+	call->inner_max_num_threads = context->inner_max_num_threads;
 	call->around = context->around;
 	call->below_threads = context->is_below_threads;
 	call->is_nested = provider->base != NULL;

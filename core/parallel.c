@@ -50,7 +50,7 @@ static int32_t choose_provider(par_parallel *parallel, struct wish *wish, int64_
 	int32_t code = hints_choose(wish, &parallel->opened, verbose, provider, error);
 
 	parallel->options = wish->options;
-	return code == PAR_OK ? scope_check_inner(wish->inner_max_num_threads, *provider, error) : code;
+	return code == PAR_OK ? scope_check_inner(wish->inner_max_num_threads, error) : code;
 }
 
 static int32_t describe_wants(par_parallel *parallel, const struct plan *plan, par_error *error)
@@ -95,7 +95,8 @@ static int32_t plan_opening(par_parallel *parallel, struct wish *wish, par_error
 	code = choose_provider(parallel, wish, plan.verbose, error);
 	if (code == PAR_OK)
 		code = describe_wants(parallel, &plan, error);
-	parallel->wants.inner_max_num_threads = (int32_t)wish->inner_max_num_threads.value;
+	if (code == PAR_OK && wish->inner_max_num_threads.set)
+		parallel->wants.inner_max_num_threads = (int32_t)wish->inner_max_num_threads.value;
 	return code;
 }
 

@@ -5,6 +5,7 @@
 #include "cpu.h"
 #include "error.h"
 #include "forked.h"
+#include "inner_threads.h"
 #include "last_words.h"
 #include "runner.h"
 #include "serve_attached.h"
@@ -440,6 +441,8 @@ static int32_t begin(struct link *link, par_error *error)
 	/* What a task prints is worth most if it dies.  Of one that was in use only another buffer
 	 * changes the mode. */
 	(void)setvbuf(stdout, line, _IOLBF, sizeof(line));
+	if (link->is_forked)
+		inner_threads_in_worker();
 	status = link->is_forked ? PAR_OK : take_setup(link, error);
 	if (status == PAR_OK)
 		status = process_limit(&link->setup, error);

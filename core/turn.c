@@ -160,6 +160,8 @@ static int32_t nest(par_parallel *parallel)
 	                     parallel->options, instance->provider, instance->backend,
 	                     instance->answer.capabilities, instance_n_jobs(instance),
 	                     here.oversubscribe);
+	if (instance->wants.inner_max_num_threads > 0)
+		engine->call.context.inner_max_num_threads = instance->wants.inner_max_num_threads;
 	return code == PAR_OK ? PAR_OK : error_memory(&parallel->error, "cannot begin a call");
 }
 

@@ -88,7 +88,9 @@ enum {
 	PAR_RUNS_INLINE = 1 << 2,    /* runs_inline      calls run() inside submit()              */
 	PAR_SURVIVES_CRASH = 1 << 3, /* survives_crash   a task that crashes costs only its worker */
 	PAR_CAN_KILL = 1 << 4,       /* can_kill         kill() ends a running batch              */
-	PAR_LIMITS_THREADS = 1 << 5, /* limits_threads   honours inner_max_num_threads            */
+	PAR_LIMITS_THREADS = 1 << 5, /* limits_threads   its workers begin with                   */
+	                             /* inner_max_num_threads, as by parloop.worker-env/1;       */
+	                             /* what is loaded the core limits, on every backend         */
 	PAR_RERUNS = 1 << 6,         /* reruns           may run a batch again by itself          */
 	PAR_SHIPS_MODULES = 1 << 7,  /* ships_modules    needs task modules sent to its workers   */
 	PAR_AUTO_BATCHES = 1 << 8,   /* auto_batches     wants the core's auto-batching           */
@@ -452,7 +454,9 @@ typedef struct par_ext_channel {
 	uint32_t reserved;
 
 	/* kind: PAR_CHANNEL_FORKED, whose worker can run any task that this process knew when it
-	 * was forked, or PAR_CHANNEL_EXECUTED, whose worker finds them by file and name. [any] */
+	 * was forked, or PAR_CHANNEL_EXECUTED, whose worker finds them by file and name.  [any], but
+	 * of a fork by the thread that is about to fork it: OpenMP's threads that wait for it end
+	 * here, for in its worker, where they are not, it would wait for them. */
 	int32_t (*open)(int32_t kind, par_channel **channel, par_error *error);
 
 	/* NULL is allowed.  Its worker, if it lives, sees the end of its socket, and ends by itself

@@ -179,8 +179,10 @@ typedef struct par_settings {
 	const char *prefer;
 	const char *require;
 
-	/* threads that OpenMP, BLAS and the like may use inside each worker; only for a
-	 * backend that says limits_threads */
+	/* threads that OpenMP, OpenBLAS, MKL and BLIS use inside each worker, on every backend:
+	 * 1, 2, ...; unset: those of worker processes have as many as there are cores for each
+	 * worker, unless their variable (OMP_NUM_THREADS, ...) is set here, and those of this
+	 * process are left alone.  See par_each_library(). */
 	par_int inner_max_num_threads;
 
 	/* par_map: room for n values, which become the status of each task: PAR_OK, PAR_EFAILED,
@@ -611,6 +613,30 @@ PAR_API int32_t par_module_open(par_module **module, const char *path, par_error
 /* Its task of that name; an unknown one lists those it has. [any] */
 PAR_API int32_t par_module_task(par_module *module, const char *name, const par_task **task,
                                 par_error *error);
+
+/* --- threads inside tasks -------------------------------------------------------------------- */
+
+#define PAR_HAS_LIBRARIES 1
+
+/* A library in this process that makes threads of its own when it is called. */
+typedef struct par_library {
+	uint32_t size;
+	int32_t n_threads;  /* that it would use now, were it called by this thread           */
+	int32_t per_thread; /* 1: that number is this thread's; 0: it is the process's        */
+	int32_t reserved;
+	const char *kind;   /* "openmp" (of gcc, LLVM or Intel), "openblas", "mkl" or "blis"  */
+	const char *file;   /* that it was loaded from; static                                */
+} par_library;
+
+/* Those that are loaded, for fn, which returns 0 to go on.  Inside a task of a call with
+ * inner_max_num_threads, and in all that it calls, the number of one that keeps it for each thread
+ * is that limit.  Of one that keeps it for the process (OpenBLAS with threads of its own, BLIS)
+ * it is the least of all limits that are in force, for who has none too; when none is left
+ * it is again what it was.  What a task loads itself has the limit from the next task on,
+ * and where tasks run in batches from the next batch or piece of one.  In a worker process it
+ * tells of that.  A library that was seen here or by a call with a limit stays loaded.  [any] */
+PAR_API int32_t par_each_library(int32_t (*fn)(void *user, const par_library *library), void *user,
+                                 par_error *error);
 
 /* --- messages ------------------------------------------------------------------------------ */
 
