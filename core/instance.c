@@ -247,6 +247,7 @@ void instance_init(struct instance *instance, struct loop *loop, struct call *ca
 	instance->settings = settings;
 	instance->wants = *wants;
 	instance->most = INT32_MAX;
+	instance->unrun = (par_error)PAR_ERROR_INIT;
 	atomic_init(&instance->workers, -1);
 }
 
