@@ -19,12 +19,13 @@ enum { MOST = 64, TASKS = 100 };
 
 /* --- tasks that stay, and those who run them ---------------------------------------------------- */
 
-/* Where they leave the numbers of their processes, and on which backend they make calls. */
+/* Where they leave the numbers of their processes, and on which backend they make calls: the same,
+ * by the name that may have workers in its workers. */
 static const struct acceptance_nest *nest(void)
 {
 	static struct acceptance_nest nest;
 
-	(void)snprintf(nest.backend, sizeof(nest.backend), "%s", backend);
+	(void)snprintf(nest.backend, sizeof(nest.backend), "nested-%.56s", backend);
 	(void)snprintf(nest.folder, sizeof(nest.folder), "%s", getenv("TMPDIR"));
 	return &nest;
 }

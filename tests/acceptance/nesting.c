@@ -1,4 +1,4 @@
-/* nesting.c - calls in the tasks of calls: B92 to B98.
+/* nesting.c - calls in the tasks of calls: B91 to B98 and B110.
  *
  * A path such as "loky:2 -" says on which backends the calls of tasks in tasks are made, and with how
  * many workers; - is a call that does not say.  See look_down in ../tasks/acceptance.c. */
@@ -9,6 +9,7 @@
 
 #include "../tasks/acceptance.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -114,6 +115,57 @@ static int is_of_joblib(void)
 }
 
 /* --- warnings ----------------------------------------------------------------------------------- */
+
+static const char *warning_for(const char *child)
+{
+	static const struct {
+		const char *parent, *child, *words;
+	} table[] = {
+		{"loky", "multiprocessing", "Multiprocessing-backed parallel loops cannot be nested"},
+		{"multiprocessing", "multiprocessing",
+		 "Multiprocessing-backed parallel loops cannot be nested"},
+		{"multiprocessing", "loky",
+		 "Loky-backed parallel loops cannot be called in a multiprocessing"},
+		{"threading", "multiprocessing",
+		 "Multiprocessing-backed parallel loops cannot be nested below threads"},
+		{"threading", "loky", "Loky-backed parallel loops cannot be nested below threads"},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (strcmp(table[i].parent, backend) == 0 && strcmp(table[i].child, child) == 0)
+			return table[i].words;
+	return NULL;
+}
+
+static void expect_warning(const char *child, const char *words)
+{
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "%s:2", child);
+	look_down(ON(.n_jobs = PAR_SET(2)), path);
+	expect_calls(1);
+	EXPECT(sights[0].warnings == (words != NULL), "%s in %s: %d warnings: \"%s\"", child, backend,
+	       sights[0].warnings, sights[0].words);
+	if (words != NULL) {
+		EXPECT_CONTAINS(words, sights[0].words);
+		EXPECT_CONTAINS("setting n_jobs=1", sights[0].words);
+		EXPECT_INT(1, sights[0].n_jobs);
+	}
+	(void)snprintf(path, sizeof(path), "%s:1", child);
+	look_down(ON(.n_jobs = PAR_SET(2)), path);
+	expect_calls(1);
+	expect_no_warning(1);
+}
+
+BEHAVIOUR(91, EVERY_BACKEND, "joblib's table: which backend in which warns that it cannot be nested, "
+                             "and has one worker; none if one is asked for, or nested-NAME is")
+{
+	if (!is_of_joblib())
+		leave_out("joblib has no rule for others");
+	find_names();
+	for (int i = 0; i < n_names; i++)
+		expect_warning(names[i], warning_for(names[i]));
+}
 
 static void *call_apart(void *arg)
 {
@@ -262,6 +314,48 @@ BEHAVIOUR(96, EVERY_BACKEND, "calls are at level 0 at the top, and in tasks X at
 	EXPECT_INT(0, level_here());
 }
 
+/* --- without end -------------------------------------------------------------------------------- */
+
+static int n_present(void)
+{
+	DIR *dir = opendir(getenv("TMPDIR"));
+	struct dirent *entry;
+	int n = 0;
+
+	while (dir != NULL && (entry = readdir(dir)) != NULL)
+		n += strncmp(entry->d_name, "here-", 5) == 0;
+	if (dir != NULL)
+		closedir(dir);
+	return n;
+}
+
+/* Each task makes two calls of itself, on that backend: it ends, before there are many. */
+static void expect_fall(const char *child)
+{
+	uint64_t in[2] = {0}, out[2], none = 0, most;
+	char words[sizeof(error.trace) + sizeof(error.reason) + 1];
+
+	MUST_BE(PAR_EFAILED, par_map(NULL, task("fall"), in, out, 2,
+	                             ON(.n_jobs = PAR_SET(2), NEST(child)), &error));
+	(void)snprintf(words, sizeof(words), "%s %s", error.reason, error.trace);
+	EXPECT_CONTAINS("nested too deep", words);
+	MUST(par_map(NULL, task("threads_found"), &none, &most, 1,
+	             PAR_SETTINGS(.backend = "sequential"), &error));
+	EXPECT(n_present() <= 64 && most <= 64, "%d processes and %d threads of one", n_present(),
+	       (int)most);
+}
+
+BEHAVIOUR(97, EVERY_BACKEND, "calls in calls without end are an error, and no bomb of threads or "
+                             "processes, on the backend itself, nested-NAME, or whatever there is")
+{
+	char nested[96];
+
+	(void)snprintf(nested, sizeof(nested), "nested-%s", backend);
+	expect_fall("");
+	expect_fall(backend);
+	expect_fall(nested);
+}
+
 /* --- hooks -------------------------------------------------------------------------------------- */
 
 static int square_by_square(const int64_t *in, int64_t *out)
@@ -312,4 +406,93 @@ BEHAVIOUR(98, NO_BACKEND, "a backend hears once a call that results are waited f
 	par_close(pool);
 	EXPECT_INT(4, own.enters);
 	EXPECT_INT(4, own.exits);
+}
+
+/* --- nested-NAME -------------------------------------------------------------------------------- */
+
+static int32_t look_for_it(void *user, const par_backend_info *info)
+{
+	const char **name = user;
+
+	if (*name != NULL && strcmp(info->name, *name) == 0)
+		*name = NULL;
+	return 0;
+}
+
+static int is_listed(const char *name)
+{
+	MUST(par_each_backend(look_for_it, &name, &error));
+	return name == NULL;
+}
+
+/* Four calls in each other, of which none but the outermost says on what. */
+static void expect_it_at_every_level(const char *nested, const par_settings *settings)
+{
+	look_down(settings, "- - -");
+	expect_calls(3);
+	expect_no_warning(3);
+	for (int i = 0; i < 3; i++)
+		EXPECT_TEXT(nested, sights[i].backend);
+	for (int i = 1; i < 4; i++)
+		if (is_backend(WITH_PROCESSES))
+			EXPECT(sights[i].pid != sights[i - 1].pid, "level %d is in the process of the "
+			       "one above", i + 1);
+		else
+			EXPECT_INT(getpid(), sights[i].pid);
+}
+
+/* An option of the outermost reaches the workers of those below. */
+static void expect_options_kept(const char *nested)
+{
+	static const char *const options[] = {"env=COLOUR=blue", NULL};
+	uint64_t in = 3, out = 0;
+
+	setenv("COLOUR", "red", 1);
+	MUST(par_map(NULL, task("see_blue"), &in, &out, 1,
+	             PAR_SETTINGS(.backend = nested, .options = options, .n_jobs = PAR_SET(1)), &error));
+	EXPECT_INT(4, out);
+}
+
+static void expect_default_of_file(const char *nested)
+{
+	char text[128];
+
+	(void)snprintf(text, sizeof(text), "[parloop]\ndefault = %s\n", nested);
+	MUST(par_configure(write_file("plugins.conf", text), &error));
+	EXPECT_TEXT(nested, par_default_backend());
+	expect_it_at_every_level(nested, NULL);
+}
+
+static void expect_own_nested(void)
+{
+	const char *const options[] = {"endpoint=here", NULL};
+
+	EXPECT_INT(0, par_effective_n_jobs("nested-own", 2, &error));
+	EXPECT_INT(PAR_ENOTFOUND, error.code);
+	MUST(par_register_backend("own", own_factory, OWN_NOTE, 0, &error));
+	EXPECT(is_listed("nested-own"), "nested-own is not listed");
+	look_down(PAR_SETTINGS(.backend = "nested-own", .options = options), "- -");
+	expect_calls(2);
+	EXPECT_TEXT("nested-own", sights[0].backend);
+	EXPECT_TEXT("nested-own", sights[1].backend);
+	EXPECT_TEXT("here", own.endpoint);
+	EXPECT_INT(3, own.creates);
+}
+
+BEHAVIOUR(110, EVERY_BACKEND, "nested-NAME is NAME at every level, with its options, for one that "
+                              "was registered just now, and as the default of plugins.conf too")
+{
+	char nested[96];
+
+	(void)snprintf(nested, sizeof(nested), "nested-%s", backend);
+	expect_default_of_file(nested);
+	EXPECT(is_listed(nested), "%s is not listed", nested);
+	expect_it_at_every_level(nested, PAR_SETTINGS(.backend = nested, .n_jobs = PAR_SET(1)));
+	if (is_backend(STARTING_PROCESSES))
+		expect_options_kept(nested);
+	expect_own_nested();
+	EXPECT_INT(0, par_effective_n_jobs("nested-nobody", 2, &error));
+	EXPECT_INT(PAR_ENOTFOUND, error.code);
+	EXPECT_CONTAINS("Invalid backend: nested-nobody, expected one of [", error.what);
+	EXPECT_CONTAINS("'nested-threading'", error.what);
 }

@@ -264,11 +264,12 @@ static int stay(par_env *env, const uint64_t *in, uint64_t *out)
 }
 PAR_TASK_ENV(stay, uint64_t, uint64_t)
 
-/* On the backend that is named, with what this task shares. */
+/* On the backend that is named, with what this task shares, and as many workers as are asked for. */
 #define BELOW(env, n)                                                                           \
 	PAR_SETTINGS(.backend = ((const struct acceptance_nest *)(env)->shared)->backend,       \
 	             .n_jobs = PAR_SET(n), .shared = (env)->shared,                             \
-	             .shared_size = (env)->shared_size, .batch_size = PAR_SET(1))
+	             .shared_size = (env)->shared_size, .batch_size = PAR_SET(1),               \
+	             .oversubscribe = PAR_SET(1))
 
 static int stay_below(par_env *env, const uint64_t *in, uint64_t *out)
 {
@@ -372,8 +373,10 @@ static const char *next_word(const char *path, char *backend, size_t size, par_s
 	(void)snprintf(backend, size, "%.*s", (int)name, path);
 	if (strcmp(backend, "-") != 0)
 		settings->backend = backend;
-	if (path[name] == ':')
+	if (path[name] == ':') {
 		settings->n_jobs = (par_int)PAR_SET(atoi(path + name + 1));
+		settings->oversubscribe = (par_int)PAR_SET(1);
+	}
 	return path + length + (path[length] == ' ');
 }
 
