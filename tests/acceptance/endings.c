@@ -379,18 +379,44 @@ BEHAVIOUR(85, STARTING_PROCESSES, "five generations of processes below a task en
 	await_ends(pids, 2 * FAMILY);
 }
 
-BEHAVIOUR(86, STARTING_PROCESSES, "pools in tasks of pools work ten deep, and the eleventh is an "
-                                  "error; all of them can be killed")
+static void dig(uint64_t depth, int32_t expected)
 {
-	uint64_t pids[MOST], ten = 10, eleven = 11, out = 0;
+	uint64_t out = 0;
 
-	MUST(par_map(NULL, task("dig"), &ten, &out, 1, ON(NEST, .n_jobs = PAR_SET(1)), &error));
-	EXPECT_INT(10, out);
+	MUST_BE(expected, par_map(NULL, task("dig"), &depth, &out, 1, ON(NEST, .n_jobs = PAR_SET(1)),
+	                          &error));
+	if (expected == PAR_OK)
+		EXPECT_INT(depth, out);
+	else
+		EXPECT_CONTAINS("nested too deep", error.trace);
+}
+
+BEHAVIOUR(86, STARTING_PROCESSES, "pools in tasks of pools work ten deep, or PARLOOP_MAX_DEPTH, and "
+                                  "the eleventh is an error that names them; all can be killed")
+{
+	uint64_t pids[MOST];
+	char chain[128];
+
+	dig(10, PAR_OK);
 	EXPECT_INT(10, find_present(pids));
-	MUST_BE(PAR_EFAILED, par_map(NULL, task("dig"), &eleven, &out, 1, ON(NEST, .n_jobs = PAR_SET(1)),
-	                             &error));
-	EXPECT_CONTAINS("10", error.trace);
-	EXPECT_CONTAINS("deep", error.trace);
+	dig(11, PAR_EFAILED);
+	(void)snprintf(chain, sizeof(chain), "it is inside %s > nested-%s (9 times)", backend, backend);
+	EXPECT_CONTAINS(chain, error.trace);
+	EXPECT_CONTAINS("PARLOOP_MAX_DEPTH is 10", error.trace);
+	setenv("PARLOOP_MAX_DEPTH", "3", 1);
+	dig(3, PAR_OK);
+	dig(4, PAR_EFAILED);
+	EXPECT_CONTAINS("PARLOOP_MAX_DEPTH is 3", error.trace);
+	setenv("PARLOOP_MAX_DEPTH", "11", 1);
+	dig(11, PAR_OK);
+	/* The innermost stays, until the outermost pool is closed. */
+	forget_present();
+	open_pending();
+	pending.in[0] = 11;
+	start_pending("dig_and_stay", 1);
+	run_pending(11);
+	EXPECT_INT(PAR_ECANCELED, pending.status);
+	await_ends(pending.pids, 11);
 }
 
 BEHAVIOUR(87, STARTING_PROCESSES, "a pool that a task has left open is no deadlock when its worker "

@@ -313,6 +313,21 @@ static int dig(par_env *env, const uint64_t *in, uint64_t *out)
 }
 PAR_TASK_ENV(dig, uint64_t, uint64_t)
 
+static int dig_and_stay(par_env *env, const uint64_t *in, uint64_t *out);
+extern const par_task par_task_dig_and_stay;
+
+static int dig_and_stay(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t below = *in - 1;
+
+	if (be_present(env) != 0)
+		return 1;
+	if (below == 0)
+		stay_here();
+	return par_map(NULL, &par_task_dig_and_stay, &below, out, 1, BELOW(env, 1), NULL);
+}
+PAR_TASK_ENV(dig_and_stay, uint64_t, uint64_t)
+
 static int present(par_env *env, const uint64_t *in, uint64_t *out)
 {
 	*out = *in;
