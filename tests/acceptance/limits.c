@@ -35,8 +35,7 @@ static void expect_limits_of(int n, const par_settings *settings)
 	par_close(pool);
 }
 
-BEHAVIOUR(99, STARTING_PROCESSES, "workers may use cores/n_jobs threads each, unless the environment "
-                                  "says how many, or the call does, which has the last word")
+static void expect_variables(void)
 {
 	const int cores = par_cpu_count(0);
 	par_parallel *pool;
@@ -60,6 +59,43 @@ BEHAVIOUR(99, STARTING_PROCESSES, "workers may use cores/n_jobs threads each, un
 	expect_limits_of(4, ON(.n_jobs = PAR_SET(2), .inner_max_num_threads = PAR_SET(4)));
 	/* And nothing of that is here. */
 	EXPECT_TEXT("3", getenv(limits[0]));
+}
+
+/* What a library has in fact, wherever tasks run, and what is left of that here. */
+static void expect_limit_in_use(enum library library, const char *name)
+{
+	const int limit = library == OPENMP ? 3 : 1;
+	struct inner_seen before, seen;
+
+	if (library_file(library) == NULL) {
+		but("%s is not installed", name);
+		return;
+	}
+	before = ask_library(0, PAR_SETTINGS(.backend = "sequential"));
+	seen = ask_library(1, ON(.n_jobs = PAR_SET(2), .inner_max_num_threads = {1, limit}));
+	EXPECT_INT(limit, seen.limit);
+	EXPECT_INT(limit, seen.asked);
+	EXPECT_INT(limit, seen.used);
+	seen = ask_library(0, ON(.n_jobs = PAR_SET(2), .inner_max_num_threads = {1, 2}));
+	EXPECT_INT(2, seen.asked);
+	seen = ask_library(0, PAR_SETTINGS(.backend = "sequential"));
+	EXPECT_INT(before.asked, seen.asked);
+}
+
+BEHAVIOUR(99, EVERY_BACKEND, "workers may use cores/n_jobs threads each, unless the environment says "
+                             "how many, or the call does, which has the last word (ours: on threads "
+                             "of this process the call's limit holds, too)")
+{
+	if (is_backend(STARTING_PROCESSES))
+		expect_variables();
+	for (int i = 0; i < N_LIMITS; i++)
+		unsetenv(limits[i]);
+#ifdef __SANITIZE_THREAD__
+	but("ThreadSanitizer does not see how threads of libraries wait for each other");
+#else
+	expect_limit_in_use(OPENMP, "OpenMP");
+	expect_limit_in_use(OPENBLAS, "OpenBLAS");
+#endif
 }
 
 /* --- cores ---------------------------------------------------------------------------------------- */

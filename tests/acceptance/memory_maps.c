@@ -46,13 +46,13 @@ BEHAVIOUR(81, STARTING_PROCESSES, "a worker has the variables that it is to have
 }
 
 /* A fork has them as they are: it is executed programs that would freeze. */
-BEHAVIOUR(88, STARTING_PROCESSES, "threads of OpenMP in the program freeze no worker, whose tasks "
-                                  "may use them too (ours: by default; a fork that is asked for warns)")
+BEHAVIOUR(88, STARTING_PROCESSES, "threads of OpenMP and OpenBLAS in the program freeze no worker, "
+                                  "whose tasks may use them too (ours: by default; a fork that is "
+                                  "asked for warns)")
 {
-	void *library = dlopen("libgomp.so.1", RTLD_NOW);
 	uint64_t in[8] = {2, 2, 2, 2, 2, 2, 2, 2}, out[8];
 
-	if (library == NULL)
+	if (library_file(OPENMP) == NULL)
 		leave_out("no OpenMP here");
 #ifdef __SANITIZE_THREAD__
 	leave_out("ThreadSanitizer does not see how OpenMP's threads wait for each other");
@@ -70,6 +70,12 @@ BEHAVIOUR(88, STARTING_PROCESSES, "threads of OpenMP in the program freeze no wo
 		for (int k = 0; k < 8; k++)
 			EXPECT_INT(2, out[k]);
 	}
+	if (library_file(OPENBLAS) == NULL) {
+		but("OpenBLAS is not installed");
+		return;
+	}
+	(void)ask_library(1, PAR_SETTINGS(.backend = "sequential", .inner_max_num_threads = PAR_SET(2)));
+	EXPECT_BETWEEN(1, 2, ask_library(1, ON(.n_jobs = PAR_SET(2))).used);
 }
 
 static int of_the_program(const int64_t *in, int64_t *out)
