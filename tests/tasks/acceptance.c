@@ -264,9 +264,17 @@ static int stay(par_env *env, const uint64_t *in, uint64_t *out)
 }
 PAR_TASK_ENV(stay, uint64_t, uint64_t)
 
-/* On the backend that is named, with what this task shares, and as many workers as are asked for. */
+static const char *backend_below(const par_env *env)
+{
+	const struct acceptance_nest *nest = env->shared;
+
+	return nest->backend[0] != '\0' ? nest->backend : NULL;
+}
+
+/* On the backend that is named, if one is, with what this task shares, and as many workers as are
+ * asked for. */
 #define BELOW(env, n)                                                                           \
-	PAR_SETTINGS(.backend = ((const struct acceptance_nest *)(env)->shared)->backend,       \
+	PAR_SETTINGS(.backend = backend_below(env),                                             \
 	             .n_jobs = PAR_SET(n), .shared = (env)->shared,                             \
 	             .shared_size = (env)->shared_size, .batch_size = PAR_SET(1),               \
 	             .oversubscribe = PAR_SET(1))
@@ -508,7 +516,6 @@ extern const par_task par_task_fall;
 static int fall(par_env *env, const uint64_t *in, uint64_t *out)
 {
 	uint64_t below[2] = {*in + 1, *in + 1}, deepest[2] = {0};
-	const struct acceptance_nest *nest = env->shared;
 	int n_threads = count_threads(), most = most_threads;
 	int32_t code = be_present(env);
 
@@ -516,9 +523,9 @@ static int fall(par_env *env, const uint64_t *in, uint64_t *out)
 		;
 	if (code == 0)
 		code = par_map(NULL, &par_task_fall, below, deepest, 2,
-		               PAR_SETTINGS(.backend = nest->backend[0] != '\0' ? nest->backend : NULL,
-		                            .n_jobs = PAR_SET(2), .shared = nest,
-		                            .shared_size = env->shared_size), NULL);
+		               PAR_SETTINGS(.backend = backend_below(env), .n_jobs = PAR_SET(2),
+		                            .shared = env->shared, .shared_size = env->shared_size),
+		               NULL);
 	*out = deepest[0];
 	return code;
 }

@@ -25,7 +25,7 @@ static inline uint64_t acceptance_sum(const unsigned char *bytes, uint64_t n)
 	return sum;
 }
 
-/* What tasks share that start other processes: the backend of their own calls, and where each
+/* What tasks share that make calls: the backend of those (empty: they do not say), and where each
  * process leaves a file here-PID. */
 struct acceptance_nest {
 	char backend[64];
