@@ -448,11 +448,11 @@ static void expect_it_at_every_level(const char *nested, const par_settings *set
 /* An option of the outermost reaches the workers of those below. */
 static void expect_options_kept(const char *nested)
 {
-	static const char *const options[] = {"env=COLOUR=blue", NULL};
+	static const char *const options[] = {"initializer=" PAR_BUILD "/tasks/acceptance.so:remember",
+	                                      NULL};
 	uint64_t in = 3, out = 0;
 
-	setenv("COLOUR", "red", 1);
-	MUST(par_map(NULL, task("see_blue"), &in, &out, 1,
+	MUST(par_map(NULL, task("recall_below"), &in, &out, 1,
 	             PAR_SETTINGS(.backend = nested, .options = options, .n_jobs = PAR_SET(1)), &error));
 	EXPECT_INT(4, out);
 }

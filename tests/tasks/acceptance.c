@@ -126,11 +126,13 @@ static int meet(par_env *env, const uint64_t *in, uint64_t *out)
 PAR_TASK_ENV(meet, uint64_t, uint64_t)
 
 static char remembered[64];
+static pid_t remembered_by;
 
 /* An initializer, and who looks whether it has run with what the call shares. */
 static int remember(par_env *env, const void *payload, uint64_t size)
 {
 	(void)env;
+	remembered_by = getpid();
 	(void)snprintf(remembered, sizeof(remembered), "%.*s", (int)size, (const char *)payload);
 	return 0;
 }
@@ -491,23 +493,23 @@ static int threads_found(const uint64_t *in, uint64_t *out)
 }
 PAR_TASK(threads_found, uint64_t, uint64_t)
 
-/* Calls in calls that do not say on what, so many: the tasks of which the environment is blue. */
-static int see_blue(par_env *env, const uint64_t *in, uint64_t *out);
-extern const par_task par_task_see_blue;
+/* Calls in calls that do not say on what, so many: in how many of their tasks the worker's own
+ * initializer has run. */
+static int recall_below(par_env *env, const uint64_t *in, uint64_t *out);
+extern const par_task par_task_recall_below;
 
-static int see_blue(par_env *env, const uint64_t *in, uint64_t *out)
+static int recall_below(par_env *env, const uint64_t *in, uint64_t *out)
 {
-	const char *colour = getenv("COLOUR");
-	uint64_t below = *in - 1, n_blue = 0;
+	uint64_t below = *in - 1, n_recalled = 0;
 	int32_t code = PAR_OK;
 
 	(void)env;
 	if (*in > 0)
-		code = par_map(NULL, &par_task_see_blue, &below, &n_blue, 1, NULL, NULL);
-	*out = n_blue + (colour != NULL && strcmp(colour, "blue") == 0);
+		code = par_map(NULL, &par_task_recall_below, &below, &n_recalled, 1, NULL, NULL);
+	*out = n_recalled + (remembered_by == getpid());
 	return code;
 }
-PAR_TASK_ENV(see_blue, uint64_t, uint64_t)
+PAR_TASK_ENV(recall_below, uint64_t, uint64_t)
 
 /* Two calls of itself in each, without end. */
 static int fall(par_env *env, const uint64_t *in, uint64_t *out);
