@@ -149,7 +149,8 @@ typedef struct par_nested {
 	int32_t n_jobs;              /* their n_jobs if unset there; 0: leave it unset       */
 	int32_t myself;              /* 1: this backend again, with these options            */
 	const char *name;            /* else that one; static; NULL: the core's rule         */
-	const char *const *options;  /* "key=value", ends in NULL; static; NULL: none        */
+	const char *const *options;  /* "key=value", ends in NULL; static; NULL: none, or,   */
+	                             /* with myself, those that this call was given          */
 } par_nested;
 
 /* --- what the core does for a plugin ---------------------------------------------------- */
@@ -288,8 +289,9 @@ typedef struct par_backend_ops {
 	void (*retrieval_enter)(par_backend *backend);
 	void (*retrieval_exit)(par_backend *backend);
 
-	/* The backend for calls inside this one's tasks.  Default: threading at level 1,
-	 * sequential below it. [any] */
+	/* The backend for calls inside this one's tasks.  Not asked where this one was named
+	 * nested-NAME: then they run on it, too.  Default: threading at level 1, sequential
+	 * below it. [any] */
 	int32_t (*get_nested_backend)(par_backend *backend, par_nested *nested);
 
 	/* Free what configure() made.  May answer PAR_PENDING.  Default: nothing. [loop] */

@@ -136,7 +136,8 @@ typedef struct par_settings {
 	int32_t on_error;
 	int32_t reserved;
 
-	/* name of the backend; NULL: plugins.conf's default, which is threading */
+	/* name of the backend; NULL: plugins.conf's default, which is threading.  nested-NAME:
+	 * that backend, and with the same options for calls inside the tasks that name none */
 	const char *backend;
 
 	/* "key=value" options of that backend, NULL at the end; NULL: none.  They win
@@ -570,8 +571,8 @@ typedef const struct par_backend_ops *(*par_factory_fn)(const struct par_host *h
  *	                     0, &error);
  *
  * NULL: no options, and of the capabilities shares_memory alone, which host->run() needs.
- * A name that was taken is replaced, for those who ask from now on; one that begins
- * with nested- is refused.  make_default: calls that name none use it, until
+ * A name that was taken is replaced, for those who ask from now on, and so is nested-NAME, which
+ * cannot be registered itself.  make_default: calls that name none use it, until
  * par_set_default().  [any] */
 PAR_API int32_t par_register_backend(const char *name, par_factory_fn factory, const char *note,
                                      int32_t make_default, par_error *error);
