@@ -1,5 +1,6 @@
 #include "instance.h"
 
+#include "context.h"
 #include "cpu.h"
 #include "error.h"
 #include "log.h"
@@ -66,6 +67,35 @@ static void host_log(const par_host *host, int32_t level, const char *line)
 	log_line(level, "%s: %s", instance_of(host)->provider->name, line);
 }
 
+/* A batch that runs, as its worker is told of. */
+struct running {
+	struct instance *instance;
+	par_batch handle;
+};
+
+static void tell_waits(void *arg, int32_t waits)
+{
+	const struct running *running = arg;
+
+	running->instance->provider->ops.batch_waits(running->instance->backend, running->handle, waits);
+}
+
+/* Whoever does not ask leaves the thread to whom it works for, as one that runs inline must. */
+static void run_employed(struct instance *instance, struct batch *batch, par_batch handle,
+                         struct ticket_report *report)
+{
+	struct running running = {instance, handle};
+	struct context_employer before;
+
+	if (instance->provider->ops.batch_waits == NULL) {
+		ticket_run(instance->call, batch->quota, 0, report);
+		return;
+	}
+	before = context_employ((struct context_employer){.tell = tell_waits, .arg = &running});
+	ticket_run(instance->call, batch->quota, 0, report);
+	(void)context_employ(before);
+}
+
 static int32_t host_run(const par_host *host, par_batch handle)
 {
 	struct instance *instance = instance_of(host);
@@ -83,7 +113,7 @@ static int32_t host_run(const par_host *host, par_batch handle)
 		         instance->provider->name);
 		return PAR_EINVAL;
 	}
-	ticket_run(instance->call, batch->quota, 0, &report);
+	run_employed(instance, batch, handle, &report);
 	batch->ran = report.ran;
 	batch->ran_ns = report.ns;
 	begin_notice(instance);

@@ -49,7 +49,7 @@ enum { TREE_DEEP = 12 };
 
 static struct tree_counts {
 	_Atomic int running, most;   /* leaves */
-	_Atomic int expected;        /* so many meet; then all may go */
+	_Atomic int expected;        /* so many meet; then all may go.  0: nobody meets anybody */
 	_Atomic int met;
 	_Atomic int threads;         /* of the process of the leaf that came last, ... */
 	_Atomic int callers, here;   /* ... of which those wait for a call, and are leaves */
@@ -154,6 +154,11 @@ static void tree_leaf(void)
 	while (here > most && !atomic_compare_exchange_weak(&tree->most, &most, here))
 		;
 	atomic_fetch_add(&tree->leaves, 1);
+	if (atomic_load(&tree->expected) == 0) {
+		atomic_fetch_sub(&tree->running, 1);
+		atomic_fetch_sub(&tree_process.leaves, 1);
+		return;
+	}
 	if (here == atomic_load(&tree->expected) && !atomic_load(&tree->met)) {
 		atomic_store(&tree->threads, tree_count_threads() - tree_process.others);
 		atomic_store(&tree->callers, tree_process.callers);
@@ -231,7 +236,7 @@ static int tree_task(par_env *env, const struct tree_node *node, struct tree_sum
 PAR_TASK_ENV(tree_task, struct tree_node, struct tree_sum)
 
 /* Grow it, from here on: expected of its leaves are to run at once, and never more, and every other
- * thread is one that waits for a call of its own. */
+ * thread is one that waits for a call of its own.  0: nobody waits for others. */
 UNUSED static void tree_grow(const struct tree_call *calls, int n, int expected)
 {
 	struct tree_node node = {.depth = 0};
@@ -249,6 +254,9 @@ UNUSED static void tree_grow(const struct tree_call *calls, int n, int expected)
 	ck_assert_msg(leaves == all, "%lld of %lld leaves: %s", (long long)leaves, (long long)all,
 	              par_error_text(&error, 1, text, sizeof(text)));
 	ck_assert_int_eq(tree->leaves, all);
+	ck_assert_int_eq(tree->running, 0);
+	if (expected == 0)
+		return;
 	ck_assert_int_eq(tree->most, expected);
 	ck_assert_int_le(tree->threads, tree->callers + tree->here);
 }

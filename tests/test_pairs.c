@@ -1,0 +1,153 @@
+/* A call on one backend inside a task on another: every pair ends, with the right results, and so
+ * do deeper ones, also on a pool of one or two threads for the whole process.
+ *
+ * link: -Wl,--wrap=cgroup_visit -rdynamic */
+#include "tree.h"
+
+#include <parloop/worker.h>
+
+/* As they are named in a call; options end in NULL. */
+static const struct way {
+	const char *backend, *option;
+} ways[] = {
+	{"sequential", ""},
+	{"threading", ""},
+	{"multiprocessing", "start_method=fork"},
+	{"multiprocessing", "start_method=forkserver"},
+	{"multiprocessing", "start_method=spawn"},
+	{"loky", "idle_worker_timeout=0s"},
+	{"fixed_pool", "slots=1"},
+	{"fixed_pool", "slots=2"},
+};
+enum { N_WAYS = sizeof(ways) / sizeof(ways[0]), FIXED_1 = 6, FIXED_2 = 7 };
+
+static void begin(void)
+{
+	static const char text[] = "[backend fixed_pool]\npath = " PAR_BUILD "/tests/plugins/fixed_pool.so\n";
+	par_error error = PAR_ERROR_INIT;
+	char words[1000];
+
+	tree_begin();
+	setenv("PARLOOP_CONF", scratch_write("pairs.conf", text, strlen(text)), 1);
+	ck_assert_msg(par_configure(getenv("PARLOOP_CONF"), &error) == PAR_OK, "%s",
+	              par_error_text(&error, 1, words, sizeof(words)));
+	tree_have_cores(2);
+}
+
+/* The leaves below so many calls on that backend; nobody waits for anybody. */
+static struct tree_call call_on(int way, int n_jobs, int n)
+{
+	struct tree_call call = {.n_jobs = n_jobs, .n = n, .oversubscribe = 1};
+
+	(void)snprintf(call.backend, sizeof(call.backend), "%s", ways[way].backend);
+	(void)snprintf(call.option, sizeof(call.option), "%s", ways[way].option);
+	return call;
+}
+
+START_TEST(a_parent_and_a_child)
+{
+	struct tree_call calls[] = {call_on(_i / N_WAYS, 2, 4), call_on(_i % N_WAYS, 2, 4)};
+
+	tree_grow(calls, 2, 0);
+}
+END_TEST
+
+START_TEST(a_grandparent_as_well)
+{
+	int parent = _i / N_WAYS, child = _i % N_WAYS;
+	struct tree_call calls[] = {call_on(parent, 2, 2), call_on(child, 2, 2), call_on(parent, 2, 2)};
+
+	tree_grow(calls, 3, 0);
+}
+END_TEST
+
+/* Threads are cheap enough for it, and processes for one of each. */
+START_TEST(ten_deep)
+{
+	struct tree_call calls[10];
+	int is_process = _i >= 2 && _i <= 5;
+
+	for (int i = 0; i < 10; i++)
+		calls[i] = call_on(_i, 2, is_process ? 1 : 2);
+	tree_grow(calls, 10, 0);
+}
+END_TEST
+
+/* No slot of the pool is free but those that are given back. */
+START_TEST(ten_deep_with_others_in_between)
+{
+	struct tree_call calls[10];
+
+	for (int i = 0; i < 10; i++)
+		calls[i] = call_on(i % 2 == 0 ? FIXED_1 + _i / 2 : _i % 2 == 0 ? 1 : 0, 2, 2);
+	tree_grow(calls, 10, 0);
+}
+END_TEST
+
+START_TEST(the_pool_is_full_all_the_time_and_never_too_full)
+{
+	struct tree_call calls[] = {call_on(FIXED_1 + _i, 2, 4), call_on(FIXED_1 + _i, 2, 4),
+	                            call_on(FIXED_1 + _i, 2, 4)};
+
+	tree_grow(calls, 3, _i + 1);
+}
+END_TEST
+
+/* --- several outermost calls --------------------------------------------------------------- */
+
+static void *grow_one(void *failed)
+{
+	struct tree_node node = {.depth = 0};
+	par_error error = PAR_ERROR_INIT;
+	char text[1000];
+
+	for (int i = 0; i < 4; i++)
+		node.calls[i] = call_on(i == 1 ? 1 : FIXED_2, 2, 3);
+	if (tree_call(&node, &error) != 81) {
+		*(int *)failed = 1;
+		fprintf(stderr, "%s\n", par_error_text(&error, 1, text, sizeof(text)));
+	}
+	return NULL;
+}
+
+START_TEST(five_threads_have_trees_in_one_pool)
+{
+	pthread_t threads[5];
+	int failed[5] = {0};
+
+	for (int i = 0; i < 5; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, grow_one, &failed[i]), 0);
+	for (int i = 0; i < 5; i++)
+		pthread_join(threads[i], NULL);
+	for (int i = 0; i < 5; i++)
+		ck_assert_int_eq(failed[i], 0);
+	ck_assert_int_eq(tree->leaves, 5 * 81);
+}
+END_TEST
+
+static int run(void)
+{
+	Suite *suite = suite_create("pairs");
+	TCase *tests = tcase_create("pairs");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	suite_add_tcase(suite, tests);
+	tcase_add_checked_fixture(tests, begin, scratch_end);
+	tcase_add_loop_test(tests, a_parent_and_a_child, 0, N_WAYS * N_WAYS);
+	tcase_add_loop_test(tests, a_grandparent_as_well, 0, N_WAYS * N_WAYS);
+	tcase_add_loop_test(tests, ten_deep, 0, N_WAYS);
+	tcase_add_loop_test(tests, ten_deep_with_others_in_between, 0, 4);
+	tcase_add_loop_test(tests, the_pool_is_full_all_the_time_and_never_too_full, 0, 2);
+	tcase_add_test(tests, five_threads_have_trees_in_one_pool);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed > 0;
+}
+
+int main(int argc, char **argv)
+{
+	par_worker_main(argc, argv);
+	return run();
+}
