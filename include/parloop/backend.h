@@ -100,8 +100,8 @@ enum {
 /* What a call wants, for configure().  Fields are appended. */
 typedef struct par_call {
 	uint32_t size;
-	int32_t n_jobs;                /* as asked, never 0; negative counts from all cores.  Of a   */
-	                               /* nested call: from its share, and no more than that     */
+	int32_t n_jobs;                /* as asked, never 0; negative counts from all cores.  What    */
+	                               /* becomes of that is in the answer                       */
 	int32_t level;                 /* of nesting: 0 for an outermost call                 */
 	int32_t inner_max_num_threads; /* for each worker; 0: unset                           */
 	int32_t core_share;            /* of a nested call: cores it may use; 0: host->cores()  */
@@ -149,7 +149,8 @@ typedef struct par_nested {
 	int32_t n_jobs;              /* their n_jobs if unset there; 0: leave it unset       */
 	int32_t myself;              /* 1: this backend again, with these options            */
 	const char *name;            /* else that one; static; NULL: the core's rule         */
-	const char *const *options;  /* "key=value", ends in NULL; static; NULL: none        */
+	const char *const *options;  /* "key=value", ends in NULL; static; NULL: none, or,   */
+	                             /* with myself, those that this call was given          */
 } par_nested;
 
 /* --- what the core does for a plugin ---------------------------------------------------- */
@@ -288,8 +289,9 @@ typedef struct par_backend_ops {
 	void (*retrieval_enter)(par_backend *backend);
 	void (*retrieval_exit)(par_backend *backend);
 
-	/* The backend for calls inside this one's tasks.  Default: threading at level 1,
-	 * sequential below it. [any] */
+	/* The backend for calls inside this one's tasks.  Not asked where this one was named
+	 * nested-NAME: then they run on it, too.  Default: threading at level 1, sequential
+	 * below it. [any] */
 	int32_t (*get_nested_backend)(par_backend *backend, par_nested *nested);
 
 	/* Free what configure() made.  May answer PAR_PENDING.  Default: nothing. [loop] */
@@ -361,7 +363,8 @@ typedef struct par_ext_timer {
 
 /* The environment for n workers that are about to be started: the caller's,
  * with thread limits added as joblib does (OMP_NUM_THREADS and its six
- * relatives). */
+ * relatives), and with the plugins.conf in force as $PARLOOP_CONF, since
+ * tasks may make calls of their own. */
 typedef struct par_ext_worker_env {
 	uint32_t size;
 	uint32_t reserved;

@@ -175,16 +175,15 @@ int tending_hear(struct worker *worker)
 	int n = 0;
 
 	while (worker->channel != NULL) {
-		par_error error = PAR_ERROR_INIT;
 		int32_t status = worker->channels->next(pool->host, worker->channel, &batch,
-		                                        &error);
+		                                        &worker->why);
 
 		if (status == PAR_PENDING)
 			return n;
 		if (status < 0) {
-			/* One that is at its end says nothing. */
-			if (status != PAR_ELOST)
-				worker->why = error;
+			/* That it is at its end tells its pidfd better. */
+			if (status == PAR_ELOST)
+				worker->why = (par_error)PAR_ERROR_INIT;
 			worker_kill(worker);
 			return n;
 		}
