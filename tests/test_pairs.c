@@ -21,6 +21,9 @@ static const struct way {
 };
 enum { N_WAYS = sizeof(ways) / sizeof(ways[0]), FIXED_1 = 6, FIXED_2 = 7 };
 
+/* Those above N_WAYS are the same again, as nested-NAME. */
+enum { ALL_WAYS = 2 * N_WAYS };
+
 static void begin(void)
 {
 	static const char text[] = "[backend fixed_pool]\npath = " PAR_BUILD "/tests/plugins/fixed_pool.so\n";
@@ -39,14 +42,15 @@ static struct tree_call call_on(int way, int n_jobs, int n)
 {
 	struct tree_call call = {.n_jobs = n_jobs, .n = n, .oversubscribe = 1};
 
-	(void)snprintf(call.backend, sizeof(call.backend), "%s", ways[way].backend);
-	(void)snprintf(call.option, sizeof(call.option), "%s", ways[way].option);
+	(void)snprintf(call.backend, sizeof(call.backend), "%s%s", way < N_WAYS ? "" : "nested-",
+	               ways[way % N_WAYS].backend);
+	(void)snprintf(call.option, sizeof(call.option), "%s", ways[way % N_WAYS].option);
 	return call;
 }
 
 START_TEST(a_parent_and_a_child)
 {
-	struct tree_call calls[] = {call_on(_i / N_WAYS, 2, 4), call_on(_i % N_WAYS, 2, 4)};
+	struct tree_call calls[] = {call_on(_i / ALL_WAYS, 2, 3), call_on(_i % ALL_WAYS, 2, 3)};
 
 	tree_grow(calls, 2, 0);
 }
@@ -54,22 +58,40 @@ END_TEST
 
 START_TEST(a_grandparent_as_well)
 {
-	int parent = _i / N_WAYS, child = _i % N_WAYS;
+	int parent = N_WAYS + _i / N_WAYS, child = N_WAYS + _i % N_WAYS;
 	struct tree_call calls[] = {call_on(parent, 2, 2), call_on(child, 2, 2), call_on(parent, 2, 2)};
 
 	tree_grow(calls, 3, 0);
 }
 END_TEST
 
-/* Threads are cheap enough for it, and processes for one of each. */
+/* Each by its name, or by what the outermost was called: of processes one of each, of threads as
+ * many as there may be. */
 START_TEST(ten_deep)
 {
 	struct tree_call calls[10];
-	int is_process = _i >= 2 && _i <= 5;
+	int way = N_WAYS + _i % N_WAYS, is_process = _i % N_WAYS >= 2 && _i % N_WAYS <= 5;
 
-	for (int i = 0; i < 10; i++)
-		calls[i] = call_on(_i, 2, is_process ? 1 : 2);
+	for (int i = 0; i < 10; i++) {
+		calls[i] = call_on(way, 2, is_process ? 1 : 2);
+		if (_i >= N_WAYS && i > 0)
+			calls[i].backend[0] = '\0';
+	}
 	tree_grow(calls, 10, 0);
+}
+END_TEST
+
+START_TEST(eleven_deep_is_an_error)
+{
+	struct tree_node node = {.depth = 0};
+	par_error error = PAR_ERROR_INIT;
+	char text[2000];
+
+	for (int i = 0; i < 11; i++)
+		node.calls[i] = call_on(N_WAYS + _i, 2, 1);
+	ck_assert_int_lt(tree_call(&node, &error), 0);
+	assert_contains(par_error_text(&error, 1, text, sizeof(text)), "nested too deep");
+	ck_assert_int_eq(tree->leaves, 0);
 }
 END_TEST
 
@@ -134,9 +156,10 @@ static int run(void)
 
 	suite_add_tcase(suite, tests);
 	tcase_add_checked_fixture(tests, begin, scratch_end);
-	tcase_add_loop_test(tests, a_parent_and_a_child, 0, N_WAYS * N_WAYS);
+	tcase_add_loop_test(tests, a_parent_and_a_child, 0, ALL_WAYS * ALL_WAYS);
 	tcase_add_loop_test(tests, a_grandparent_as_well, 0, N_WAYS * N_WAYS);
-	tcase_add_loop_test(tests, ten_deep, 0, N_WAYS);
+	tcase_add_loop_test(tests, ten_deep, 0, 2 * N_WAYS);
+	tcase_add_loop_test(tests, eleven_deep_is_an_error, 1, N_WAYS);
 	tcase_add_loop_test(tests, ten_deep_with_others_in_between, 0, 4);
 	tcase_add_loop_test(tests, the_pool_is_full_all_the_time_and_never_too_full, 0, 2);
 	tcase_add_test(tests, five_threads_have_trees_in_one_pool);
