@@ -1393,16 +1393,17 @@ static void stop_idling(int *is_idle)
 	*is_idle = 0;
 }
 
-/* The task that we are in, if any, waits from here on, and lets another have its place; but not as
- * long as it runs those of this call itself. */
+/* The task that we are in, if any, waits from here on, and lets another have its place; but not if
+ * it runs those of this call itself. */
 static void wait_idle(par_parallel *parallel, int *is_idle)
 {
-	if (!*is_idle)
-		context_wait();
-	*is_idle = 1;
-	wait(parallel);
-	if (parallel->engine->call.is_inline)
+	if (parallel->engine->call.is_inline) {
 		stop_idling(is_idle);
+	} else if (!*is_idle) {
+		context_wait();
+		*is_idle = 1;
+	}
+	wait(parallel);
 }
 
 int turn_rise(par_parallel *parallel)
