@@ -106,6 +106,18 @@ START_TEST(ten_deep_with_others_in_between)
 }
 END_TEST
 
+/* Of 1023 calls some dozens wait at once, not nearly all of them. */
+START_TEST(the_tree_is_gone_through_in_depth)
+{
+	struct tree_call calls[10];
+
+	for (int i = 0; i < 10; i++)
+		calls[i] = call_on(FIXED_2, 2, 2);
+	tree_grow(calls, 10, 0);
+	ck_assert_int_lt(tree->most_threads, 256);
+}
+END_TEST
+
 START_TEST(the_pool_is_full_all_the_time_and_never_too_full)
 {
 	struct tree_call calls[] = {call_on(FIXED_1 + _i, 2, 4), call_on(FIXED_1 + _i, 2, 4),
@@ -150,19 +162,22 @@ END_TEST
 static int run(void)
 {
 	Suite *suite = suite_create("pairs");
-	TCase *tests = tcase_create("pairs");
+	TCase *tests = tcase_create("pairs"), *pools = tcase_create("pools");
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
 	suite_add_tcase(suite, tests);
+	suite_add_tcase(suite, pools);
 	tcase_add_checked_fixture(tests, begin, scratch_end);
+	tcase_add_checked_fixture(pools, begin, scratch_end);
 	tcase_add_loop_test(tests, a_parent_and_a_child, 0, ALL_WAYS * ALL_WAYS);
 	tcase_add_loop_test(tests, a_grandparent_as_well, 0, N_WAYS * N_WAYS);
 	tcase_add_loop_test(tests, ten_deep, 0, 2 * N_WAYS);
 	tcase_add_loop_test(tests, eleven_deep_is_an_error, 1, N_WAYS);
-	tcase_add_loop_test(tests, ten_deep_with_others_in_between, 0, 4);
-	tcase_add_loop_test(tests, the_pool_is_full_all_the_time_and_never_too_full, 0, 2);
-	tcase_add_test(tests, five_threads_have_trees_in_one_pool);
+	tcase_add_loop_test(pools, ten_deep_with_others_in_between, 0, 4);
+	tcase_add_test(pools, the_tree_is_gone_through_in_depth);
+	tcase_add_loop_test(pools, the_pool_is_full_all_the_time_and_never_too_full, 0, 2);
+	tcase_add_test(pools, five_threads_have_trees_in_one_pool);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

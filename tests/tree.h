@@ -55,6 +55,7 @@ static struct tree_counts {
 	_Atomic int callers, here;   /* ... of which those wait for a call, and are leaves */
 	_Atomic int n_jobs[TREE_DEEP]; /* par_n_jobs() of the calls of that depth; -1: not always the same */
 	_Atomic int leaves;
+	_Atomic int most_threads;    /* that a process had, as its leaves saw */
 } *tree;
 
 static struct {
@@ -144,16 +145,24 @@ static void tree_note_n_jobs(int depth, int n_jobs)
 		atomic_store(&tree->n_jobs[depth], -1);
 }
 
+static void tree_raise(_Atomic int *most, int n)
+{
+	int before = atomic_load(most);
+
+	while (n > before && !atomic_compare_exchange_weak(most, &before, n))
+		;
+}
+
 /* Stays until as many are here as are expected, and a little longer, lest more of them come. */
 static void tree_leaf(void)
 {
 	const struct timespec while_ = {.tv_nsec = 200000}, longer = {.tv_nsec = 2000000};
-	int here, most = atomic_load(&tree->most);
+	int here;
 
 	atomic_fetch_add(&tree_process.leaves, 1);
 	here = atomic_fetch_add(&tree->running, 1) + 1;
-	while (here > most && !atomic_compare_exchange_weak(&tree->most, &most, here))
-		;
+	tree_raise(&tree->most, here);
+	tree_raise(&tree->most_threads, tree_count_threads() - tree_process.others);
 	atomic_fetch_add(&tree->leaves, 1);
 	if (atomic_load(&tree->expected) == 0) {
 		atomic_fetch_sub(&tree->running, 1);

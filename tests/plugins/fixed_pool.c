@@ -4,7 +4,8 @@
  * A thread runs a batch only while it has one of the pool's slots.  If a task makes a call of its
  * own, its thread waits, and its slot goes to another thread until then: or else the pool, full of
  * threads that wait for those behind them in the queue, would stand still for ever.  So there are
- * as many threads as slots, and one more for each that waits.
+ * as many threads as slots, and one more for each that waits.  So that few do, what came last is
+ * run first: a tree of calls is then gone through in depth, and not in all its breadth at once.
  *
  * It does not say uses_threads: a caller that waits for a backend of threads may run some of its
  * batches itself, and here nobody is to run one without a slot. */
@@ -42,7 +43,7 @@ struct pool {
 	pthread_cond_t slot; /* for those whose task goes on */
 
 	/* under lock */
-	struct entry *first, **last;
+	struct entry *last; /* what came last */
 	int queued, taken; /* slots that are */
 	int n_threads, idle, waiting, returning;
 	struct thread *threads;
@@ -65,7 +66,6 @@ static void make_pools(void)
 	memset(pools, 0, sizeof(pools));
 	for (int i = 0; i <= MOST_SLOTS; i++) {
 		pools[i].slots = i;
-		pools[i].last = &pools[i].first;
 		pthread_mutex_init(&pools[i].lock, NULL);
 		pthread_cond_init(&pools[i].work, NULL);
 		pthread_cond_init(&pools[i].slot, NULL);
@@ -98,11 +98,9 @@ static int may_begin(const struct pool *pool)
 
 static struct entry *take(struct pool *pool)
 {
-	struct entry *entry = pool->first;
+	struct entry *entry = pool->last;
 
-	pool->first = entry->next;
-	if (pool->first == NULL)
-		pool->last = &pool->first;
+	pool->last = entry->next;
 	pool->queued--;
 	pool->idle--;
 	pool->taken++;
@@ -248,8 +246,8 @@ static int32_t submit(par_backend *backend, par_batch batch, void **future, par_
 		status = par_fail(error, PAR_ENOMEM, "cannot start a thread");
 		free(entry);
 	} else {
-		*pool->last = entry;
-		pool->last = &entry->next;
+		entry->next = pool->last;
+		pool->last = entry;
 		pool->queued++;
 		offer_slot(pool);
 	}
