@@ -206,7 +206,7 @@ AT(par_host, option_text, 88);
 AT(par_host, option_is_set, 96);
 AT(par_host, extension, 104);
 
-SIZE(par_backend_ops, 168);
+SIZE(par_backend_ops, 176);
 AT(par_backend_ops, size, 0);
 AT(par_backend_ops, abi, 4);
 AT(par_backend_ops, create, 8);
@@ -229,6 +229,7 @@ AT(par_backend_ops, get_nested_backend, 136);
 AT(par_backend_ops, terminate, 144);
 AT(par_backend_ops, extension, 152);
 AT(par_backend_ops, poll, 160);
+AT(par_backend_ops, batch_waits, 168);
 
 SIZE(par_ext_fd, 24);
 AT(par_ext_fd, size, 0);
@@ -334,7 +335,7 @@ AT(par_library, reserved, 12);
 AT(par_library, kind, 16);
 AT(par_library, file, 24);
 
-SIZE(par_work, 64);
+SIZE(par_work, 72);
 AT(par_work, size, 0);
 AT(par_work, worker, 4);
 AT(par_work, bytes, 8);
@@ -345,6 +346,7 @@ AT(par_work, reserved, 36);
 AT(par_work, stopping, 40);
 AT(par_work, send, 48);
 AT(par_work, user, 56);
+AT(par_work, waits, 64);
 
 SIZE(par_serving, 24);
 AT(par_serving, size, 0);

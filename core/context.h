@@ -57,6 +57,24 @@ struct context_outside {
 struct context_outside context_enter(const struct context *context);
 void context_leave(const struct context_outside *outside);
 
+/* Who is to know when a task on this thread waits for a call of its own, since another could run in
+ * its place. */
+struct context_employer {
+	void (*tell)(void *arg, int32_t waits); /* NULL: nobody */
+	void *arg;
+	int waits; /* how deep: what runs while it waits may wait too */
+};
+
+/* Work for that one from now on; who it was before, to come back to. */
+struct context_employer context_employ(struct context_employer employer);
+
+/* Somebody is told when this thread waits; so it is not to do anything else meanwhile. */
+int context_is_employed(void);
+
+/* A task waits, or the program does, for whom nobody is told; and goes on. */
+void context_wait(void);
+void context_go_on(void);
+
 /* A call begins: tell the task that it is in, if any. */
 void context_nest(void);
 

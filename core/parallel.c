@@ -182,7 +182,9 @@ static int32_t drive_up(par_parallel *parallel, enum instance_goal goal, par_err
 	int32_t code;
 
 	while ((code = engine_step(engine, goal, error)) == PAR_PENDING) {
+		context_wait();
 		loop_wait(&parallel->loop, 0, rising_is_idle);
+		context_go_on();
 		loop_run_posts(&parallel->loop);
 	}
 	if (code == PAR_OK && goal == INSTANCE_UP)

@@ -14,6 +14,12 @@
 #define FORKSERVER MP, "start_method=forkserver"
 #define SPAWN MP, "start_method=spawn"
 #define LOKY "loky", "idle_worker_timeout=0s"
+
+/* Inside threads, and inside one another. */
+#define INNER_LOKY "nested-loky", "idle_worker_timeout=0s"
+#define INNER_FORK "nested-multiprocessing", "start_method=fork"
+#define INNER_FORKSERVER "nested-multiprocessing", "start_method=forkserver"
+#define INNER_SPAWN "nested-multiprocessing", "start_method=spawn"
 #define SEQUENTIAL "sequential", ""
 
 static par_error error = PAR_ERROR_INIT;
@@ -55,12 +61,12 @@ static const struct {
 	{8, {{FORKSERVER, 2, 2}, {T, "", 2, 2}, {T, "", 9, 2}}, {2, 2, 2}},
 	{8, {{SPAWN, 2, 2}, {T, "", -2, 3}, {T, "", -1, 2}}, {2, 3, 1}},
 	{8, {{LOKY, 2, 2}, {T, "", 2, 2}, {T, "", -1, 4}}, {2, 2, 2}},
-	{12, {{T, "", 2, 2}, {LOKY, 3, 3}, {T, "", 12, 2}}, {2, 3, 2}},
-	{12, {{LOKY, 2, 2}, {LOKY, -1, 6}, {T, "", -1, 2}}, {2, 6, 1}},
-	{8, {{T, "", 2, 2}, {T, "", 2, 2}, {LOKY, 40, 3}}, {2, 2, 2}},
-	{8, {{FORK, 2, 2}, {LOKY, 2, 2}, {SPAWN, -1, 2}}, {2, 2, 2}},
-	{8, {{LOKY, 2, 2}, {FORK, 2, 3}, {FORKSERVER, 5, 2}}, {2, 2, 2}},
-	{8, {{SPAWN, 4, 4}, {FORKSERVER, 3, 3}, {LOKY, 2, 2}}, {4, 2, 1}},
+	{12, {{T, "", 2, 2}, {INNER_LOKY, 3, 3}, {T, "", 12, 2}}, {2, 3, 2}},
+	{12, {{LOKY, 2, 2}, {INNER_LOKY, -1, 6}, {T, "", -1, 2}}, {2, 6, 1}},
+	{8, {{T, "", 2, 2}, {T, "", 2, 2}, {INNER_LOKY, 40, 3}}, {2, 2, 2}},
+	{8, {{FORK, 2, 2}, {INNER_LOKY, 2, 2}, {INNER_SPAWN, -1, 2}}, {2, 2, 2}},
+	{8, {{LOKY, 2, 2}, {INNER_FORK, 2, 3}, {INNER_FORKSERVER, 5, 2}}, {2, 2, 2}},
+	{8, {{SPAWN, 4, 4}, {INNER_FORKSERVER, 3, 3}, {INNER_LOKY, 2, 2}}, {4, 2, 1}},
 };
 
 START_TEST(no_more_leaves_run_at_once_than_there_are_cores)
@@ -81,9 +87,9 @@ END_TEST
 START_TEST(a_limit_of_the_cores_is_shared_like_them)
 {
 	static const struct tree_call calls[][3] = {
-		{{T, "", 2, 2}, {T, "", -1, 2}},     {{FORK, 2, 2}, {T, "", -1, 2}},
-		{{FORKSERVER, 2, 2}, {T, "", -1, 2}}, {{SPAWN, 2, 2}, {T, "", -1, 2}},
-		{{LOKY, 2, 2}, {T, "", 9, 2}},        {{T, "", 2, 2}, {LOKY, 9, 2}},
+		{{T, "", 2, 2}, {T, "", -1, 2}},     {{INNER_FORK, 2, 2}, {T, "", -1, 2}},
+		{{FORKSERVER, 2, 2}, {T, "", -1, 2}}, {{INNER_SPAWN, 2, 2}, {T, "", -1, 2}},
+		{{LOKY, 2, 2}, {T, "", 9, 2}},        {{T, "", 2, 2}, {INNER_LOKY, 9, 2}},
 	};
 
 	tree_have_cores(64);
@@ -132,12 +138,12 @@ START_TEST(a_call_that_insists_has_more_and_so_have_those_inside)
 	static const struct tree_call inner[][3] = {
 		{{T, "", 2, 2}, {T, "", 3, 3, 1}, {T, "", 2, 2}},
 		{{LOKY, 2, 2}, {T, "", 3, 3, 1}, {T, "", 2, 2}},
-		{{T, "", 2, 2}, {LOKY, 3, 3, 1}, {T, "", 2, 2}},
+		{{T, "", 2, 2}, {INNER_LOKY, 3, 3, 1}, {T, "", 2, 2}},
 	};
 	static const struct tree_call all[][3] = {
 		{{T, "", 2, 2, 1}, {T, "", 3, 3}, {T, "", 2, 2}},
-		{{LOKY, 2, 2, 1}, {LOKY, 3, 3}, {T, "", 2, 2}},
-		{{FORK, 2, 2, 1}, {T, "", 3, 3}, {SPAWN, 2, 2}},
+		{{LOKY, 2, 2, 1}, {INNER_LOKY, 3, 3}, {T, "", 2, 2}},
+		{{FORK, 2, 2, 1}, {T, "", 3, 3}, {INNER_SPAWN, 2, 2}},
 	};
 
 	tree_have_cores(2);
@@ -151,7 +157,7 @@ START_TEST(until_one_inside_does_not)
 	static const struct tree_call calls[][3] = {
 		{{T, "", 2, 2, 1}, {T, "", 3, 3}, {T, "", 2, 2, -1}},
 		{{LOKY, 2, 2, 1}, {T, "", 3, 3}, {T, "", 2, 2, -1}},
-		{{T, "", 2, 2, 1}, {LOKY, 3, 3}, {T, "", 2, 2, -1}},
+		{{T, "", 2, 2, 1}, {INNER_LOKY, 3, 3}, {T, "", 2, 2, -1}},
 	};
 
 	tree_have_cores(2);
@@ -321,7 +327,7 @@ START_TEST(a_backend_that_does_not_care_is_held_to_it)
 	ck_assert_int_eq(tree->n_jobs[1], 3);
 	ck_assert_int_eq(tree->n_jobs[2], 1);
 	ck_assert_int_eq(own.call.core_share, 3);
-	ck_assert_int_eq(own.call.n_jobs, 3);
+	ck_assert_int_eq(own.call.n_jobs, 4); /* as asked */
 	ck_assert_int_eq(own.call.oversubscribe, 0);
 }
 END_TEST
@@ -421,7 +427,7 @@ static int ask_for_threads(par_env *env, const struct wanted *wanted, int *out)
 	int in[1] = {0}, seen[1];
 
 	if (par_map(NULL, &par_task_threads_of_openmp, in, seen, 1,
-	            PAR_SETTINGS(.backend = "loky", .options = options, .n_jobs = PAR_SET(wanted->n_jobs),
+	            PAR_SETTINGS(.backend = "nested-loky", .options = options, .n_jobs = PAR_SET(wanted->n_jobs),
 	                         .oversubscribe = PAR_SET(wanted->oversubscribe)), &error) < 0)
 		return par_fail_task(env, 1, "%s", words());
 	*out = seen[0];

@@ -226,8 +226,8 @@ START_TEST(unset_n_jobs_are_the_backends_default)
 	says.default_n_jobs = -1;
 	instance.n_jobs_is_set = 0;
 	ck_assert_int_eq(step(INSTANCE_UP), PAR_OK);
-	ck_assert_int_eq(asked_n_jobs, 5); /* its share */
-	ck_assert_int_eq(instance.answer.n_jobs, 5);
+	ck_assert_int_eq(asked_n_jobs, -1);
+	ck_assert_int_eq(instance.answer.n_jobs, 5); /* its share */
 	ck_assert_int_eq(step(INSTANCE_GONE), PAR_OK);
 }
 END_TEST
@@ -241,6 +241,7 @@ START_TEST(of_an_outermost_call_n_jobs_are_the_backends_affair)
 	instance.n_jobs_is_set = 1;
 	ck_assert_int_eq(step(INSTANCE_UP), PAR_OK);
 	ck_assert_int_eq(asked_n_jobs, -1);
+	ck_assert_int_eq(instance.answer.n_jobs, 2);
 	ck_assert_int_eq(step(INSTANCE_GONE), PAR_OK);
 }
 END_TEST

@@ -49,12 +49,13 @@ enum { TREE_DEEP = 12 };
 
 static struct tree_counts {
 	_Atomic int running, most;   /* leaves */
-	_Atomic int expected;        /* so many meet; then all may go */
+	_Atomic int expected;        /* so many meet; then all may go.  0: nobody meets anybody */
 	_Atomic int met;
 	_Atomic int threads;         /* of the process of the leaf that came last, ... */
 	_Atomic int callers, here;   /* ... of which those wait for a call, and are leaves */
 	_Atomic int n_jobs[TREE_DEEP]; /* par_n_jobs() of the calls of that depth; -1: not always the same */
 	_Atomic int leaves;
+	_Atomic int most_threads;    /* that a process had, as its leaves saw */
 } *tree;
 
 static struct {
@@ -100,6 +101,7 @@ UNUSED static void tree_begin(void)
 	ck_assert_int_eq(truncate(path, sizeof(*tree)), 0);
 	setenv("TREE_COUNTS", path, 1);
 	unsetenv("PARLOOP_MAX_CPU_COUNT");
+	setenv("PARLOOP_LOG", "error", 1); /* in workers, of who may not be nested */
 	tree_map_counts();
 	ck_assert_ptr_nonnull(tree);
 }
@@ -143,17 +145,30 @@ static void tree_note_n_jobs(int depth, int n_jobs)
 		atomic_store(&tree->n_jobs[depth], -1);
 }
 
+static void tree_raise(_Atomic int *most, int n)
+{
+	int before = atomic_load(most);
+
+	while (n > before && !atomic_compare_exchange_weak(most, &before, n))
+		;
+}
+
 /* Stays until as many are here as are expected, and a little longer, lest more of them come. */
 static void tree_leaf(void)
 {
 	const struct timespec while_ = {.tv_nsec = 200000}, longer = {.tv_nsec = 2000000};
-	int here, most = atomic_load(&tree->most);
+	int here;
 
 	atomic_fetch_add(&tree_process.leaves, 1);
 	here = atomic_fetch_add(&tree->running, 1) + 1;
-	while (here > most && !atomic_compare_exchange_weak(&tree->most, &most, here))
-		;
+	tree_raise(&tree->most, here);
+	tree_raise(&tree->most_threads, tree_count_threads() - tree_process.others);
 	atomic_fetch_add(&tree->leaves, 1);
+	if (atomic_load(&tree->expected) == 0) {
+		atomic_fetch_sub(&tree->running, 1);
+		atomic_fetch_sub(&tree_process.leaves, 1);
+		return;
+	}
 	if (here == atomic_load(&tree->expected) && !atomic_load(&tree->met)) {
 		atomic_store(&tree->threads, tree_count_threads() - tree_process.others);
 		atomic_store(&tree->callers, tree_process.callers);
@@ -167,13 +182,25 @@ static void tree_leaf(void)
 	atomic_fetch_sub(&tree_process.leaves, 1);
 }
 
+/* ThreadSanitizer lets a fork of a process with threads have none of its own. */
+static const char *tree_option(const struct tree_node *node)
+{
+	const char *option = node->calls[node->depth].option;
+
+#ifdef __SANITIZE_THREAD__
+	if (node->depth > 0 && strcmp(option, "start_method=fork") == 0)
+		option = "start_method=spawn";
+#endif
+	return option[0] != '\0' ? option : NULL;
+}
+
 extern const par_task par_task_tree_task;
 
 /* A call of that depth; how many leaves there were below it, or why there were not. */
 static int64_t tree_call(const struct tree_node *node, par_error *error)
 {
 	const struct tree_call *call = &node->calls[node->depth];
-	const char *options[] = {call->option[0] != '\0' ? call->option : NULL, NULL};
+	const char *options[] = {tree_option(node), NULL};
 	par_settings settings = {.size = sizeof(settings), .batch_size = PAR_SET(1)};
 	struct tree_node *in = calloc((size_t)call->n, sizeof(*in));
 	struct tree_sum *out = calloc((size_t)call->n, sizeof(*out));
@@ -231,7 +258,7 @@ static int tree_task(par_env *env, const struct tree_node *node, struct tree_sum
 PAR_TASK_ENV(tree_task, struct tree_node, struct tree_sum)
 
 /* Grow it, from here on: expected of its leaves are to run at once, and never more, and every other
- * thread is one that waits for a call of its own. */
+ * thread is one that waits for a call of its own.  0: nobody waits for others. */
 UNUSED static void tree_grow(const struct tree_call *calls, int n, int expected)
 {
 	struct tree_node node = {.depth = 0};
@@ -249,6 +276,9 @@ UNUSED static void tree_grow(const struct tree_call *calls, int n, int expected)
 	ck_assert_msg(leaves == all, "%lld of %lld leaves: %s", (long long)leaves, (long long)all,
 	              par_error_text(&error, 1, text, sizeof(text)));
 	ck_assert_int_eq(tree->leaves, all);
+	ck_assert_int_eq(tree->running, 0);
+	if (expected == 0)
+		return;
 	ck_assert_int_eq(tree->most, expected);
 	ck_assert_int_le(tree->threads, tree->callers + tree->here);
 }
