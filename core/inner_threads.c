@@ -115,21 +115,26 @@ static int is_candidate(const char *path)
 	return 0;
 }
 
+/* One that is loaded, and where it begins. */
+struct object {
+	char *path;
+	void *handle;
+	uintptr_t start;
+};
+
 /* Its own symbol, not one of a library that it needs. */
-static void *own_symbol(void *handle, const char *name)
+static void *own_symbol(const struct object *object, const char *name)
 {
-	void *symbol = dlsym(handle, name);
-	struct link_map *map;
+	void *symbol = dlsym(object->handle, name);
 	Dl_info info;
 
-	if (symbol == NULL || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0 || dladdr(symbol, &info) == 0 ||
-	    (uintptr_t)info.dli_fbase != map->l_addr)
+	if (symbol == NULL || dladdr(symbol, &info) == 0 || (uintptr_t)info.dli_fbase != object->start)
 		return NULL;
 	return symbol;
 }
 
 /* Those who build it give its symbols other names, so that several can be in one process. */
-static void *openblas_symbol(void *handle, const char *name)
+static void *openblas_symbol(const struct object *object, const char *name)
 {
 	static const char *const starts[] = {"", "scipy_"}, *const ends[] = {"", "64_", "_64"};
 	char full[64];
@@ -137,7 +142,7 @@ static void *openblas_symbol(void *handle, const char *name)
 
 	for (int i = 0; i < 6; i++) {
 		(void)snprintf(full, sizeof(full), "%sopenblas_%s%s", starts[i / 3], name, ends[i % 3]);
-		symbol = own_symbol(handle, full);
+		symbol = own_symbol(object, full);
 		if (symbol != NULL)
 			return symbol;
 	}
@@ -149,52 +154,52 @@ static int has_both(const struct library *library)
 	return library->set.symbol != NULL && library->get.symbol != NULL;
 }
 
-static int is_openmp(void *handle, const char *path, struct library *library)
+static int is_openmp(const struct object *object, struct library *library)
 {
 	*library = (struct library){.kind = OPENMP};
-	library->set.symbol = own_symbol(handle, "omp_set_num_threads");
-	library->get.symbol = own_symbol(handle, "omp_get_max_threads");
-	if (begins_with(name_of(path), "libgomp"))
-		library->pause.symbol = own_symbol(handle, "omp_pause_resource_all");
+	library->set.symbol = own_symbol(object, "omp_set_num_threads");
+	library->get.symbol = own_symbol(object, "omp_get_max_threads");
+	if (begins_with(name_of(object->path), "libgomp"))
+		library->pause.symbol = own_symbol(object, "omp_pause_resource_all");
 	return has_both(library);
 }
 
-static int is_openblas(void *handle, struct library *library)
+static int is_openblas(const struct object *object, struct library *library)
 {
 	enum { BY_OPENMP = 2 };
-	const union entry parallel = {openblas_symbol(handle, "get_parallel")};
-	const union entry openmp = {dlsym(handle, "omp_get_max_threads")};
+	const union entry parallel = {openblas_symbol(object, "get_parallel")};
+	const union entry openmp = {dlsym(object->handle, "omp_get_max_threads")};
 
 	*library = (struct library){.kind = OPENBLAS};
-	library->set.symbol = openblas_symbol(handle, "set_num_threads");
-	library->get.symbol = openblas_symbol(handle, "get_num_threads");
+	library->set.symbol = openblas_symbol(object, "set_num_threads");
+	library->get.symbol = openblas_symbol(object, "get_num_threads");
 	library->follows = parallel.symbol != NULL && parallel.get() == BY_OPENMP && openmp.symbol != NULL;
 	if (library->follows)
 		library->get = openmp;
 	return has_both(library);
 }
 
-static int is_mkl(void *handle, struct library *library)
+static int is_mkl(const struct object *object, struct library *library)
 {
 	*library = (struct library){.kind = MKL};
-	library->set.symbol = own_symbol(handle, "MKL_Set_Num_Threads_Local");
-	library->get.symbol = own_symbol(handle, "MKL_Get_Max_Threads");
+	library->set.symbol = own_symbol(object, "MKL_Set_Num_Threads_Local");
+	library->get.symbol = own_symbol(object, "MKL_Get_Max_Threads");
 	return has_both(library);
 }
 
-static int is_blis(void *handle, struct library *library)
+static int is_blis(const struct object *object, struct library *library)
 {
 	*library = (struct library){.kind = BLIS};
-	library->set.symbol = own_symbol(handle, "bli_thread_set_num_threads");
-	library->get.symbol = own_symbol(handle, "bli_thread_get_num_threads");
+	library->set.symbol = own_symbol(object, "bli_thread_set_num_threads");
+	library->get.symbol = own_symbol(object, "bli_thread_get_num_threads");
 	return has_both(library);
 }
 
 /* 1: it is one of them, and what it has is filled in. */
-static int recognize(void *handle, const char *path, struct library *library)
+static int recognize(const struct object *object, struct library *library)
 {
-	return is_openmp(handle, path, library) || is_openblas(handle, library) ||
-	       is_mkl(handle, library) || is_blis(handle, library);
+	return is_openmp(object, library) || is_openblas(object, library) || is_mkl(object, library) ||
+	       is_blis(object, library);
 }
 
 static int is_known(const struct library *library)
@@ -207,15 +212,15 @@ static int is_known(const struct library *library)
 
 /* The loader is asked without the lock: who waits for the lock may hold the loader.  With the
  * handle that it is known by a library stays loaded. */
-static void add(const char *path)
+static void add(struct object *object)
 {
-	void *handle = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
 	struct library library;
 	int is_new, n;
 
-	if (handle == NULL)
+	object->handle = dlopen(object->path, RTLD_LAZY | RTLD_NOLOAD);
+	if (object->handle == NULL)
 		return;
-	is_new = recognize(handle, path, &library) && (library.file = strdup(path)) != NULL;
+	is_new = recognize(object, &library) && (library.file = strdup(object->path)) != NULL;
 	pthread_mutex_lock(&inner.lock);
 	n = atomic_load_explicit(&inner.n, memory_order_relaxed);
 	is_new = is_new && n < INNER_LIBRARIES && !is_known(&library);
@@ -227,15 +232,24 @@ static void add(const char *path)
 	if (is_new)
 		return;
 	free(library.file);
-	(void)dlclose(handle);
+	(void)dlclose(object->handle);
 }
 
 /* What the loader shows us while it is held; it may be asked about it only afterwards. */
 struct seen {
 	unsigned long long loads;
-	char *paths[INNER_LIBRARIES];
+	struct object objects[INNER_LIBRARIES];
 	int n;
 };
+
+/* As dladdr() says it. */
+static uintptr_t start_of(const struct dl_phdr_info *info)
+{
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_LOAD)
+			return info->dlpi_addr + (info->dlpi_phdr[i].p_vaddr & -info->dlpi_phdr[i].p_align);
+	return info->dlpi_addr;
+}
 
 static int see(struct dl_phdr_info *info, size_t size, void *arg)
 {
@@ -244,8 +258,8 @@ static int see(struct dl_phdr_info *info, size_t size, void *arg)
 	(void)size;
 	seen->loads = info->dlpi_adds;
 	if (seen->n < INNER_LIBRARIES && is_candidate(info->dlpi_name) &&
-	    (seen->paths[seen->n] = strdup(info->dlpi_name)) != NULL)
-		seen->n++;
+	    (seen->objects[seen->n].path = strdup(info->dlpi_name)) != NULL)
+		seen->objects[seen->n++].start = start_of(info);
 	return 0;
 }
 
@@ -267,8 +281,8 @@ static int look(void)
 		return atomic_load_explicit(&inner.n, memory_order_acquire);
 	(void)dl_iterate_phdr(see, &seen);
 	for (int i = 0; i < seen.n; i++) {
-		add(seen.paths[i]);
-		free(seen.paths[i]);
+		add(&seen.objects[i]);
+		free(seen.objects[i].path);
 	}
 	atomic_store_explicit(&inner.loads, seen.loads, memory_order_release);
 	return atomic_load_explicit(&inner.n, memory_order_acquire);

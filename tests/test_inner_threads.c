@@ -92,6 +92,18 @@ static int has_one_core(void)
 	return 1;
 }
 
+static int cannot_be_used(void)
+{
+#ifdef __SANITIZE_THREAD__
+	(void)printf("SKIP test_inner_threads: ThreadSanitizer does not see how their threads wait for "
+	             "one another\n");
+	(void)fflush(stdout);
+	return 1;
+#else
+	return 0;
+#endif
+}
+
 static void *load(const char *file)
 {
 	void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
@@ -100,13 +112,12 @@ static void *load(const char *file)
 	return library;
 }
 
-static union {
+union function {
 	void *symbol;
 	int (*get)(void);
 	int64_t (*get_dim)(void);
-	void (*set)(int);
 	void (*parallel)(void (*fn)(void *), void *data, unsigned n, unsigned flags);
-} function;
+};
 
 /* What the library says itself, in this process. */
 static int32_t ask(enum which which, const char *file)
@@ -115,7 +126,8 @@ static int32_t ask(enum which which, const char *file)
 		"omp_get_max_threads", "omp_get_max_threads", "openblas_get_num_threads",
 		"omp_get_max_threads", "bli_thread_get_num_threads", "MKL_Get_Max_Threads"};
 
-	function.symbol = dlsym(load(file), names[which]);
+	union function function = {dlsym(load(file), names[which])};
+
 	ck_assert_ptr_nonnull(function.symbol);
 	return which == BLIS ? (int32_t)function.get_dim() : function.get();
 }
@@ -278,7 +290,7 @@ START_TEST(a_task_has_as_many_threads_at_work_as_it_may)
 	const int way = _i / N_LIBRARIES;
 	const char *file;
 
-	if (!libraries[which].works || is_missing(which, &file) || has_one_core())
+	if (!libraries[which].works || cannot_be_used() || is_missing(which, &file) || has_one_core())
 		return;
 	/* They look out for more to do when they have none. */
 	setenv("OMP_WAIT_POLICY", "passive", 1);
@@ -641,19 +653,19 @@ START_TEST(libraries_that_were_loaded_before_have_what_the_variables_say)
 	/* That one reads no variable. */
 	if (which == MKL_LIKE || is_missing(which, &file) || has_one_core())
 		return;
-	setenv("PARLOOP_MAX_CPU_COUNT", "2", 1);
+	setenv("PARLOOP_MAX_CPU_COUNT", "1", 1);
 	for (int i = 0; i < N_VARIABLES; i++)
 		setenv(variables[i], "2", 1);
 	if (is_fork)
 		(void)task("inner_look");
-	pool = open_way(way, 2, 0);
+	pool = open_way(way, 1, 0);
 	errand = send_out(pool, task("inner_look"), file, 1);
 	ck_assert_int_eq(errand.seen[0].told, 2);
 	ck_assert_int_eq(errand.seen[0].limit, 0);
 	par_close(pool);
 	for (int i = 0; i < N_VARIABLES; i++)
 		unsetenv(variables[i]);
-	pool = open_way(way, 2, 0);
+	pool = open_way(way, 1, 0);
 	errand = send_out(pool, task("inner_look"), file, 1);
 	ck_assert_int_eq(errand.seen[0].told, 1);
 	par_close(pool);
@@ -690,9 +702,9 @@ static void count_in(void *n)
 
 static int count_team(const char *file)
 {
+	union function function = {dlsym(load(file), "GOMP_parallel")};
 	int n = 0;
 
-	function.symbol = dlsym(load(file), "GOMP_parallel");
 	ck_assert_ptr_nonnull(function.symbol);
 	function.parallel(count_in, &n, 3, 0);
 	return __atomic_load_n(&n, __ATOMIC_SEQ_CST);
@@ -704,7 +716,7 @@ START_TEST(b88_what_the_program_has_used_freezes_no_worker)
 	const int way = FIRST_PROCESS + _i / N_LIBRARIES;
 	const char *file;
 
-	if (!libraries[which].works || is_missing(which, &file))
+	if (!libraries[which].works || cannot_be_used() || is_missing(which, &file))
 		return;
 	for (int round = 0; round < 2; round++) {
 		struct errand errand = {.payload = file, .left = 1};
@@ -716,13 +728,42 @@ START_TEST(b88_what_the_program_has_used_freezes_no_worker)
 		MUST(par_run(NULL, task("inner_use"), next, take, &errand,
 		             PAR_SETTINGS(.backend = "sequential", .inner_max_num_threads = PAR_SET(2)),
 		             &error));
-		pool = open_way(way, 2, 2);
-		errand = send_out(pool, task("inner_use"), file, 4);
+		pool = open_way(way, 1, 2);
+		errand = send_out(pool, task("inner_use"), file, 2);
 		for (int i = 0; i < errand.n; i++) {
 			expect_limit(&errand.seen[i], 2, which);
 			ck_assert_int_ge(errand.seen[i].used, 1);
 			if (which == GOMP || which == OMP)
 				ck_assert_int_eq(errand.seen[i].used, 2);
+		}
+		par_close(pool);
+	}
+}
+END_TEST
+
+/* What was loaded before the forks has made its threads there. */
+START_TEST(b88_what_a_fork_server_has_loaded_freezes_no_worker)
+{
+	const char *options[] = {"start_method=forkserver", "preload=" MODULE, NULL};
+	struct errand errand;
+	par_parallel *pool;
+	const char *file;
+
+	if (!libraries[_i].works || cannot_be_used() || is_missing(_i, &file) || has_one_core())
+		return;
+	setenv("OMP_WAIT_POLICY", "passive", 1);
+	for (int i = 0; i < N_VARIABLES; i++)
+		setenv(variables[i], "2", 1);
+	for (int limit = 0; limit <= 2; limit++) {
+		const par_int inner = {limit > 0, limit};
+
+		MUST(par_open(&pool, PAR_SETTINGS(.backend = "multiprocessing", .options = options,
+		                                  .n_jobs = PAR_SET(1), .inner_max_num_threads = inner),
+		              &error));
+		errand = send_out(pool, task("inner_use"), file, 2);
+		for (int i = 0; i < errand.n; i++) {
+			ck_assert_int_eq(errand.seen[i].told, limit > 0 ? limit : 2);
+			ck_assert_int_eq(errand.seen[i].used, limit > 0 ? limit : 2);
 		}
 		par_close(pool);
 	}
@@ -819,6 +860,7 @@ int main(int argc, char **argv)
 	                    N_LIBRARIES);
 	tcase_add_loop_test(tests, b88_what_the_program_has_used_freezes_no_worker, 0,
 	                    (N_WAYS - FIRST_PROCESS) * N_LIBRARIES);
+	tcase_add_loop_test(tests, b88_what_a_fork_server_has_loaded_freezes_no_worker, 0, N_LIBRARIES);
 	tcase_add_test(tests, a_process_without_such_libraries_lists_none);
 	tcase_add_loop_test(tests, libraries_are_listed_with_their_threads, 0, N_LIBRARIES);
 	runner = srunner_create(suite);
