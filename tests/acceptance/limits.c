@@ -75,7 +75,9 @@ static void expect_limit_in_use(enum library library, const char *name)
 	seen = ask_library(1, ON(.n_jobs = PAR_SET(2), .inner_max_num_threads = {1, limit}));
 	EXPECT_INT(limit, seen.limit);
 	EXPECT_INT(limit, seen.asked);
-	EXPECT_INT(limit, seen.used);
+	EXPECT_INT(limit, seen.told);
+	if (library == OPENMP)
+		EXPECT_INT(limit, seen.used); /* of BLAS it is a guess, by the time that it takes */
 	seen = ask_library(0, ON(.n_jobs = PAR_SET(2), .inner_max_num_threads = {1, 2}));
 	EXPECT_INT(2, seen.asked);
 	seen = ask_library(0, PAR_SETTINGS(.backend = "sequential"));
