@@ -143,7 +143,7 @@ START_TEST(one_more_takes_the_place_of_what_has_its_name)
 
 	setenv("PARLOOP_TEST_ENV", "old", 1);
 	unsetenv("PARLOOP_TEST");
-	env = before = worker_env_make(2, 0, 8);
+	env = before = worker_env_make(2, 0, 8, 0);
 	env = worker_env_put(env, "PARLOOP_TEST_ENV=new");
 	ck_assert_ptr_eq(env, before);
 	ck_assert_str_eq(value_of(env, "PARLOOP_TEST_ENV"), "new");
