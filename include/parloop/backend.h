@@ -499,7 +499,8 @@ typedef struct par_ext_channel {
 	 * watched by who has the channel.  Also at the end of the worker, as a hint. [any] */
 	int32_t (*fd)(const par_channel *channel);
 
-	/* Has the worker said that it is there?  Its process id is as it sees it. [loop] */
+	/* 1: the worker has said that it is there.  2: it has begun a task as well; while it goes
+	 * from one to the next it may be 1 again for a moment.  0: neither. [loop] */
 	int32_t (*is_ready)(const par_channel *channel);
 
 	/* Encode that batch and send it, within submit(); worker as in par_how.  It never waits:

@@ -29,7 +29,10 @@
 	                  "worker's number, keep the end for errors only, or let them write "   \
 	                  "to ours")                                                            \
 	PAR_OPTION_TIME("abort_grace", "20ms", "0s", "1h",                                      \
-	                "how long tasks may take to end by themselves when a call ends early")
+	                "how long tasks may take to end by themselves when a call ends early")  \
+	PAR_OPTION_TIME("start_timeout", "60s", "0s", "87600h",                                 \
+	                "a worker that has not begun to work by then is replaced; 0: never, "   \
+	                "as with an initializer, unless this is set")
 
 PAR_PLUGIN(
 	PAR_VERSION("1.0.0")
