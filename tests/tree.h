@@ -11,11 +11,11 @@
 
 #include <parloop/parloop.h>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -64,16 +64,13 @@ static struct {
 	_Atomic int callers, leaves;
 } tree_process;
 
+/* Its folder has a link for each.  No descriptor is opened for that: ThreadSanitizer does not see libuv
+ * close those whose number it would get (sanitizers.c). */
 static int tree_count_threads(void)
 {
-	DIR *tasks = opendir("/proc/self/task");
-	int n = -2; /* . and .. */
+	struct stat folder;
 
-	while (tasks != NULL && readdir(tasks) != NULL)
-		n++;
-	if (tasks != NULL)
-		closedir(tasks);
-	return n;
+	return stat("/proc/self/task", &folder) == 0 ? (int)folder.st_nlink - 2 : 0;
 }
 
 /* Of a process that has one thread of ours yet. */

@@ -484,8 +484,8 @@ PAR_API const char *const *par_plugin_dirs(void);
 /* The backend that a call uses if it names none, and no context does. [any] */
 PAR_API const char *par_default_backend(void);
 
-/* n_jobs as this backend would have it (NULL: the one that a call of this thread would get);
- * PAR_UNSET: of a call that does not say.  0 and an error if it cannot be had. [any] */
+/* n_jobs as this backend would have it (NULL: the one that a call of this thread would get), in a
+ * task by its share of the cores; PAR_UNSET: of a call that does not say.  0 and an error if it cannot be had. [any] */
 PAR_API int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_error *error);
 
 /* joblib's cpu_count: cores that this process may use, at least 1.  The least of those that are
