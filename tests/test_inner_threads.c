@@ -67,7 +67,14 @@ static const char *file_of(enum which which)
 	return NULL;
 }
 
-static int has_libraries;
+static int has_libraries, has_llvm;
+
+/* LLVM's OpenMP forgets some memory, and its threads are in LeakSanitizer's way. */
+__attribute__((visibility("default"))) int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+	return has_llvm;
+}
 
 /* 1: it is not here, which is said; else tasks of the module have it. */
 static int is_missing(enum which which, const char **file)
@@ -75,6 +82,7 @@ static int is_missing(enum which which, const char **file)
 	*file = file_of(which);
 	if (*file != NULL) {
 		has_libraries = 1;
+		has_llvm |= which == OMP;
 		setenv(INNER_VARIABLE, *file, 1);
 		return 0;
 	}
