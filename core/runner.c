@@ -842,6 +842,7 @@ static void run_batch(struct runner *runner)
 		.is_below_threads = batch->head.is_below_threads,
 		.cores = batch->head.cores,
 		.sharers = batch->head.sharers,
+		.oversubscribe = batch->head.oversubscribe,
 		.inner_max_num_threads = batch->head.inner_max_num_threads,
 		.task = &runner->env.index,
 	};

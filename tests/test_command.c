@@ -274,8 +274,8 @@ END_TEST
 START_TEST(help_names_every_option_of_map)
 {
 	static const char *const options[] = {
-		"-b, --backend", "-j, --n-jobs", "--inner-max-num-threads", "-o, --option", "--config",
-		"--pre-dispatch",
+		"-b, --backend", "-j, --n-jobs", "--oversubscribe", "--inner-max-num-threads",
+		"-o, --option", "--config", "--pre-dispatch",
 		"--batch-size", "--timeout", "--unordered", "-0, --null", "--fail-fast",
 		"-k, --keep-going", "--retries", "--retry-delay", "--task-timeout",
 		"--call-timeout", "--seed", "-v, --verbose", "-q, --no-progress", ":::",
@@ -409,6 +409,13 @@ START_TEST(the_last_word_on_failures_counts)
 	assert_status(result, 1);
 	ck_assert_str_eq(result.out, "");
 	forget(&result);
+}
+END_TEST
+
+START_TEST(tasks_have_the_workers_that_they_ask_for_only_with_oversubscribe)
+{
+	prints(run("", "map", "-j2", NESTED ":workers", ":::", "x"), "some\n");
+	prints(run("", "map", "-j2", "--oversubscribe", NESTED ":workers", ":::", "x"), "all\n");
 }
 END_TEST
 
@@ -1365,6 +1372,7 @@ int main(void)
 		what_a_task_says_is_shown_whole,
 		fail_fast_ends_with_the_first_failure,
 		the_last_word_on_failures_counts,
+		tasks_have_the_workers_that_they_ask_for_only_with_oversubscribe,
 		a_failure_tells_its_kind_and_the_failure_inside_it,
 		a_task_that_returns_nothing_has_an_empty_line,
 		a_reply_of_100_megabytes_arrives,

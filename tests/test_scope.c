@@ -580,7 +580,8 @@ static int look(par_env *env, const int *unused, struct sight *sight)
 	(void)snprintf(sight->backend, sizeof(sight->backend), "%s", par_backend_name(pool));
 	sight->n_jobs = par_n_jobs(pool);
 	par_close(pool);
-	if (par_context_push(PAR_SETTINGS(.backend = "custom", .n_jobs = PAR_SET(7)), &context, NULL) < 0)
+	if (par_context_push(PAR_SETTINGS(.backend = "custom", .n_jobs = PAR_SET(7),
+	                                  .oversubscribe = PAR_SET(1)), &context, NULL) < 0)
 		return 2;
 	sight->pushed_n_jobs = par_effective_n_jobs(NULL, PAR_UNSET, NULL);
 	return par_context_pop(context, NULL);

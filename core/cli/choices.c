@@ -20,6 +20,8 @@ const char map_help[] =
 	"                           with nested- before it, the loops inside of them as well;\n"
 	"                           default: the one that plugins.conf names\n"
 	"  -j, --n-jobs N           how many workers; -1 (default) all cores, -2 all but one\n"
+	"      --oversubscribe      calls inside tasks have the n_jobs that they ask for; without\n"
+	"                           it no more than their share of the cores\n"
 	"      --inner-max-num-threads N\n"
 	"                           threads that OpenMP, BLAS and the like use in each worker\n"
 	"  -o, --option KEY=VALUE   an option of that backend (parloop show NAME)\n"
@@ -107,6 +109,7 @@ enum {
 	OPT_PRE_DISPATCH,
 	OPT_BATCH_SIZE,
 	OPT_UNORDERED,
+	OPT_OVERSUBSCRIBE,
 	OPT_SEED,
 	OPT_FAIL_FAST,
 	OPT_RETRIES,
@@ -126,6 +129,7 @@ static const struct option long_options[] = {
 	{"pre-dispatch", required_argument, NULL, OPT_PRE_DISPATCH},
 	{"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
 	{"unordered", no_argument, NULL, OPT_UNORDERED},
+	{"oversubscribe", no_argument, NULL, OPT_OVERSUBSCRIBE},
 	{"null", no_argument, NULL, '0'},
 	{"seed", required_argument, NULL, OPT_SEED},
 	{"keep-going", no_argument, NULL, 'k'},
@@ -175,6 +179,9 @@ static int choose(struct choices *choices, int option, char *value, char **argv)
 		return GO_ON;
 	case OPT_UNORDERED:
 		settings->order = PAR_UNORDERED;
+		return GO_ON;
+	case OPT_OVERSUBSCRIBE:
+		settings->oversubscribe = (par_int)PAR_SET(1);
 		return GO_ON;
 	case OPT_SEED:
 		if (parse_int(value, &settings->seed) < 0)
