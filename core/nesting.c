@@ -210,6 +210,19 @@ static int32_t keep_options(struct nesting *nesting, struct context *inside,
 	return PAR_OK;
 }
 
+static int32_t cores_to_share(const struct context *inside, const struct context *outer,
+                              int32_t n_jobs)
+{
+	/* In this process it is found out when somebody asks; another one may have been started
+	 * when there were others. */
+	if (!is_nested(outer) && inside->is_below_threads)
+		return 0;
+	/* Quotas, which take a while to read, can only make fewer of what is one each anyway. */
+	if (!is_nested(outer) && cpu_affinity() <= n_jobs)
+		return n_jobs;
+	return nesting_cores();
+}
+
 /* The workers are others than the caller: a level of its own. */
 static void add_level(struct nesting *nesting, struct context *inside, const struct provider *provider,
                       uint32_t capabilities, int32_t n_jobs)
@@ -221,11 +234,7 @@ static void add_level(struct nesting *nesting, struct context *inside, const str
 	inside->chained = outer->chained + 1;
 	inside->around = note_plain_name(provider->name);
 	inside->is_below_threads = (capabilities & PAR_SHARES_MEMORY) != 0;
-	/* Another process may have been started when there were others; in this one it is found out
-	 * when somebody asks. */
-	inside->cores = capabilities & PAR_ELSEWHERE                      ? 1
-	                : is_nested(outer) || !inside->is_below_threads ? nesting_cores()
-	                                                                : 0;
+	inside->cores = capabilities & PAR_ELSEWHERE ? 1 : cores_to_share(inside, outer, n_jobs);
 	inside->sharers = capabilities & PAR_ELSEWHERE ? 1 : n_jobs;
 }
 
