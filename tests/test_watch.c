@@ -284,13 +284,16 @@ int main(int argc, char **argv)
 		nobody_is_told_of_what_nobody_watches,
 		a_folder_that_is_not_there_is_a_warning,
 	};
-	Suite *suite = suite_create("watch");
-	TCase *cases = tcase_create("watch");
-	SRunner *runner = srunner_create(suite);
+	Suite *suite;
+	TCase *cases;
+	SRunner *runner;
 	int failed;
 
 	if (argc == 2 && strcmp(argv[1], "program") == 0)
 		return run_program();
+	suite = suite_create("watch");
+	cases = tcase_create("watch");
+	runner = srunner_create(suite);
 	self = argv[0];
 	suite_add_tcase(suite, cases);
 	tcase_add_checked_fixture(cases, begin, end);

@@ -179,12 +179,13 @@ static void tree_leaf(void)
 	atomic_fetch_sub(&tree_process.leaves, 1);
 }
 
-/* ThreadSanitizer lets a fork of a process with threads have none of its own. */
+/* ThreadSanitizer lets a fork of a process with threads have none of its own; AddressSanitizer
+ * leaves it the locks of its allocator as they were. */
 static const char *tree_option(const struct tree_node *node)
 {
 	const char *option = node->calls[node->depth].option;
 
-#ifdef __SANITIZE_THREAD__
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 	if (node->depth > 0 && strcmp(option, "start_method=fork") == 0)
 		option = "start_method=spawn";
 #endif
