@@ -22,9 +22,11 @@ enum {
 int map_main(int argc, char **argv);
 int backends_main(int argc, char **argv);
 int show_main(int argc, char **argv);
+int new_main(int argc, char **argv);
 extern const char map_help[];
 extern const char backends_help[];
 extern const char show_help[];
+extern const char new_help[];
 
 /* The status that an error code ends the program with. */
 int exit_status(int32_t code);

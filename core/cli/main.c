@@ -29,6 +29,7 @@ static const struct command {
 	{"map", map_main, map_help, "run a task for each line of standard input"},
 	{"backends", backends_main, backends_help, "list the backends, and why one cannot be used"},
 	{"show", show_main, show_help, "show a backend and its options"},
+	{"new", new_main, new_help, "write a backend plugin to begin with"},
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -45,7 +46,7 @@ static int refuse(const char *name)
 {
 	char quoted[QUOTED_SIZE];
 
-	return report_usage("", "unknown %s \"%s\": there are map, backends, show and help",
+	return report_usage("", "unknown %s \"%s\": there are map, backends, show, new and help",
 	                    name[0] == '-' ? "option" : "command",
 	                    quote(name, strlen(name), 60, quoted));
 }
@@ -87,7 +88,7 @@ int main(int argc, char **argv)
 
 	hold_standard_descriptors();
 	if (argc < 2)
-		return report_usage("", "no command: there are map, backends, show and help");
+		return report_usage("", "no command: there are map, backends, show, new and help");
 	if (strcmp(argv[1], "--version") == 0)
 		return print_version();
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
