@@ -43,7 +43,7 @@ HERE      := -DPAR_CHECKOUT='"$(CURDIR)"' -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"'
              -DPAR_BUILD='"$(CURDIR)/$(O)"'
 
 CORE    := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/*.c))
-CLI     := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/cli/*.c))
+CLI     := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/cli/*.c core/check/*.c))
 WORKER  := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/worker/*.c))
 FOLDERS := $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/backend.c)))
 PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=$(PLUGINS)/%.so)

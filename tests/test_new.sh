@@ -68,6 +68,7 @@ tries() { # tries NAME LANGUAGE
 	expect "$2, $c: one is written" make_new "$1" -l "$2"
 	expect "$2, $c: it builds with $strict" of_a_stranger "$1" "$1.so"
 	expect "$2, $c: its test passes" of_a_stranger "$1" test
+	expect "$2, $c: it keeps every rule" of_a_stranger "$1" check
 	expect "$2, $c: it is dropped in" of_a_stranger "$1" install
 	expect "$2, $c: and runs" runs_on "$1"
 }
