@@ -21,7 +21,7 @@
 
 enum section { NO_SECTION, IN_PARLOOP, IN_BACKEND, IN_LAZY, IN_UNKNOWN };
 
-enum { N_KEYS = 16 };
+enum { N_KEYS = 20 };
 
 struct reader {
 	struct conf *conf;
@@ -252,6 +252,11 @@ static int set_batch_longest(struct reader *reader, const char *value)
 	return options_parse_time(value, ns) == 0 && *ns > 0 ? 0 : -1;
 }
 
+static int set_watch(struct reader *reader, const char *value)
+{
+	return options_parse_bool(value, &reader->conf->watches);
+}
+
 static const struct {
 	const char *key;
 	int (*set)(struct reader *reader, const char *value);
@@ -272,6 +277,7 @@ static const struct {
 	{"mmap_mode", set_mmap_mode, "r, r+, w+ or c"},
 	{"batch_shortest", set_batch_shortest, "a time with its unit, such as 200us"},
 	{"batch_longest", set_batch_longest, "a time with its unit, such as 2ms"},
+	{"watch", set_watch, "yes or no"},
 };
 
 _Static_assert(sizeof(keys) / sizeof(keys[0]) <= N_KEYS, "key_lines has room for every key");

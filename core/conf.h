@@ -45,6 +45,7 @@ struct conf {
 	char *pre_dispatch; /* NULL: unset */
 	char *mmap_mode;    /* NULL: unset */
 	int64_t batch_shortest_ns, batch_longest_ns; /* auto-batching; 0: unset */
+	int64_t watches; /* tells of plugins that come and go */
 
 	struct conf_backend *backends;
 	size_t n_backends;

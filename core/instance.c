@@ -227,6 +227,7 @@ void instance_init(struct instance *instance, struct loop *loop, struct call *ca
 	instance->provider = provider;
 	instance->settings = settings;
 	instance->wants = *wants;
+	instance->unrun = (par_error)PAR_ERROR_INIT;
 	atomic_init(&instance->workers, -1);
 }
 

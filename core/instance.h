@@ -48,6 +48,7 @@ struct instance {
 	_Atomic int32_t ready; /* 0 pending; else 1, with what host->ready() said */
 	int32_t ready_status;
 	par_error ready_error;
+	par_error unrun; /* for the batch that is retired, if it was not run */
 	_Atomic int32_t workers, holds; /* host->capacity(); -1: never told */
 };
 

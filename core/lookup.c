@@ -245,33 +245,6 @@ static int32_t missing(const struct conf *conf, const struct scan *scan,
 
 /* --- two files with one name --------------------------------------------------------------- */
 
-static void report_once(const char *winner, const char *loser, const char *name)
-{
-	static struct {
-		pthread_mutex_t lock;
-		char **told;
-		size_t n;
-	} losers = {.lock = PTHREAD_MUTEX_INITIALIZER};
-	FORKED_RENEWS(losers.lock);
-	int is_new = 1;
-	char **grown;
-
-	pthread_mutex_lock(&losers.lock);
-	for (size_t i = 0; is_new && i < losers.n; i++)
-		is_new = strcmp(losers.told[i], loser) != 0;
-	grown = is_new ? reallocarray(losers.told, losers.n + 1, sizeof(*grown)) : NULL;
-	if (grown != NULL) {
-		losers.told = grown;
-		grown[losers.n] = strdup(loser);
-		losers.n += grown[losers.n] != NULL;
-	}
-	pthread_mutex_unlock(&losers.lock);
-	if (is_new)
-		log_line(LOG_WARNING, "backend \"%s\" is offered by %s, which comes first, and by "
-				      "%s, which is not used",
-			 name, winner, loser);
-}
-
 /* The same file under two names is one plugin. */
 static int is_same_file(const char *a, const char *b)
 {
@@ -291,7 +264,9 @@ void lookup_report_losers(const struct scan *scan)
 			const struct scan_file *winner = scan_find(scan, name);
 
 			if (winner != file && !is_same_file(winner->path, file->path))
-				report_once(winner->path, file->path, name);
+				log_once(file->path, LOG_WARNING,
+				         "backend \"%s\" is offered by %s, which comes first, and by %s, "
+				         "which is not used", name, winner->path, file->path);
 		}
 	}
 }

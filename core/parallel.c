@@ -8,6 +8,7 @@
 #include "nesting.h"
 #include "scope.h"
 #include "serve.h"
+#include "watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,6 +136,8 @@ int32_t parallel_create(par_parallel **out, uv_loop_t *uv, const par_settings *s
 	parallel->pid = getpid();
 	parallel->loop.uv = uv;
 	parallel->conf = conf_get(error);
+	if (parallel->conf != NULL)
+		watch_begin(parallel->conf);
 	if (parallel->conf != NULL)
 		code = scope_settings(&parallel->opened, settings, &wish, parallel->conf, error);
 	else

@@ -53,6 +53,7 @@ struct runner {
 	int in_outcomes; /* a frame of them is open */
 	size_t reply_at; /* where the outcome of the task that runs begins */
 	int has_reply_room; /* it is a bytes task */
+	par_error why; /* a batch cannot be run; to make one each time takes longer than a task */
 	int64_t begin_ns, sent_ns, looked_ns;
 	uint64_t ran;
 	uint32_t since_look, stride;
@@ -861,19 +862,21 @@ int32_t runner_cannot(struct runner *runner, uint64_t batch, const struct runner
 int32_t runner_run(struct runner *runner, const struct wire_frame *frame,
                    const struct runner_work *work, par_error *error)
 {
-	par_error why = PAR_ERROR_INIT;
-	int32_t status = wire_get_batch(frame, &runner->batch, &why);
+	par_error *why = &runner->why;
+	int32_t status = wire_get_batch(frame, &runner->batch, why);
 
 	runner->work = work;
 	runner->sent = 0;
 	if (status == PAR_OK)
-		status = find_tasks(runner, &why);
+		status = find_tasks(runner, why);
 	if (status == PAR_OK)
-		status = find_memory(runner, &why);
+		status = find_memory(runner, why);
 	if (status == PAR_OK)
 		run_batch(runner);
 	else
-		(void)runner_cannot(runner, frame->batch, work, &why);
+		(void)runner_cannot(runner, frame->batch, work, why);
+	if (status != PAR_OK)
+		*why = (par_error)PAR_ERROR_INIT;
 	if (runner->sent >= 0)
 		return PAR_OK;
 	error_set(error, PAR_ELOST, "cannot answer");
@@ -893,6 +896,7 @@ struct runner *runner_create(void)
 		free(runner);
 		return NULL;
 	}
+	runner->why = (par_error)PAR_ERROR_INIT;
 	wire_writer_clear(&runner->answers);
 	return runner;
 }

@@ -627,26 +627,28 @@ static void describe_unstarted(const par_parallel *parallel, int32_t status, par
 static void reap_remote(par_parallel *parallel, struct batch *batch)
 {
 	struct remote *remote = &parallel->engine->instance.remote;
-	par_error error = PAR_ERROR_INIT;
+	par_error *error = &parallel->engine->instance.unrun;
 	/* What it ran is known once it was retired, and then it is closed. */
 	uint64_t n = batch->quota, place = (uint64_t)(batch - parallel->engine->instance.batches.places);
-	int32_t status = instance_retire(&parallel->engine->instance, batch, &error);
+	int32_t status = instance_retire(&parallel->engine->instance, batch, error);
 
 	if (remote->parcels[place].ran == n)
 		batcher_completed(&parallel->engine->batcher, n, remote->parcels[place].ran_ns);
-	if (call_is_stopping(&parallel->engine->call))
-		return;
-	if (remote_is_in_trouble(remote)) {
+	if (call_is_stopping(&parallel->engine->call)) {
+		;
+	} else if (remote_is_in_trouble(remote)) {
 		stop_in_trouble(parallel);
 	} else if (status < 0 && status != PAR_ELOST && status != PAR_EABORTED) {
-		describe_unrun(parallel, status, &error);
-		parallel->error = error;
+		describe_unrun(parallel, status, error);
+		parallel->error = *error;
 		stop(parallel, status);
 	} else if (remote->unstarted > MOST_UNRUN) {
-		describe_unstarted(parallel, status, &error);
-		parallel->error = error;
-		stop(parallel, error.code);
+		describe_unstarted(parallel, status, error);
+		parallel->error = *error;
+		stop(parallel, error->code);
 	}
+	if (status != PAR_OK)
+		*error = (par_error)PAR_ERROR_INIT;
 }
 
 static void reap(par_parallel *parallel)
@@ -1320,20 +1322,32 @@ static int help(par_parallel *parallel)
 	return report.ran > 0;
 }
 
+/* A system call, so not every time. */
+static void serve_watches(par_parallel *parallel, int64_t now)
+{
+	if (parallel->loop.first_watch == NULL || now - parallel->served_ns < SERVE_NS)
+		return;
+	loop_turn(&parallel->loop);
+	parallel->served_ns = now;
+}
+
 /* Look out before sleeping, as long as there is a core for that. */
 static int look_out(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
-	int64_t until;
+	int64_t begin, until;
 
 	if (call->spin_ns == 0 || parallel->phase != PHASE_RUNNING ||
 	    atomic_load(&call->seated) >= (uint32_t)parallel->cores)
 		return 0;
-	until = loop_now() + (parallel->engine->instance.has_remote ? REMOTE_SPIN_NS : call->spin_ns);
+	begin = loop_now();
+	until = begin + (parallel->engine->instance.has_remote ? REMOTE_SPIN_NS : call->spin_ns);
 	do {
 		for (int i = 0; i < 16; i++) {
-			if (instance_poll(&parallel->engine->instance, 0) || !turn_is_idle(parallel))
+			if (instance_poll(&parallel->engine->instance, 0) || !turn_is_idle(parallel)) {
+				serve_watches(parallel, begin);
 				return 1;
+			}
 #if defined(__x86_64__) || defined(__i386__)
 			__builtin_ia32_pause();
 #endif
@@ -1345,29 +1359,17 @@ static int look_out(par_parallel *parallel)
 	return 0;
 }
 
-/* A system call, so not every time. */
-static void serve_watches(par_parallel *parallel)
-{
-	int64_t now;
-
-	if (parallel->loop.first_watch == NULL)
-		return;
-	now = loop_now();
-	if (now - parallel->served_ns < SERVE_NS)
-		return;
-	loop_turn(&parallel->loop);
-	parallel->served_ns = now;
-}
-
 /* Nothing to do in this turn: wait for somebody. */
 static void wait(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
 
-	if (help(parallel) || look_out(parallel)) {
-		serve_watches(parallel);
+	if (help(parallel)) {
+		serve_watches(parallel, loop_now());
 		return;
 	}
+	if (look_out(parallel))
+		return;
 	loop_wait(&parallel->loop, turn_deadline(parallel), turn_may_sleep);
 	/* An exchange: a store would part us from results whose workers found it 0. */
 	(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);

@@ -10,7 +10,7 @@ words  forked peak error log nearest cgroup cpu budget options arena cursor slot
 words  pre_dispatch progress worker_env outcome abi
 ground elf_file note paths trust scan module wire shared ring channel_memory last_words runner fork_server serve channel remote conf settings loader lookup retriever
 stages registry dispatcher results loop
-ring   listing nesting instance engine scope hints parallel closing turn started iter
+ring   listing watch nesting instance engine scope hints parallel closing turn started iter
 END
 
 # Prints every include that goes up or sideways.

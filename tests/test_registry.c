@@ -182,6 +182,29 @@ START_TEST(a_file_that_anybody_may_write_is_not_run)
 }
 END_TEST
 
+START_TEST(who_else_could_change_a_file_is_told_once)
+{
+	const struct provider *provider;
+	char *first;
+
+	if (geteuid() != 0)
+		return;
+	scratch_copy(PLUGIN("good"), "good.so");
+	ck_assert_int_eq(chown(scratch_path("good.so"), 12345, 0), 0);
+	configure("");
+	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_OK);
+	first = strstr(scratch_log, "good.so is user 12345's, who can have this program run");
+	ck_assert_ptr_nonnull(first);
+	ck_assert_ptr_null(strstr(first + strlen("good.so is"), "is user 12345's"));
+
+	scratch_copy(PLUGIN("keyed"), "keyed.so");
+	ck_assert_int_eq(chown(scratch_path("keyed.so"), 0, 12345), 0);
+	ck_assert_int_eq(chmod(scratch_path("keyed.so"), 0664), 0);
+	(void)registry_find("keyed", &provider, &error);
+	assert_contains(scratch_log, "keyed.so may be written by group 12345, who can have root run");
+}
+END_TEST
+
 struct racer {
 	pthread_barrier_t *start;
 	const struct provider *provider;
@@ -445,6 +468,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, a_broken_file_is_told_only_to_who_asks_for_it);
 	tcase_add_test(tests, a_failure_is_remembered_until_the_file_changes);
 	tcase_add_test(tests, a_file_that_anybody_may_write_is_not_run);
+	tcase_add_test(tests, who_else_could_change_a_file_is_told_once);
 	tcase_add_test(tests, threads_that_race_load_it_once);
 	tcase_add_test(tests, a_lazy_file_is_not_opened_before_its_name_is_asked_for);
 	tcase_add_test(tests, options_merge_defaults_configuration_and_call);

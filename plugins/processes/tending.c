@@ -175,16 +175,16 @@ int tending_hear(struct worker *worker)
 	int n = 0;
 
 	while (worker->channel != NULL) {
-		par_error error = PAR_ERROR_INIT;
-		int32_t status = worker->channels->next(pool->host, worker->channel, &batch,
-		                                        &error);
+		/* What it said first counts. */
+		par_error *why = worker->why.code == PAR_OK ? &worker->why : NULL;
+		int32_t status = worker->channels->next(pool->host, worker->channel, &batch, why);
 
 		if (status == PAR_PENDING)
 			return n;
 		if (status < 0) {
-			/* One that is at its end says nothing. */
-			if (status != PAR_ELOST)
-				worker->why = error;
+			/* That it is at its end tells its pidfd better. */
+			if (status == PAR_ELOST && why != NULL)
+				*why = (par_error)PAR_ERROR_INIT;
 			worker_kill(worker);
 			return n;
 		}
