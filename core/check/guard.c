@@ -28,9 +28,9 @@ struct guard {
 	const par_host *core;
 	par_host *host;      /* what the plugin has for that; lent */
 	par_backend *theirs; /* NULL: create() has set none */
-	int is_pending;      /* create, configure or terminate is to be ended by ready() */
+	_Atomic int is_pending; /* create, configure or terminate is to be ended by ready() */
 	_Atomic int is_submitting;
-	pthread_t loop;
+	_Atomic pthread_t loop;
 	par_answer *answer, *lent_answer; /* while configure() is pending */
 
 	pthread_mutex_t lock;

@@ -44,9 +44,9 @@ void *lend(size_t size, const char *what, const char *until, const char *rule)
 	struct loan *loan;
 	char *pages;
 
-	page = (size_t)sysconf(_SC_PAGESIZE);
 	size = (size + 15) / 16 * 16;
 	pthread_mutex_lock(&lock);
+	page = (size_t)sysconf(_SC_PAGESIZE);
 	loan = take_place();
 	loan->size = (size + page - 1) / page * page;
 	pages = mmap(NULL, loan->size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -203,9 +203,11 @@ void scene_map(par_parallel *pool, int n, int64_t batch_size)
 
 int32_t scene_run(par_parallel *pool, par_error *error)
 {
-	for (int i = 0; i < 50; i++)
-		in[i] = (uint64_t)i;
-	return par_map(pool, &par_task_check_mix, in, out, 50, NULL, error);
+	uint64_t values[50];
+
+	for (uint64_t i = 0; i < 50; i++)
+		values[i] = i;
+	return par_map(pool, &par_task_check_mix, values, values, 50, NULL, error);
 }
 
 void scene_fail(par_parallel *pool)
