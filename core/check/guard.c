@@ -394,7 +394,7 @@ static const par_options *lend_options(const par_options *core, const par_host *
 
 static par_host *lend_host(struct guard *guard)
 {
-	char *lent = lend(16 + sizeof(par_host), "the host of an instance", "its destroy() returned", "T5");
+	char *lent = lend_rare(16 + sizeof(par_host), "the host of an instance", "its destroy() returned", "T5");
 	par_host *host = (void *)(lent + 16);
 
 	((struct guard **)host)[-1] = guard;

@@ -11,23 +11,24 @@
 #include <unistd.h>
 
 /* What was lent last stays known, so that a late use has a name. */
-enum { KEPT = 512 };
+enum { KEPT = 512, COMMON = 0, RARE = 1, KINDS };
 
-static struct loan {
+struct loan {
 	char *pages;
 	size_t size;    /* of the pages that can be touched; one follows that cannot */
 	const char *what, *until, *rule;
 	int is_over;
-} loans[KEPT];
-static unsigned n_loans;
+};
+static struct loan loans[KINDS][KEPT];
+static unsigned n_loans[KINDS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static size_t page;
 
 /* A place, for which the oldest that is over is forgotten. */
-static struct loan *take_place(void)
+static struct loan *take_place(int kind)
 {
 	for (unsigned i = 0; i < KEPT; i++) {
-		struct loan *loan = &loans[n_loans++ % KEPT];
+		struct loan *loan = &loans[kind][n_loans[kind]++ % KEPT];
 
 		if (loan->pages == NULL)
 			return loan;
@@ -39,7 +40,7 @@ static struct loan *take_place(void)
 	abort(); /* hundreds are out at once: a loan is not ended where it should be */
 }
 
-void *lend(size_t size, const char *what, const char *until, const char *rule)
+static void *lend_as(int kind, size_t size, const char *what, const char *until, const char *rule)
 {
 	struct loan *loan;
 	char *pages;
@@ -47,7 +48,7 @@ void *lend(size_t size, const char *what, const char *until, const char *rule)
 	size = (size + 15) / 16 * 16;
 	pthread_mutex_lock(&lock);
 	page = (size_t)sysconf(_SC_PAGESIZE);
-	loan = take_place();
+	loan = take_place(kind);
 	loan->size = (size + page - 1) / page * page;
 	pages = mmap(NULL, loan->size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (pages == MAP_FAILED || mprotect(pages + loan->size, page, PROT_NONE) < 0)
@@ -61,12 +62,23 @@ void *lend(size_t size, const char *what, const char *until, const char *rule)
 	return pages + loan->size - size;
 }
 
+void *lend(size_t size, const char *what, const char *until, const char *rule)
+{
+	return lend_as(COMMON, size, what, until, rule);
+}
+
+void *lend_rare(size_t size, const char *what, const char *until, const char *rule)
+{
+	return lend_as(RARE, size, what, until, rule);
+}
+
 static struct loan *find(const void *address)
 {
-	for (unsigned i = 0; i < KEPT; i++)
-		if (loans[i].pages != NULL && (uintptr_t)address >= (uintptr_t)loans[i].pages &&
-		    (uintptr_t)address < (uintptr_t)loans[i].pages + loans[i].size + page)
-			return &loans[i];
+	for (int kind = 0; kind < KINDS; kind++)
+		for (struct loan *loan = loans[kind]; loan < loans[kind] + KEPT; loan++)
+			if (loan->pages != NULL && (uintptr_t)address >= (uintptr_t)loan->pages &&
+			    (uintptr_t)address < (uintptr_t)loan->pages + loan->size + page)
+				return loan;
 	return NULL;
 }
 

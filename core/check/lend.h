@@ -6,8 +6,10 @@
 #include <stddef.h>
 
 /* Zeroed, aligned for anything; who touches it when it is over breaks rule.  what and until are
- * texts that stay: "the par_call of configure()", "configure() returned". */
+ * texts that stay: "the par_call of configure()", "configure() returned".  Of those that are over
+ * the last hundreds stay known; one that is rare is not pushed out by the others. */
 void *lend(size_t size, const char *what, const char *until, const char *rule);
+void *lend_rare(size_t size, const char *what, const char *until, const char *rule);
 
 /* Now it is over. */
 void lend_end(void *lent);
