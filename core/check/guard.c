@@ -122,6 +122,12 @@ void guard_each_pace(void (*fn)(const char *function, double typical_ms))
 	pthread_mutex_unlock(&pace_lock);
 }
 
+long guard_moves(void)
+{
+	return (long)guard_seen.creates + guard_seen.configures + guard_seen.submits + guard_seen.runs +
+	       guard_seen.dones + guard_seen.kills + guard_seen.aborts + guard_seen.destroys;
+}
+
 void guard_explain_hang(int limit_s)
 {
 	const char *function = inside;

@@ -41,7 +41,10 @@ const void *guard_extension(const char *id);
 /* Has the plugin's table the operation kill?  Once the backend was used. */
 int guard_has_kill(void);
 
-/* The time is up: say what is being waited for. */
+/* How often something went to the plugin or came from it. */
+long guard_moves(void);
+
+/* Nothing has moved for so long: say what is being waited for. */
 __attribute__((noreturn)) void guard_explain_hang(int limit_s);
 
 /* The typical time that each of its [loop] functions took, of those called three times or more:

@@ -43,9 +43,11 @@ static void gives_every_batch_back(void)
 
 	scene_begin();
 	pool = scene_open(2);
+	scene_about("B1");
 	for (int i = 0; i < 300; i++)
 		scene_map(pool, 50, 1);
 	scene_fail(pool);
+	scene_about("B5");
 	scene_cancel(pool, 10);
 	par_close(pool);
 }

@@ -26,7 +26,7 @@ const char check_help[] =
 	"      --only ID         that rule alone; may be repeated\n"
 	"      --in-process      in this process, without a limit: for a debugger\n"
 	"      --fuzz SEED N     instead: N random steps of a program, the same for the same SEED\n"
-	"      --time-limit S    seconds that a test may take (30)\n"
+	"      --time-limit S    seconds without a move, after which a test hangs (30)\n"
 	"      --tap, --json     for programs to read\n"
 	"      --list            print the rules\n"
 	"      --config FILE     the plugins.conf to use\n"
