@@ -198,7 +198,9 @@ int32_t channel_fd(const par_channel *channel)
 
 int32_t channel_is_ready(const par_channel *channel)
 {
-	return channel->is_ready;
+	const struct wire_now *now = &channel->memory.words->now;
+
+	return channel->is_ready ? 1 + (__atomic_load_n(&now->begin_ns, __ATOMIC_RELAXED) != 0) : 0;
 }
 
 int channel_is_forked(const par_channel *channel)

@@ -104,7 +104,7 @@ static void *append(struct reader *reader, void *array, size_t *n, size_t size, 
 
 static int set_default(struct reader *reader, const char *value)
 {
-	if (!note_is_name(value))
+	if (!note_is_name(note_plain_name(value)))
 		return -1;
 	free(reader->conf->default_backend);
 	reader->conf->default_backend = keep(reader, strdup(value));
@@ -376,15 +376,25 @@ static void set_option(struct reader *reader, int line, const char *key, const c
 	entry->line = line;
 }
 
-static void bad_name(struct reader *reader, int line, const char *where, const char *name)
+/* In [lazy], or that of a section. */
+static void bad_name(struct reader *reader, int line, int is_section, const char *name)
 {
 	par_error problem = PAR_ERROR_INIT;
+	const char *plain = note_plain_name(name);
 	char shown[80];
 
 	error_set(&problem, PAR_ECONFIG, "\"%s\" in %s",
-	          error_escape(name, strlen(name), shown, sizeof(shown)), where);
-	error_reason(&problem, "a backend's name is [a-z][a-z0-9_-]*, at most 32 letters, and "
-	             "not nested-...");
+	          error_escape(name, strlen(name), shown, sizeof(shown)),
+	          is_section ? "[backend NAME]" : "[lazy]");
+	if (plain == name || !note_is_name(plain)) {
+		error_reason(&problem, "a backend's name is [a-z][a-z0-9_-]*, at most 32 letters, and "
+		             "not " NOTE_NESTED "...");
+	} else {
+		error_reason(&problem, "it is %s at every level of nesting, and has the same plugin and "
+		             "options", plain);
+		error_remedy(&problem, is_section ? "write [backend %s], which holds for both"
+		                                  : "write %s = FILE, which holds for both", plain);
+	}
 	tell(reader, line, &problem);
 }
 
@@ -394,7 +404,7 @@ static void add_lazy(struct reader *reader, int line, const char *name, const ch
 	struct conf_lazy *lazy;
 
 	if (!note_is_name(name)) {
-		bad_name(reader, line, "[lazy]", name);
+		bad_name(reader, line, 0, name);
 		return;
 	}
 	if (before != NULL) {
@@ -433,7 +443,7 @@ static enum section enter_backend(struct reader *reader, int line, const char *n
 	char title[64];
 
 	if (!note_is_name(name)) {
-		bad_name(reader, line, "[backend NAME]", name);
+		bad_name(reader, line, 1, name);
 		return IN_UNKNOWN;
 	}
 	if (before != NULL) {

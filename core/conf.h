@@ -1,8 +1,8 @@
 /* conf.h - plugins.conf, read once and checked.
  *
- * Which file: par_configure(), else $PARLOOP_CONF, the user's, the system's (an
- * uninstalled build: its checkout's); never one that merely lies in the current
- * directory.  Without any, built-in settings serve. */
+ * Which file: par_configure(), else $PARLOOP_CONF (/dev/null: none), the user's, the
+ * system's (an uninstalled build: its checkout's); never one that merely lies in the
+ * current directory.  Without any, built-in settings serve. */
 #ifndef CORE_CONF_H
 #define CORE_CONF_H
 

@@ -51,16 +51,37 @@ void context_nest(void)
 		atomic_store_explicit(thread.context.nests, 1, memory_order_relaxed);
 }
 
+/* The first line, and as many of the last as there is room for: what is wrong stands there, if
+ * calls are nested. */
+static void keep_note(const char *text)
+{
+	static const char gap[] = "\n...\n";
+	const size_t room = sizeof(thread.note), length = strlen(text);
+	size_t head = strcspn(text, "\n");
+	const char *tail;
+
+	if (length < room) {
+		memcpy(thread.note, text, length + 1);
+		return;
+	}
+	head = head < room / 4 ? head : room / 4;
+	tail = text + length - (room - head - sizeof(gap));
+	if (strchr(tail, '\n') != NULL)
+		tail = strchr(tail, '\n') + 1;
+	while (strncmp(tail, gap + 1, sizeof(gap) - 2) == 0)
+		tail += sizeof(gap) - 2;
+	memcpy(thread.note, text, head);
+	memcpy(thread.note + head, gap, sizeof(gap) - 1);
+	memcpy(thread.note + head + sizeof(gap) - 1, tail, strlen(tail) + 1);
+}
+
 void context_note(const char *text)
 {
 	const uint64_t *task = thread.context.task;
-	size_t length = strlen(text);
 
 	if (task == NULL)
 		return;
-	length = length < sizeof(thread.note) ? length : sizeof(thread.note) - 1;
-	memcpy(thread.note, text, length);
-	thread.note[length] = '\0';
+	keep_note(text);
 	thread.noted_by = task;
 	thread.noted_in = *task;
 }

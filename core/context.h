@@ -34,6 +34,8 @@ struct context {
 	int32_t inner_max_num_threads; /* of OpenMP and the like; 0: nobody said          */
 
 	int is_transparent;  /* tasks see what their own thread has pushed              */
+	const struct par_context *overruled; /* what was pushed up to this one does not say on   */
+	                     /* which backend: the one above does; NULL: it says        */
 	const uint64_t *task; /* the index of the task that runs, while one does         */
 	_Atomic int32_t *nests; /* to be set if it makes a call; NULL: nobody wants to know */
 };

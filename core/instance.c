@@ -5,9 +5,11 @@
 #include "log.h"
 #include "nesting.h"
 #include "options.h"
+#include "paths.h"
 #include "worker_env.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,14 +168,30 @@ static int32_t timer_start(const par_host *host, int64_t after_ns, int64_t every
 	return loop_start_timer(loop_of(instance_of(host)), after_ns, every_ns, on_time, arg, watch);
 }
 
+/* Calls inside tasks name backends as those outside do, whatever file was chosen here. */
+static char **put_conf(char **env)
+{
+	const char *file = conf_file();
+	char *entry;
+
+	if (asprintf(&entry, PATHS_CONF_VARIABLE "=%s", file != NULL ? file : PATHS_NO_CONF) < 0) {
+		worker_env_free(env);
+		return NULL;
+	}
+	env = worker_env_put(env, entry);
+	free(entry);
+	return env;
+}
+
 static char **env_make(const par_host *host, int32_t n_workers)
 {
 	struct instance *instance = instance_of(host);
 
 	/* Quotas, which take a while to read, can only make fewer of what is one each anyway. */
 	int cores = cpu_affinity() <= n_workers ? n_workers : host_cores(host);
+	char **env = worker_env_make(n_workers, instance->wants.inner_max_num_threads, cores);
 
-	return worker_env_make(n_workers, instance->wants.inner_max_num_threads, cores);
+	return put_conf(env);
 }
 
 static const void *host_extension(const par_host *host, const char *id)
@@ -341,6 +359,7 @@ static int32_t accept_answer(struct instance *instance)
 {
 	par_answer *answer = &instance->answer;
 	uint32_t places;
+	int32_t status;
 
 	answer->capabilities &= instance->provider->capabilities;
 	if (answer->fallback != NULL)
@@ -349,12 +368,10 @@ static int32_t accept_answer(struct instance *instance)
 		return no_worker(instance);
 	if (answer->n_jobs > MOST_WORKERS)
 		return too_many(instance);
-	if (!(answer->capabilities & PAR_RUNS_INLINE)) {
-		int32_t status = nesting_check(instance->provider, &instance->error);
-
-		if (status != PAR_OK)
-			return status;
-	}
+	status = nesting_check(instance->provider, (answer->capabilities & PAR_RUNS_INLINE) != 0,
+	                       &instance->error);
+	if (status != PAR_OK)
+		return status;
 	if (answer->holds > MOST_WORKERS)
 		answer->holds = MOST_WORKERS;
 	places = answer->holds > answer->n_jobs ? (uint32_t)answer->holds : (uint32_t)answer->n_jobs;
@@ -458,6 +475,7 @@ static void hand_over(struct instance *instance)
 {
 	instance->provider = instance->next;
 	instance->settings = NULL;
+	instance->wants.is_nested |= instance->next->base != NULL;
 }
 
 static int32_t step_up(struct instance *instance, enum instance_goal goal)

@@ -20,9 +20,10 @@ struct nesting {
 	char **options; /* "key=value"; NULL: none */
 };
 
-/* A call of this thread is to run on that backend, which has workers of its own: may it be
- * nested as deep as that?  PARLOOP_MAX_DEPTH, or 10.  The error names the chain. [any] */
-int32_t nesting_check(const struct provider *provider, par_error *error);
+/* May a call of this thread be nested as deep as that, on that backend, which has workers or runs
+ * tasks inline?  PARLOOP_MAX_DEPTH (10) calls with workers may be one in the other, and twenty
+ * times as many in all.  The error names the chain. [any] */
+int32_t nesting_check(const struct provider *provider, int is_inline, par_error *error);
 
 /* Who makes calls on this thread: what configure() is told of it; around is as long as the task
  * that makes them. [any] */

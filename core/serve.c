@@ -31,11 +31,16 @@ struct server {
 	char *bytes; /* READ_BYTES */
 };
 
-static _Atomic int program_can;
+static _Atomic int program_can, is_worker;
 
 int serve_program_can(void)
 {
 	return atomic_load_explicit(&program_can, memory_order_relaxed);
+}
+
+int serve_is_worker(void)
+{
+	return atomic_load_explicit(&is_worker, memory_order_relaxed);
 }
 
 /* --- one batch -------------------------------------------------------------------------------- */
@@ -343,6 +348,7 @@ void par_worker_main(int argc, char **argv)
 	atomic_store_explicit(&program_can, 1, memory_order_relaxed);
 	if (text == NULL)
 		return;
+	atomic_store_explicit(&is_worker, 1, memory_order_relaxed);
 	if (parse(text, &serving, &is_channel) < 0) {
 		error_set(&error, PAR_EINVAL, "cannot become a worker");
 		error_reason(&error, "$" PAR_WORKER_VARIABLE " is \"%.100s\", not IN:OUT:WORKER:PARENT",

@@ -559,6 +559,7 @@ int32_t turn_conclude(par_parallel *parallel, par_error *error)
 
 static void reap_one(par_parallel *parallel, struct batch *batch)
 {
+	const struct call *call = &parallel->engine->call;
 	uint64_t quota = batch->quota, ran = batch->ran;
 	int64_t ns = batch->ran_ns;
 	par_error error = PAR_ERROR_INIT;
@@ -572,8 +573,8 @@ static void reap_one(par_parallel *parallel, struct batch *batch)
 		parallel->unrun = parallel->lost = 0;
 		return;
 	}
-	if (call_is_stopping(&parallel->engine->call) || cursor_waiting(&parallel->engine->call.cursor) == 0 ||
-	    atomic_load(&parallel->engine->call.seated) >= parallel->engine->call.n_jobs)
+	if (call_is_stopping(call) || atomic_load(&call->seated) >= call->n_jobs ||
+	    cursor_waiting(&call->cursor) + cursor_claimed(&call->cursor) == 0)
 		return;
 	parallel->lost += status != PAR_OK;
 	if (++parallel->unrun <= MOST_UNRUN && parallel->lost <= MOST_LOST)

@@ -79,6 +79,29 @@ fail:
 	return NULL;
 }
 
+char **worker_env_put(char **env, const char *entry)
+{
+	size_t length = strcspn(entry, "=") + 1, n = 0;
+	char *copy = strdup(entry), **grown;
+
+	while (env != NULL && env[n] != NULL && strncmp(env[n], entry, length) != 0)
+		n++;
+	if (env != NULL && copy != NULL && env[n] != NULL) {
+		free(env[n]);
+		env[n] = copy;
+		return env;
+	}
+	grown = env != NULL && copy != NULL ? reallocarray(env, n + 2, sizeof(*env)) : NULL;
+	if (grown == NULL) {
+		free(copy);
+		worker_env_free(env);
+		return NULL;
+	}
+	grown[n] = copy;
+	grown[n + 1] = NULL;
+	return grown;
+}
+
 void worker_env_free(char **env)
 {
 	if (env == NULL)

@@ -14,4 +14,8 @@
 char **worker_env_make(int32_t n_workers, int32_t inner_max_num_threads, int cores);
 void worker_env_free(char **env); /* NULL is allowed. [any] */
 
+/* The same environment with "NAME=value" in it, in place of what has that name; NULL: no memory,
+ * and env was freed.  NULL is allowed for env. [any] */
+char **worker_env_put(char **env, const char *entry);
+
 #endif

@@ -1140,6 +1140,8 @@ START_TEST(refuses_an_unknown_backend)
 	        ARGUMENTS("map", "-b", "threadin", DEMO ":echo"));
 	refuses(2, "../evil", "", ARGUMENTS("map", "-b", "../evil", DEMO ":echo"));
 	refuses(2, "threadin", "did you mean \"threading\"?", ARGUMENTS("show", "threadin"));
+	refuses(2, "nested-threadin", "did you mean \"nested-threading\"?",
+	        ARGUMENTS("map", "-b", "nested-threadin", DEMO ":echo"));
 }
 END_TEST
 
@@ -1159,6 +1161,36 @@ static void refuses_conf(const char *text, const char *words, const char *more)
 	refuses(2, words, more, ARGUMENTS("backends", "--config", "conf"));
 	refuses(2, words, more, ARGUMENTS("show", "--config", "conf", "threading"));
 }
+
+START_TEST(each_backend_has_a_name_for_every_level)
+{
+	struct result result = run("", "backends"), plain;
+
+	assert_status(result, 0);
+	assert_has(result.out, "\n# nested: nested-loky, nested-multiprocessing, nested-sequential, "
+	                       "nested-threading\n");
+	ck_assert_ptr_null(strstr(result.out, "\nnested-"));
+	forget(&result);
+	result = run("", "show", "nested-loky");
+	plain = run("", "show", "loky");
+	assert_status(result, 0);
+	assert_has(result.out, "nested-loky - runs tasks in processes that are kept for the next call\n"
+	                       "  levels        all: ");
+	ck_assert_str_eq(strstr(result.out, "  version"), strstr(plain.out, "  version"));
+	forget(&result);
+	forget(&plain);
+	result = run("a\n", "map", "-v", "-b", "nested-threading", "-j2", DEMO ":upper");
+	assert_status(result, 0);
+	ck_assert_str_eq(result.out, "A\n");
+	assert_has(result.err, "Using backend nested-threading with 2 concurrent workers");
+	forget(&result);
+	write_file("conf", "[parloop]\ndefault = nested-threading\n", 37);
+	result = run("a\n", "map", "-v", "--config=conf", "-j2", DEMO ":upper");
+	assert_has(result.err, "Using backend nested-threading with 2 concurrent workers");
+	forget(&result);
+	refuses_conf("[backend nested-loky]\n", "conf:1: ", "[backend loky]");
+}
+END_TEST
 
 START_TEST(refuses_a_configuration_that_is_wrong)
 {
@@ -1366,6 +1398,7 @@ int main(void)
 		refuses_numbers_of_retries_beyond_reason,
 		a_seed_repeats_the_random_numbers,
 		refuses_an_unknown_backend,
+		each_backend_has_a_name_for_every_level,
 		refuses_an_option_that_the_backend_has_not,
 		refuses_a_configuration_that_is_wrong,
 		refuses_a_configuration_that_cannot_be_read,

@@ -37,6 +37,8 @@ export PARLOOP_CONF="$work/plugins.conf" PARLOOP_PLUGIN_DIR="$work/plugins"
 expect "commands" offers " ba" backends
 expect "and the options that stand for one" offers " --ve" --version
 expect "backends, lazy ones too" offers " map -b l" "late loky"
+expect "and at every level" offers " map -b nested-l" "nested-late nested-loky"
+expect "with the same options" offers " map -b nested-loky -o idle" idle_worker_timeout=
 expect "backends to show" offers " show mult" multiprocessing
 expect "backends of another plugins.conf" offers " map --config /dev/null -b late" ""
 expect "options" offers " map --task" --task-timeout

@@ -118,6 +118,24 @@ START_TEST(the_rest_is_the_callers)
 }
 END_TEST
 
+START_TEST(one_more_takes_the_place_of_what_has_its_name)
+{
+	char **env, **before;
+
+	setenv("PARLOOP_TEST_ENV", "old", 1);
+	unsetenv("PARLOOP_TEST");
+	env = before = worker_env_make(2, 0, 8);
+	env = worker_env_put(env, "PARLOOP_TEST_ENV=new");
+	ck_assert_ptr_eq(env, before);
+	ck_assert_str_eq(value_of(env, "PARLOOP_TEST_ENV"), "new");
+	env = worker_env_put(env, "PARLOOP_TEST=a=b");
+	ck_assert_str_eq(value_of(env, "PARLOOP_TEST"), "a=b");
+	ck_assert_str_eq(value_of(env, "PARLOOP_TEST_ENV"), "new");
+	worker_env_free(env);
+	ck_assert_ptr_null(worker_env_put(NULL, "PARLOOP_TEST=1"));
+}
+END_TEST
+
 START_TEST(an_empty_environment_gets_the_limits_alone)
 {
 	char **env;
@@ -149,6 +167,7 @@ int main(void)
 	tcase_add_test(tests, the_inner_limit_goes_before_both);
 	tcase_add_test(tests, tbb_may_share_unless_the_caller_decided);
 	tcase_add_test(tests, the_rest_is_the_callers);
+	tcase_add_test(tests, one_more_takes_the_place_of_what_has_its_name);
 	tcase_add_test(tests, an_empty_environment_gets_the_limits_alone);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

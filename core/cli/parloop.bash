@@ -15,7 +15,8 @@ _parloop_commands() {
 
 _parloop_backends() {
 	"${words[0]}" backends ${config:+--config "$config"} 2>/dev/null </dev/null |
-		awk -F '\t' '!/^#/ && NF > 1 { print $1 }'
+		awk -F '\t' '!/^#/ && NF > 1 { print $1 }
+			sub(/^# nested: /, "") { gsub(/, /, "\n"); print }'
 }
 
 # The options that a command lists in its help.

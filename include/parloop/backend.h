@@ -146,7 +146,8 @@ typedef struct par_nested {
 	int32_t n_jobs;              /* their n_jobs if unset there; 0: leave it unset       */
 	int32_t myself;              /* 1: this backend again, with these options            */
 	const char *name;            /* else that one; static; NULL: the core's rule         */
-	const char *const *options;  /* "key=value", ends in NULL; static; NULL: none        */
+	const char *const *options;  /* "key=value", ends in NULL; static; NULL: none, or,   */
+	                             /* with myself, those that this call was given          */
 } par_nested;
 
 /* --- what the core does for a plugin ---------------------------------------------------- */
@@ -285,8 +286,9 @@ typedef struct par_backend_ops {
 	void (*retrieval_enter)(par_backend *backend);
 	void (*retrieval_exit)(par_backend *backend);
 
-	/* The backend for calls inside this one's tasks.  Default: threading at level 1,
-	 * sequential below it. [any] */
+	/* The backend for calls inside this one's tasks.  Not asked where this one was named
+	 * nested-NAME: then they run on it, too.  Default: threading at level 1, sequential
+	 * below it. [any] */
 	int32_t (*get_nested_backend)(par_backend *backend, par_nested *nested);
 
 	/* Free what configure() made.  May answer PAR_PENDING.  Default: nothing. [loop] */
@@ -350,7 +352,8 @@ typedef struct par_ext_timer {
 
 /* The environment for n workers that are about to be started: the caller's,
  * with thread limits added as joblib does (OMP_NUM_THREADS and its six
- * relatives). */
+ * relatives), and with the plugins.conf in force as $PARLOOP_CONF, since
+ * tasks may make calls of their own. */
 typedef struct par_ext_worker_env {
 	uint32_t size;
 	uint32_t reserved;
@@ -485,7 +488,8 @@ typedef struct par_ext_channel {
 	 * watched by who has the channel.  Also at the end of the worker, as a hint. [any] */
 	int32_t (*fd)(const par_channel *channel);
 
-	/* Has the worker said that it is there?  Its process id is as it sees it. [loop] */
+	/* 1: the worker has said that it is there.  2: it has begun a task as well; while it goes
+	 * from one to the next it may be 1 again for a moment.  0: neither. [loop] */
 	int32_t (*is_ready)(const par_channel *channel);
 
 	/* Encode that batch and send it, within submit(); worker as in par_how.  It never waits:

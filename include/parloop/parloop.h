@@ -136,7 +136,8 @@ typedef struct par_settings {
 	int32_t on_error;
 	int32_t reserved;
 
-	/* name of the backend; NULL: plugins.conf's default, which is threading */
+	/* name of the backend; NULL: plugins.conf's default, which is threading.  nested-NAME:
+	 * that backend, and with the same options for calls inside the tasks that name none */
 	const char *backend;
 
 	/* "key=value" options of that backend, NULL at the end; NULL: none.  They win
@@ -458,7 +459,7 @@ PAR_API void par_close_on(par_parallel *parallel, void (*closed)(void *user), vo
 /* --- backends by name ---------------------------------------------------------------------- */
 
 /* Read this plugins.conf and no other, from now on; before the first use of any
- * backend.  Without it: $PARLOOP_CONF, the user's, the system's.  Never one in
+ * backend.  Without it: $PARLOOP_CONF (/dev/null: none), the user's, the system's.  Never one in
  * the current directory.  NULL: the built-in settings only. [any] */
 PAR_API int32_t par_configure(const char *plugins_conf, par_error *error);
 
@@ -513,12 +514,13 @@ typedef struct par_backend_info {
 } par_backend_info;
 
 /* Every backend that can be named, by name; fn returns 0 to go on.  What it is
- * given is valid until it returns.  Runs no code of a plugin. [any] */
+ * given is valid until it returns.  Runs no code of a plugin.  Each can be named
+ * nested-NAME as well, which is not listed. [any] */
 PAR_API int32_t par_each_backend(int32_t (*fn)(void *user, const par_backend_info *info),
                                  void *user, par_error *error);
 
-/* One of them (NULL: the default); a name in [lazy] is opened for it, but nothing of
- * it is run.  fn is called once, or an error returned. [any] */
+/* One of them, or its nested-NAME (NULL: the default); a name in [lazy] is opened for
+ * it, but nothing of it is run.  fn is called once, or an error returned. [any] */
 PAR_API int32_t par_show_backend(const char *name,
                                  int32_t (*fn)(void *user, const par_backend_info *info),
                                  void *user, par_error *error);
@@ -548,8 +550,8 @@ typedef const struct par_backend_ops *(*par_factory_fn)(const struct par_host *h
  *	                     0, &error);
  *
  * NULL: no options, and of the capabilities shares_memory alone, which host->run() needs.
- * A name that was taken is replaced, for those who ask from now on; one that begins
- * with nested- is refused.  make_default: calls that name none use it, until
+ * A name that was taken is replaced, for those who ask from now on, and so is nested-NAME, which
+ * cannot be registered itself.  make_default: calls that name none use it, until
  * par_set_default().  [any] */
 PAR_API int32_t par_register_backend(const char *name, par_factory_fn factory, const char *note,
                                      int32_t make_default, par_error *error);
