@@ -313,12 +313,18 @@ static int32_t create(struct instance *instance)
 int32_t instance_effective_n_jobs(struct instance *instance)
 {
 	const par_backend_ops *ops = &instance->provider->ops;
+	int32_t n_jobs;
 
 	if (!instance->n_jobs_is_set && ops->default_n_jobs != NULL)
 		instance->wants.n_jobs = ops->default_n_jobs(instance->backend);
 	if (instance->wants.n_jobs == 0)
 		instance->wants.n_jobs = 1;
-	return ops->effective_n_jobs(instance->backend, instance->wants.n_jobs);
+	n_jobs = ops->effective_n_jobs(instance->backend, instance->wants.n_jobs);
+	if (n_jobs >= 0)
+		return n_jobs;
+	log_line(LOG_WARNING, "%s: effective_n_jobs(%d) is %d, and is taken for 1 (rule C3)",
+	         instance->provider->name, instance->wants.n_jobs, n_jobs);
+	return 1;
 }
 
 static int32_t configure(struct instance *instance)
