@@ -283,6 +283,59 @@ expect "39 without submit" refused no-submit "$bad" "has no submit"
 
 # --- what loading it does ----------------------------------------------------------------------
 
+# Each of them counts how often it is loaded.
+constructor() { # constructor STATEMENTS ...
+	stub '#include <unistd.h>' '__attribute__((constructor)) static void construct(void) {' \
+		"FILE *f = fopen(\"$work/loads\", \"a\"); fputs(\"x\\n\", f); fclose(f);" "$@" '}'
+}
+loads() { # loads N: so often until now
+	[ "$(wc -l <"$work/loads")" = "$1" ]
+}
+: >"$work/loads"
+clear
+constructor 'abort();' | builds "$bad"
+expect "40 a constructor that aborts" refused bad "$bad" "it crashes while it is loaded (SIGABRT)" \
+	"parloop check $bad"
+expect "40 which is tried again the next time" refused bad "it crashes while it is loaded"
+expect "40 each time in a process of its own" loads 2
+clear
+constructor '*(volatile int *)8 = 1;' | builds "$bad"
+if [ -z "$SAN" ]; then
+	expect "40 one that writes to nowhere" refused bad "$bad" "it crashes while it is loaded (SIGSEGV)"
+fi
+clear
+constructor 'for (;;) pause();' | builds "$bad"
+expect "41 one that hangs" refused bad "$bad" "it has not finished loading after 5 s"
+clear
+constructor 'exit(0);' | builds "$bad"
+expect "42 one that ends the process" refused bad "$bad" \
+	"it ends the process while it is loaded, with status 0"
+clear
+stub | sed 's/(void)host, (void)name;/abort();/' | builds "$bad"
+expect "44 a factory that aborts" refused bad "$bad" "it crashes while it is loaded (SIGABRT)"
+clear
+: >"$work/loads"
+constructor ';' | builds "$bad"
+expect "a good one is loaded twice the first time" refused bad "for the loader's tests only"
+expect "once in a process of its own" loads 2
+expect "and once" refused bad "for the loader's tests only"
+expect "from then on" loads 3
+touch -d '1 hour ago' "$bad"
+expect "until it changes" refused bad "for the loader's tests only"
+expect "when it is seen anew" loads 5
+expect "what was seen lies in a file of the user's" grep -q . "$work/.cache/parloop/probed"
+configured "probe = always" "[backend bad]" "path = $bad"
+expect "with probe = always it is" refused bad "for the loader's tests only"
+expect "seen anew each time" loads 7
+clear
+constructor 'puts("hello");' | builds "$bad"
+configured "probe = never" "[backend bad]" "path = $bad"
+: >"$work/loads"
+runs bad >"$work/out"
+expect "with probe = never it is not" loads 1
+expect "43 and prints where the results go" grep -x hello "$work/out"
+configured "probe = sometimes"
+expect "there is no other" refused good "auto, always or never"
 clear
 stub 'static void nothing(void) { }' \
 	'__attribute__((constructor)) static void leave(void) { atexit(nothing); }' | builds "$bad"

@@ -8,7 +8,7 @@
 cat >"$work/layers" <<'END'
 words  forked peak error log nearest cgroup cpu budget options arena cursor slots context redo events call ticket batch batcher
 words  pre_dispatch progress worker_env outcome abi
-ground elf_file note paths trust scan module wire shared ring channel_memory last_words runner fork_server serve channel remote conf settings loader lookup retriever
+ground elf_file note paths trust probe scan module wire shared ring channel_memory last_words runner fork_server serve channel remote conf settings loader lookup retriever
 stages registry dispatcher results loop
 ring   listing watch nesting instance engine scope hints parallel closing turn started iter
 END
