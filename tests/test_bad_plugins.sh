@@ -2,7 +2,7 @@
 # is told which file, why and what to do, and goes on; one that asks for the good one gets it.
 . tests/shell.sh
 
-export HOME="$work" XDG_CONFIG_HOME="$work" ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
+export HOME="$work" XDG_CONFIG_HOME="$work" XDG_CACHE_HOME="$work/cache" ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
 unset PARLOOP_CONF PARLOOP_PLUGIN_DIR
 umask 022
 mkdir "$work/plugins" "$work/parloop" "$work/aside"
@@ -323,7 +323,7 @@ expect "from then on" loads 3
 touch -d '1 hour ago' "$bad"
 expect "until it changes" refused bad "for the loader's tests only"
 expect "when it is seen anew" loads 5
-expect "what was seen lies in a file of the user's" grep -q . "$work/.cache/parloop/probed"
+expect "what was seen lies in a file of the user's" grep -q . "$work/cache/parloop/probed"
 configured "probe = always" "[backend bad]" "path = $bad"
 expect "with probe = always it is" refused bad "for the loader's tests only"
 expect "seen anew each time" loads 7

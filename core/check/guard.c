@@ -440,7 +440,8 @@ static par_error *lend_error(const char *what, const char *until)
 }
 
 /* What a function answered, and its words. */
-static int32_t check_answer(int32_t status, int may_wait, const char *function, par_error *lent, par_error *error)
+static int32_t check_answer(int32_t status, int may_wait, const char *function, par_error *lent,
+                            par_error *error)
 {
 	if (status > 0 && !(may_wait && status == PAR_PENDING))
 		broken("C11", "%s() answers %d, which is neither PAR_OK nor an error", function, status);

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* --- asking the core: by a plugins.conf that has the file, and nothing else ------------------- */
+/* --- asking the core: by a plugins.conf that has the file, to be loaded in this process ------- */
 
 __attribute__((noreturn)) static void refused(const par_error *error)
 {
@@ -29,7 +29,8 @@ static const char *name_of(int i)
 static void configure(void)
 {
 	const struct plugin *plugin = subject.plugin;
-	int fd = memfd_create("plugins.conf", MFD_CLOEXEC), is_written = fd >= 0 && fchmod(fd, 0600) == 0;
+	int fd = memfd_create("plugins.conf", MFD_CLOEXEC);
+	int is_written = fd >= 0 && fchmod(fd, 0600) == 0 && dprintf(fd, "[parloop]\nprobe = never\n") > 0;
 	par_error error = PAR_ERROR_INIT;
 	char path[64];
 

@@ -39,9 +39,10 @@ static _Atomic int is_over;
 
 static void *ask(void *first)
 {
-	while (!is_over)
+	do
 		if (guard_effective_n_jobs(2) != *(const int32_t *)first)
 			failed("effective_n_jobs(2) is not the same on another thread, during a call");
+	while (!is_over);
 	return NULL;
 }
 
