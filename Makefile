@@ -195,7 +195,7 @@ storm:
 	$(Q)$(MAKE) --no-print-directory all $(STORM)
 	$(Q)O=$(O) KILL_MS=1 TASKS=1000000 sh tests/test_storm.sh
 
-# All but the test of the command, whose work is done in other processes, and that of worker
+# All but the test of the command, whose work is done in other processes, and those of worker
 # processes, which it cannot start: it knows no pidfd.  Valgrind runs one thread
 # at a time; one that looks out for another is to hand over to it.
 MEMCHECK := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
@@ -204,7 +204,7 @@ valgrind:
 	$(Q).ci/deps test valgrind
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=30 CK_TIMEOUT_MULTIPLIER=10 WRAP='$(MEMCHECK)' \
-	  $(run-tests) $(filter-out %/test_command %/test_processes,$(UNIT))
+	  $(run-tests) $(filter-out %/test_command %/test_processes %/test_inner_threads,$(UNIT))
 
 # BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
 bench:

@@ -3,6 +3,7 @@
 #include "channel_memory.h"
 #include "error.h"
 #include "forked.h"
+#include "inner_threads.h"
 #include "paths.h"
 #include "serve.h"
 #include "shared.h"
@@ -109,6 +110,8 @@ int32_t channel_open(int32_t kind, par_channel **out, par_error *error)
 	*out = NULL;
 	if (channel == NULL)
 		return error_memory(error, "opening a channel to a worker");
+	if (kind == PAR_CHANNEL_FORKED)
+		inner_threads_before_fork();
 	channel->kind = kind;
 	channel->pid = getpid();
 	channel->is_program = kind == PAR_CHANNEL_EXECUTED && serve_program_can();
@@ -589,6 +592,20 @@ static void give_back(par_channel *channel)
 	channel->n_lent -= n;
 }
 
+static void move_here(pid_t worker)
+{
+	int core = sched_getcpu();
+	cpu_set_t all, here;
+
+	if (core < 0 || core >= CPU_SETSIZE || sched_getaffinity(worker, sizeof(all), &all) < 0 ||
+	    !CPU_ISSET(core, &all) || CPU_COUNT(&all) < 2)
+		return;
+	CPU_ZERO(&here);
+	CPU_SET(core, &here);
+	if (sched_setaffinity(worker, sizeof(here), &here) == 0)
+		(void)sched_setaffinity(worker, sizeof(all), &all);
+}
+
 /* It has work, and does not run: some kernels put it behind another worker, where it waits for the
  * end of that one's slice, even though a core is about to be free: ours, since we are about to
  * sleep.  Have it run here now; afterwards it may run where it might before.  Who is slow to wake
@@ -596,19 +613,18 @@ static void give_back(par_channel *channel)
 static void call_over(const par_channel *channel, int64_t now_ns)
 {
 	static _Atomic int64_t last_ns;
+	struct channel_words *words = channel->memory.words;
 	int64_t before_ns = atomic_load_explicit(&last_ns, memory_order_relaxed);
-	int core = sched_getcpu();
-	cpu_set_t all, here;
 
-	if (channel->worker <= 1 || core < 0 || core >= CPU_SETSIZE || now_ns - before_ns < CALL_OVER_NS ||
-	    sched_getaffinity(channel->worker, sizeof(all), &all) < 0 || !CPU_ISSET(core, &all) ||
-	    CPU_COUNT(&all) < 2)
+	if (channel->worker <= 1 || now_ns - before_ns < CALL_OVER_NS)
 		return;
 	atomic_store_explicit(&last_ns, now_ns, memory_order_relaxed);
-	CPU_ZERO(&here);
-	CPU_SET(core, &here);
-	if (sched_setaffinity(channel->worker, sizeof(here), &here) == 0)
-		(void)sched_setaffinity(channel->worker, sizeof(all), &all);
+	/* Its tasks are not to see that, nor what they set themselves to be lost: either it sees that
+	 * it is moved before it begins, or we see that it has begun. */
+	(void)__atomic_exchange_n(&words->moves, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&words->serves, __ATOMIC_SEQ_CST) == 0)
+		move_here(channel->worker);
+	__atomic_store_n(&words->moves, 0, __ATOMIC_RELEASE);
 }
 
 /* Of what it got when it had nothing to do it has begun nothing. */
@@ -618,7 +634,7 @@ static int has_not_begun(const par_channel *channel)
 
 	return channel->n_out > 0 &&
 	       __atomic_load_n(&words->to_worker.taken, __ATOMIC_RELAXED) == channel->taken_before &&
-	       __atomic_load_n(&words->now.batch, __ATOMIC_RELAXED) == 0;
+	       __atomic_load_n(&words->serves, __ATOMIC_RELAXED) == 0;
 }
 
 /* Is it worth to stay awake until it begins?  Meanwhile whoever is to run here may. */

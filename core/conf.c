@@ -238,6 +238,14 @@ static int set_mmap_mode(struct reader *reader, const char *value)
 	return 0;
 }
 
+static int set_oversubscribe(struct reader *reader, const char *value)
+{
+	int yes = strcmp(value, "yes") == 0;
+
+	reader->conf->oversubscribe = (par_int)PAR_SET(yes);
+	return yes || strcmp(value, "no") == 0 ? 0 : -1;
+}
+
 static int set_batch_shortest(struct reader *reader, const char *value)
 {
 	int64_t *ns = &reader->conf->batch_shortest_ns;
@@ -280,6 +288,7 @@ static const struct {
 	{"verbose", set_verbose, "a whole number from 0"},
 	{"max_nbytes", set_max_nbytes, "a size such as 1M, or none"},
 	{"mmap_mode", set_mmap_mode, "r, r+, w+ or c"},
+	{"oversubscribe", set_oversubscribe, "yes or no"},
 	{"batch_shortest", set_batch_shortest, "a time with its unit, such as 200us"},
 	{"batch_longest", set_batch_longest, "a time with its unit, such as 2ms"},
 	{"watch", set_watch, "yes or no"},

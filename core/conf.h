@@ -42,7 +42,7 @@ struct conf {
 
 	/* [parloop]: settings where a call leaves them unset */
 	char *default_backend; /* never NULL */
-	par_int n_jobs, batch_size, verbose, retries, max_nbytes;
+	par_int n_jobs, batch_size, verbose, retries, max_nbytes, oversubscribe;
 	par_real timeout, task_timeout, call_timeout, close_timeout;
 	char *pre_dispatch; /* NULL: unset */
 	char *mmap_mode;    /* NULL: unset */

@@ -11,6 +11,7 @@ static _Thread_local struct {
 	struct context context;
 	struct par_context *pushed;
 	struct par_context *floor; /* the outermost tasks may not pop: their caller's */
+	struct context_employer employer;
 
 	/* how a call inside a task failed */
 	const uint64_t *noted_by; /* the task's own pointer to its index; NULL: none did */
@@ -43,6 +44,31 @@ struct context_outside context_enter(const struct context *context)
 		thread.pushed = NULL;
 	thread.floor = thread.pushed;
 	return outside;
+}
+
+struct context_employer context_employ(struct context_employer employer)
+{
+	struct context_employer before = thread.employer;
+
+	thread.employer = employer;
+	return before;
+}
+
+int context_is_employed(void)
+{
+	return thread.employer.tell != NULL;
+}
+
+void context_wait(void)
+{
+	if (thread.employer.waits++ == 0 && thread.employer.tell != NULL)
+		thread.employer.tell(thread.employer.arg, 1);
+}
+
+void context_go_on(void)
+{
+	if (--thread.employer.waits == 0 && thread.employer.tell != NULL)
+		thread.employer.tell(thread.employer.arg, 0);
 }
 
 void context_nest(void)

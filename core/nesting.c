@@ -92,11 +92,59 @@ int32_t nesting_check(const struct provider *provider, int is_inline, par_error 
 int32_t nesting_cores(void)
 {
 	const struct context *context = context_current();
-	int32_t cores = context->cores > 0 ? context->cores : cpu_count();
+	int32_t ours = cpu_count(), cores = context->cores > 0 ? context->cores : ours;
 
 	if (context->sharers > 1)
 		cores /= context->sharers;
+	/* A worker process may have been given fewer than its share. */
+	if (cores > ours)
+		cores = ours;
 	return cores > 1 ? cores : 1;
+}
+
+static int is_nested(const struct context *context)
+{
+	return context->sharers > 0;
+}
+
+par_int nesting_oversubscribe(void)
+{
+	int32_t said = context_current()->oversubscribe;
+
+	return said != 0 ? (par_int)PAR_SET(said > 0) : (par_int){0};
+}
+
+/* One that runs its tasks on the calling thread takes no core that was not taken. */
+static int counts(const struct provider *provider)
+{
+	return !(provider->capabilities & (PAR_ELSEWHERE | PAR_RUNS_INLINE));
+}
+
+int32_t nesting_most(const struct provider *provider, const struct par_call *call)
+{
+	return call->core_share > 0 && counts(provider) && !call->oversubscribe ? call->core_share
+	                                                                        : INT32_MAX;
+}
+
+/* Information and not a warning: code that asks for so many workers was written as if nobody was
+ * around it, and there is nothing wrong with that; but it may run in every task of every worker. */
+static void tell_capped(const struct provider *provider, const struct par_call *call)
+{
+	log_line(LOG_INFO, "%s: n_jobs=%d inside a task of %s is more than its share of the cores: it is "
+	                   "%d (oversubscribe lifts that)",
+	         provider->name, call->n_jobs, call->around, call->core_share);
+}
+
+int32_t nesting_n_jobs(const struct provider *provider, const struct par_call *call)
+{
+	int32_t most = nesting_most(provider, call);
+
+	if (call->core_share > 0 && counts(provider) && call->n_jobs < 0)
+		return cpu_n_jobs(call->n_jobs, call->core_share);
+	if (call->n_jobs <= most)
+		return call->n_jobs;
+	tell_capped(provider, call);
+	return most;
 }
 
 /* --- what a call is told, and what it tells its tasks ---------------------------------------- */
@@ -106,7 +154,8 @@ void nesting_describe(const struct provider *provider, struct par_call *call)
 	const struct context *context = context_current();
 
 	call->level = context->level;
-	call->core_share = context->sharers > 0 ? nesting_cores() : 0;
+	call->core_share = is_nested(context) ? nesting_cores() : 0;
+	call->inner_max_num_threads = context->inner_max_num_threads;
 	call->around = context->around;
 	call->below_threads = context->is_below_threads;
 	call->is_nested = provider->base != NULL;
@@ -161,6 +210,19 @@ static int32_t keep_options(struct nesting *nesting, struct context *inside,
 	return PAR_OK;
 }
 
+static int32_t cores_to_share(const struct context *inside, const struct context *outer,
+                              int32_t n_jobs)
+{
+	/* In this process it is found out when somebody asks; another one may have been started
+	 * when there were others. */
+	if (!is_nested(outer) && inside->is_below_threads)
+		return 0;
+	/* Quotas, which take a while to read, can only make fewer of what is one each anyway. */
+	if (!is_nested(outer) && cpu_affinity() <= n_jobs)
+		return n_jobs;
+	return nesting_cores();
+}
+
 /* The workers are others than the caller: a level of its own. */
 static void add_level(struct nesting *nesting, struct context *inside, const struct provider *provider,
                       uint32_t capabilities, int32_t n_jobs)
@@ -172,7 +234,7 @@ static void add_level(struct nesting *nesting, struct context *inside, const str
 	inside->chained = outer->chained + 1;
 	inside->around = note_plain_name(provider->name);
 	inside->is_below_threads = (capabilities & PAR_SHARES_MEMORY) != 0;
-	inside->cores = capabilities & PAR_ELSEWHERE ? 1 : outer->sharers > 0 ? nesting_cores() : 0;
+	inside->cores = capabilities & PAR_ELSEWHERE ? 1 : cores_to_share(inside, outer, n_jobs);
 	inside->sharers = capabilities & PAR_ELSEWHERE ? 1 : n_jobs;
 }
 
@@ -208,7 +270,8 @@ static void follow_answer(struct context *inside, const struct provider *provide
 
 int32_t nesting_begin(struct nesting *nesting, struct context *inside, const struct provider *asked,
                       const char *const *options, const struct provider *provider,
-                      par_backend *backend, uint32_t capabilities, int32_t n_jobs)
+                      par_backend *backend, uint32_t capabilities, int32_t n_jobs,
+                      int32_t oversubscribe)
 {
 	const struct context *outer = context_current();
 	/* Also where it has left this call to another. */
@@ -222,6 +285,7 @@ int32_t nesting_begin(struct nesting *nesting, struct context *inside, const str
 	inside->nests = NULL;
 	inside->overruled = NULL;
 	inside->depth = outer->depth + 1;
+	inside->oversubscribe = oversubscribe ? 1 : -1;
 	/* joblib: one worker on the calling thread is transparent to what it runs. */
 	inside->is_transparent = is_inline && !says;
 	if (inside->is_transparent)

@@ -3,6 +3,7 @@
 #include "context.h"
 #include "error.h"
 #include "forked.h"
+#include "inner_threads.h"
 #include "module.h"
 #include "peak.h"
 #include "wire_answer.h"
@@ -773,6 +774,7 @@ static void begin_run(struct runner *runner)
 	runner->env.worker = head->worker > 0 ? head->worker - 1U : runner->work->worker;
 	runner->env.index = 0;
 	runner->env.level = head->depth;
+	runner->env.inner_max_num_threads = head->inner_max_num_threads;
 	runner->env.reply = reply;
 	runner->env.explain = explain;
 	runner->env.call_seed = head->seed;
@@ -807,6 +809,24 @@ static void finish_run(struct runner *runner)
 	send_answers(runner);
 }
 
+static void run_tasks(struct runner *runner)
+{
+	if (runner->batch.head.flags & WIRE_IS_RANGE)
+		run_range(runner);
+	else
+		run_list(runner);
+}
+
+/* Its modules are loaded by now, with the libraries that they need. */
+static void run_limited(struct runner *runner)
+{
+	struct inner_limit limit;
+
+	inner_threads_enter(&limit, runner->env.inner_max_num_threads);
+	run_tasks(runner);
+	inner_threads_leave(&limit);
+}
+
 static void run_batch(struct runner *runner)
 {
 	const struct wire_batch *batch = &runner->batch;
@@ -822,6 +842,7 @@ static void run_batch(struct runner *runner)
 		.is_below_threads = batch->head.is_below_threads,
 		.cores = batch->head.cores,
 		.sharers = batch->head.sharers,
+		.oversubscribe = batch->head.oversubscribe,
 		.inner_max_num_threads = batch->head.inner_max_num_threads,
 		.task = &runner->env.index,
 	};
@@ -829,10 +850,10 @@ static void run_batch(struct runner *runner)
 
 	begin_run(runner);
 	outside = context_enter(&context);
-	if (batch->head.flags & WIRE_IS_RANGE)
-		run_range(runner);
+	if (batch->head.inner_max_num_threads > 0)
+		run_limited(runner);
 	else
-		run_list(runner);
+		run_tasks(runner);
 	context_leave(&outside);
 	finish_run(runner);
 }

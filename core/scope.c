@@ -48,23 +48,13 @@ static int32_t check_fields(const par_settings *settings, par_error *error)
 	return PAR_OK;
 }
 
-int32_t scope_check_inner(par_int inner, const struct provider *provider, par_error *error)
+int32_t scope_check_inner(par_int inner, par_error *error)
 {
-	if (!inner.set)
+	if (!inner.set || (inner.value >= 1 && inner.value <= INT32_MAX))
 		return PAR_OK;
-	if (inner.value < 1 || inner.value > INT32_MAX) {
-		error_set(error, PAR_EINVAL,
-		          "inner_max_num_threads must be a positive integer, got: %lld",
-		          (long long)inner.value);
-		error_remedy(error, "leave it unset, or give 1, 2, ... threads");
-		return PAR_EINVAL;
-	}
-	if (provider->capabilities & PAR_LIMITS_THREADS)
-		return PAR_OK;
-	error_set(error, PAR_EINVAL, "backend \"%s\" does not accept setting inner_max_num_threads",
-	          provider->name);
-	error_reason(error, "its note does not say limits_threads");
-	error_remedy(error, "leave it unset, or choose a backend that says so");
+	error_set(error, PAR_EINVAL, "inner_max_num_threads must be a positive integer, got: %lld",
+	          (long long)inner.value);
+	error_remedy(error, "leave it unset, or give 1, 2, ... threads");
 	return PAR_EINVAL;
 }
 
@@ -81,7 +71,7 @@ static int32_t check_backend(const par_settings *settings, const struct provider
 	if (code == PAR_OK)
 		code = registry_check_options(*provider, settings->options, error);
 	if (code == PAR_OK)
-		code = scope_check_inner(settings->inner_max_num_threads, *provider, error);
+		code = scope_check_inner(settings->inner_max_num_threads, error);
 	return code;
 }
 

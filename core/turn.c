@@ -1,5 +1,6 @@
 #include "parallel.h"
 
+#include "context.h"
 #include "error.h"
 #include "log.h"
 #include "pre_dispatch.h"
@@ -146,13 +147,22 @@ static void plan_array(par_parallel *parallel)
 static int32_t nest(par_parallel *parallel)
 {
 	struct engine *engine = parallel->engine;
-	const struct instance *instance = &engine->instance;
+	struct instance *instance = &engine->instance;
+	struct par_call here = instance->wants;
 	int32_t code;
 
+	/* The pool may have been opened outside of the task that makes this call. */
+	nesting_describe(instance->provider, &here);
+	(void)settings_oversubscribe(&parallel->opened, nesting_oversubscribe(), parallel->conf,
+	                             &here.oversubscribe, NULL);
+	instance_limit(instance, nesting_most(instance->provider, &here));
 	nesting_finish(&engine->nesting);
 	code = nesting_begin(&engine->nesting, &engine->call.context, parallel->provider,
 	                     parallel->options, instance->provider, instance->backend,
-	                     instance->answer.capabilities, instance->answer.n_jobs);
+	                     instance->answer.capabilities, instance_n_jobs(instance),
+	                     here.oversubscribe);
+	if (instance->wants.inner_max_num_threads > 0)
+		engine->call.context.inner_max_num_threads = instance->wants.inner_max_num_threads;
 	return code == PAR_OK ? PAR_OK : error_memory(&parallel->error, "cannot begin a call");
 }
 
@@ -162,6 +172,7 @@ static int may_spin(const par_parallel *parallel)
 {
 	return parallel->cores > 1 &&
 	       parallel->engine->instance.answer.n_jobs <= parallel->cores &&
+	       parallel->engine->instance.most == INT32_MAX &&
 	       !instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
 }
 
@@ -307,13 +318,15 @@ static void show_start(par_parallel *parallel)
 }
 
 /* May the loop's thread run tasks besides?  One of them may be long, and who watches, or waits
- * for a deadline, is not to wait for it. */
+ * for a deadline, is not to wait for it.  Nor may the worker of a pool that has given its place
+ * away meanwhile. */
 static int may_help(const par_parallel *parallel)
 {
 	const struct plan *plan = &parallel->plan;
 	const struct instance *instance = &parallel->engine->instance;
 
 	return parallel->loop.is_own && !plan_has_deadline(plan) && plan->on_progress == NULL &&
+	       instance->most == INT32_MAX && !context_is_employed() &&
 	       plan->on_event == NULL && instance_can(instance, PAR_USES_THREADS) &&
 	       !instance_can(instance, PAR_RUNS_INLINE);
 }
@@ -1376,28 +1389,53 @@ static void wait(par_parallel *parallel)
 	(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);
 }
 
+static void stop_idling(int *is_idle)
+{
+	if (*is_idle)
+		context_go_on();
+	*is_idle = 0;
+}
+
+/* The task that we are in, if any, waits from here on, and lets another have its place; but not if
+ * it runs those of this call itself. */
+static void wait_idle(par_parallel *parallel, int *is_idle)
+{
+	if (parallel->engine->call.is_inline) {
+		stop_idling(is_idle);
+	} else if (!*is_idle) {
+		context_wait();
+		*is_idle = 1;
+	}
+	wait(parallel);
+}
+
 int turn_rise(par_parallel *parallel)
 {
-	int over = 0;
+	int over = 0, is_idle = 0;
 
 	while (parallel->phase == PHASE_RISING && !(over = turn_advance(parallel)) &&
 	       parallel->phase == PHASE_RISING)
-		wait(parallel);
+		wait_idle(parallel, &is_idle);
+	stop_idling(&is_idle);
 	return over;
 }
 
 void turn_drive(par_parallel *parallel)
 {
+	int is_idle = 0;
+
 	while (!turn_advance(parallel))
-		wait(parallel);
+		wait_idle(parallel, &is_idle);
+	stop_idling(&is_idle);
 }
 
 int turn_pull(par_parallel *parallel)
 {
-	int over;
+	int over, is_idle = 0;
 
 	while (!(over = turn_advance(parallel)) && !parallel->results.holds)
-		wait(parallel);
+		wait_idle(parallel, &is_idle);
+	stop_idling(&is_idle);
 	return over;
 }
 

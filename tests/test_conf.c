@@ -170,6 +170,18 @@ START_TEST(reads_what_is_shared)
 }
 END_TEST
 
+START_TEST(oversubscribe_is_yes_or_no)
+{
+	ck_assert_int_eq(read_text("[parloop]\noversubscribe = yes\n"), PAR_OK);
+	ck_assert(conf->oversubscribe.set && conf->oversubscribe.value == 1);
+	conf_destroy(conf);
+	ck_assert_int_eq(read_text("[parloop]\noversubscribe = no\n"), PAR_OK);
+	ck_assert(conf->oversubscribe.set && conf->oversubscribe.value == 0);
+	conf_destroy(conf);
+	refuses("[parloop]\noversubscribe = 1\n", 2, "is not yes or no");
+}
+END_TEST
+
 START_TEST(refuses_to_share_in_ways_that_mean_nothing)
 {
 	static const char *const sizes[] = {"-1", "", "None", "1.5M", "much", "9223372036854775808", "9T T"};
@@ -424,6 +436,7 @@ int main(void)
 	tcase_add_test(tests, a_value_may_be_long_and_have_semicolons);
 	tcase_add_test(tests, refuses_unknown_sections_and_keys_with_the_nearest);
 	tcase_add_test(tests, reads_what_is_shared);
+	tcase_add_test(tests, oversubscribe_is_yes_or_no);
 	tcase_add_test(tests, refuses_to_share_in_ways_that_mean_nothing);
 	tcase_add_test(tests, refuses_values_of_wrong_type_or_range);
 	tcase_add_test(tests, refuses_deadlines_and_retries_that_are_none);

@@ -6,7 +6,7 @@
 # those that stand before it in its line; the stages do not see each other.  conf_check is a
 # part of conf, and stands where conf does; wire_batch and wire_answer are parts of wire.
 cat >"$work/layers" <<'END'
-words  forked peak error log nearest cgroup cpu budget options arena cursor slots context redo events call ticket batch batcher
+words  forked peak error log nearest cgroup cores cpu inner_threads budget options arena cursor slots context redo events call ticket batch batcher
 words  pre_dispatch progress worker_env outcome abi
 ground elf_file note paths trust probe scan module wire shared ring channel_memory last_words runner fork_server serve channel remote conf settings loader lookup retriever
 stages registry dispatcher results loop

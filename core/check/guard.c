@@ -10,7 +10,7 @@
 #include <time.h>
 
 /* A new operation or service is one more to hand on. */
-_Static_assert(sizeof(par_backend_ops) == 168, "each operation is handed on");
+_Static_assert(sizeof(par_backend_ops) == 176, "each operation is handed on");
 _Static_assert(sizeof(par_host) == 112, "each function of the host is handed on");
 
 struct guard_plan guard_plan;
@@ -789,6 +789,11 @@ static int32_t poll(par_backend *instance, int32_t sleeps)
 	return came;
 }
 
+static void batch_waits(par_backend *instance, par_batch batch, int32_t waits)
+{
+	ops.batch_waits(from(instance)->theirs, batch, waits);
+}
+
 /* --- the table ----------------------------------------------------------------------------- */
 
 /* What the plugin has not, the core is not to have. */
@@ -820,6 +825,7 @@ static const par_backend_ops *guard_table(const par_backend_ops *theirs)
 		.terminate = ops.terminate != NULL ? terminate : NULL,
 		.extension = ops.extension != NULL ? extension : NULL,
 		.poll = ops.poll != NULL ? poll : NULL,
+		.batch_waits = ops.batch_waits != NULL ? batch_waits : NULL,
 	};
 	return &guards;
 }

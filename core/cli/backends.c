@@ -20,7 +20,8 @@ const char backends_help[] =
 	"  broken     cannot be used\n"
 	"Then the names that mean one of these at every level, which is to say that loops inside\n"
 	"its tasks run on it as well; the default backend; the plugins.conf in use and where\n"
-	"plugins are looked for.\n"
+	"plugins are looked for; and how many cores there are for us, which affinity, cgroups and\n"
+	"PARLOOP_MAX_CPU_COUNT limit.\n"
 	"On a terminal the columns are aligned; else they are separated by tabs, and every\n"
 	"other line begins with \"# \".\n"
 	"\n"
@@ -159,6 +160,7 @@ static void print_places(const char *before)
 	for (size_t i = 0; dirs != NULL && dirs[i] != NULL; i++)
 		(void)printf("%s %s", i > 0 ? "," : "", dirs[i]);
 	(void)printf("%s\n", dirs == NULL || dirs[0] == NULL ? " nowhere" : "");
+	(void)printf("%scores: %d, physical: %d\n", before, (int)par_cpu_count(0), (int)par_cpu_count(1));
 }
 
 static int list(void)
