@@ -49,7 +49,7 @@ HERE      := -DPAR_CHECKOUT='"$(CURDIR)"' -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"'
              -DPAR_BUILD='"$(CURDIR)/$(O)"'
 
 CORE    := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/*.c))
-CLI     := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/cli/*.c))
+CLI     := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/cli/*.c core/check/*.c))
 WORKER  := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/worker/*.c))
 FOLDERS := $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/backend.c)))
 PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=$(PLUGINS)/%.so)
@@ -63,7 +63,7 @@ FUZZ    := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/*.c
 LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
 SONAME  := libparloop.so.0
 
-all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(TASKS)
+all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(TASKS) $(O)/parloop.pc
 
 # A source says what else it is linked with: /* link: -lz */
 link_flags = $(shell sed -n 's|^[ /]*[*] link: *\([^*]*\).*|\1|p' $(1))
@@ -85,6 +85,9 @@ $(O)/core/paths.o: PATHS := $(HERE)
 # The programs see what everybody sees.
 $(CLI) $(WORKER): $(O)/core/%.o: core/%.c $(O)/flags
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -MMD -MP -c $< -o $@
+
+# What `parloop new` writes lies in the program.
+$(O)/core/cli/new_files.o: $(wildcard core/cli/new/*)
 
 LINK_CORE = $(CC) $(ALL) -shared -static-libgcc -Wl,-soname,$(SONAME) -Wl,--version-script=core/parloop.map \
             -Wl,-z,defs $(LDFLAGS) $(filter %.o,$^) $(CORE_LIBS) -o $@
@@ -232,9 +235,15 @@ $(I)/parloop: $(CLI) $(I)/$(SONAME)
 	$(call say,LD,$@)$(CC) $(ALL) $^ $(if $(filter /usr,$(PREFIX)),,-Wl$(comma)-rpath$(comma)$(LIBDIR)) \
 	  $(LDFLAGS) -o $@
 
+say_where = sed -e 's|@PREFIX@|$(1)|; s|@LIBDIR@|$(2)|; s|@INCLUDEDIR@|$(3)|; s|@PLUGINDIR@|$(4)|' \
+            -e 's|@VERSION@|$(VERSION)|' $< > $@
+
 $(I)/parloop.pc: core/parloop.pc.in $(I)/places include/parloop/parloop.h
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	  -e 's|@PLUGINDIR@|$(PLUGINDIR)|; s|@VERSION@|$(VERSION)|' $< > $@
+	$(Q)$(call say_where,$(PREFIX),$(LIBDIR),$(INCLUDEDIR),$(PLUGINDIR))
+
+# Who builds against this checkout names its folder in PKG_CONFIG_PATH.
+$(O)/parloop.pc: core/parloop.pc.in Makefile include/parloop/parloop.h $(O)/flags
+	$(Q)$(call say_where,$(CURDIR),$(CURDIR)/$(O),$(CURDIR)/include,$(CURDIR)/$(PLUGINS))
 
 # Programs find the library in a folder that the loader searches once the loader's cache is new.
 LDCONFIG := PATH=$$PATH:/usr/sbin:/sbin ldconfig

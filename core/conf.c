@@ -265,6 +265,11 @@ static int set_watch(struct reader *reader, const char *value)
 	return options_parse_bool(value, &reader->conf->watches);
 }
 
+static int set_probe(struct reader *reader, const char *value)
+{
+	return probe_parse_mode(value, &reader->conf->probe);
+}
+
 static const struct {
 	const char *key;
 	int (*set)(struct reader *reader, const char *value);
@@ -287,6 +292,7 @@ static const struct {
 	{"batch_shortest", set_batch_shortest, "a time with its unit, such as 200us"},
 	{"batch_longest", set_batch_longest, "a time with its unit, such as 2ms"},
 	{"watch", set_watch, "yes or no"},
+	{"probe", set_probe, "auto, always or never"},
 };
 
 _Static_assert(sizeof(keys) / sizeof(keys[0]) <= N_KEYS, "key_lines has room for every key");

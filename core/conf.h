@@ -6,6 +6,8 @@
 #ifndef CORE_CONF_H
 #define CORE_CONF_H
 
+#include "probe.h"
+
 #include <parloop/parloop.h>
 
 #include <stddef.h>
@@ -46,6 +48,7 @@ struct conf {
 	char *mmap_mode;    /* NULL: unset */
 	int64_t batch_shortest_ns, batch_longest_ns; /* auto-batching; 0: unset */
 	int64_t watches; /* tells of plugins that come and go */
+	enum probe_mode probe;
 
 	struct conf_backend *backends;
 	size_t n_backends;

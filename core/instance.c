@@ -360,7 +360,13 @@ int32_t instance_effective_n_jobs(struct instance *instance)
 	if (instance->wants.n_jobs == 0)
 		instance->wants.n_jobs = 1;
 	n_jobs = nesting_n_jobs(instance->provider, &instance->wants);
-	return within_share(instance, ops->effective_n_jobs(instance->backend, n_jobs));
+	n_jobs = ops->effective_n_jobs(instance->backend, n_jobs);
+	if (n_jobs < 0) {
+		log_line(LOG_WARNING, "%s: effective_n_jobs(%d) is %d, and is taken for 1 (rule C3)",
+		         instance->provider->name, instance->wants.n_jobs, n_jobs);
+		n_jobs = 1;
+	}
+	return within_share(instance, n_jobs);
 }
 
 static int32_t configure(struct instance *instance)

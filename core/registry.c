@@ -5,6 +5,7 @@
 #include "forked.h"
 #include "loader.h"
 #include "lookup.h"
+#include "probe.h"
 #include "serve.h"
 #include "trust.h"
 
@@ -157,6 +158,18 @@ static void fill_provider(struct entry *entry)
 	provider->schema = &backend->schema;
 }
 
+static int32_t load_file(struct entry *entry, par_error *error)
+{
+	const struct conf *conf = conf_get(NULL);
+	int32_t status = loader_check(entry->file.path, error);
+
+	if (status == PAR_OK)
+		status = probe_file(conf != NULL ? conf->probe : PROBE_AUTO, entry->file.path, entry->name, error);
+	if (status < 0)
+		return status;
+	return loader_load(entry->file.path, entry->file.note, entry->name, &entry->provider.ops, error);
+}
+
 /* The entry is LOADING, so it is this thread's alone; the lock is not held. */
 static int32_t load(struct entry *entry, par_error *error)
 {
@@ -167,8 +180,7 @@ static int32_t load(struct entry *entry, par_error *error)
 	if (entry->kind == LINKED)
 		status = loader_link(entry->factory, entry->name, &entry->provider.ops, &why);
 	else
-		status = loader_load(entry->file.path, entry->file.note, entry->name,
-		                     &entry->provider.ops, &why);
+		status = load_file(entry, &why);
 	if (status < 0)
 		error_prefix(&why, why.what[0] == '\0' ? "cannot load backend \"%s\""
 		                                       : "cannot load backend \"%s\": ", entry->name);

@@ -16,6 +16,7 @@ limit=${LIMIT:-300}
 passed=0 failed=0 skipped=0 n_bad=0
 own=
 notes=$(mktemp -d) || exit 1
+export XDG_CACHE_HOME="$notes/cache"
 trap 'rm -rf "$notes" "$own"' EXIT
 
 # What is left of a program.  A process that is ending has a moment to do so.

@@ -48,5 +48,7 @@ expect "of the one that was named" offers " map --backend=threading -o idle" ""
 expect "values that a choice has" offers " map -b multiprocessing -o start_method=fork" "fork forkserver"
 expect "yes and no" offers " map -b loky -o pin=" "no yes"
 expect "files elsewhere" offers " map $work/plugins.c" "$work/plugins.conf"
+expect "rules" offers " check --only B3" B3
+expect "languages" offers " new -l c" "c c++"
 expect "help of a command" offers " help sh" show
 summary

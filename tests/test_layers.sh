@@ -8,7 +8,7 @@
 cat >"$work/layers" <<'END'
 words  forked peak error log nearest cgroup cores cpu inner_threads budget options arena cursor slots context redo events call ticket batch batcher
 words  pre_dispatch progress worker_env outcome abi
-ground elf_file note paths trust scan module wire shared ring channel_memory last_words runner fork_server serve channel remote conf settings loader lookup retriever
+ground elf_file note paths trust probe scan module wire shared ring channel_memory last_words runner fork_server serve channel remote conf settings loader lookup retriever
 stages registry dispatcher results loop
 ring   listing watch nesting instance engine scope hints parallel closing turn started iter
 END
@@ -80,7 +80,9 @@ expect "dispatcher, batcher and results touch no clock, descriptor, thread or lo
 
 system='<[a-z_]+(/[a-z_]+)?\.h>'
 expect "the command includes what anybody can" \
-	includes_only "<parloop/(error|task|parloop|worker)\.h>|$system|\"[a-z_]+\.h\"" core/cli/*.[ch]
+	includes_only "<parloop/(error|task|parloop|worker)\.h>|$system|\"(\.\./check/)?[a-z_]+\.h\"" core/cli/*.[ch]
+expect "what it checks plugins with includes what a plugin sees as well" \
+	includes_only "<parloop/[a-z]+\.h>|$system|\"[a-z_]+\.h\"" core/check/*.[ch]
 expect "the worker includes <parloop/worker.h>, and nothing else of ours" \
 	includes_only "<parloop/worker\.h>|$system" core/worker/*.[ch]
 plugins=$(ls plugins/*.c plugins/*/*.[ch])

@@ -17,6 +17,7 @@ for page in README.md plugins/README.md CONTRIBUTING.md; do
 		name=${plugin##*/} name=${name%.so}
 		expect "$page: $name does what every backend must" \
 			env CK_RUN_CASE="$name" "$O/tests/conformance"
+		expect "$page: $name keeps every rule" "$O/parloop" check "$plugin"
 	done
 done
 summary

@@ -22,9 +22,13 @@ enum {
 int map_main(int argc, char **argv);
 int backends_main(int argc, char **argv);
 int show_main(int argc, char **argv);
+int new_main(int argc, char **argv);
+int check_main(int argc, char **argv);
 extern const char map_help[];
 extern const char backends_help[];
 extern const char show_help[];
+extern const char new_help[];
+extern const char check_help[];
 
 /* The status that an error code ends the program with. */
 int exit_status(int32_t code);
@@ -52,6 +56,9 @@ int print_help(const char *text);
 
 /* Read that plugins.conf; NULL: leave the choice to the library.  The status. */
 int use_config(const char *file);
+
+/* The bytes of the printable UTF-8 character with which these n begin; 0 if there is none. */
+size_t printable_bytes(const void *bytes, size_t n);
 
 /* Make anybody's bytes fit to print between quotes: control characters and what is not
  * UTF-8 escaped, and of a long text only its beginning and its end.  Returns buffer.  It has

@@ -1,6 +1,8 @@
 /* main.c - the program parloop: which subcommand, and help. */
 #include "cli.h"
 
+#include <parloop/worker.h>
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +31,8 @@ static const struct command {
 	{"map", map_main, map_help, "run a task for each line of standard input"},
 	{"backends", backends_main, backends_help, "list the backends, and why one cannot be used"},
 	{"show", show_main, show_help, "show a backend and its options"},
+	{"new", new_main, new_help, "write a backend plugin to begin with"},
+	{"check", check_main, check_help, "see whether a plugin keeps the rules of one"},
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -45,7 +49,7 @@ static int refuse(const char *name)
 {
 	char quoted[QUOTED_SIZE];
 
-	return report_usage("", "unknown %s \"%s\": there are map, backends, show and help",
+	return report_usage("", "unknown %s \"%s\": there are map, backends, show, new, check and help",
 	                    name[0] == '-' ? "option" : "command",
 	                    quote(name, strlen(name), 60, quoted));
 }
@@ -86,8 +90,11 @@ int main(int argc, char **argv)
 	const struct command *command;
 
 	hold_standard_descriptors();
+	/* A worker is started without arguments.  Only `check` has tasks of its own for one. */
 	if (argc < 2)
-		return report_usage("", "no command: there are map, backends, show and help");
+		par_worker_main(argc, argv);
+	if (argc < 2)
+		return report_usage("", "no command: there are map, backends, show, new, check and help");
 	if (strcmp(argv[1], "--version") == 0)
 		return print_version();
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)

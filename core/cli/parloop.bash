@@ -57,6 +57,15 @@ _parloop() {
 		COMPREPLY=($(compgen -f -- "$current"))
 		return
 		;;
+	--only)
+		COMPREPLY=($(compgen -W "$("${words[0]}" check --list 2>/dev/null </dev/null |
+			cut -d ' ' -f 1)" -- "$current"))
+		return
+		;;
+	-l | --language)
+		COMPREPLY=($(compgen -W "c c++" -- "$current"))
+		return
+		;;
 	-o | --option)
 		[[ -n $backend ]] || return
 		if [[ $current == *=* ]]; then

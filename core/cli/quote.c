@@ -13,9 +13,9 @@ static size_t length_of(unsigned char first)
 	return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
 }
 
-/* The bytes of the printable UTF-8 character at p; 0 if there is none. */
-static size_t printable(const unsigned char *p, size_t n)
+size_t printable_bytes(const void *bytes, size_t n)
 {
+	const unsigned char *p = bytes;
 	size_t length = length_of(*p);
 
 	if (length == 0 || length > n)
@@ -45,7 +45,7 @@ static size_t put(const unsigned char *p, size_t n, char *out)
 			out[1] = to[i];
 			return 2;
 		}
-	length = printable(p, n);
+	length = printable_bytes(p, n);
 	for (size_t i = 0; i < length; i++)
 		out[i] = (char)p[i];
 	return length > 0 ? length : (size_t)sprintf(out, "\\x%02x", *p);
@@ -64,7 +64,7 @@ static size_t put_all(const unsigned char *p, size_t n, char *out)
 	size_t used = 0;
 
 	for (size_t i = 0, step; i < n; i += step) {
-		step = printable(p + i, n - i);
+		step = printable_bytes(p + i, n - i);
 		used += put(p + i, n - i, out + used);
 		if (step == 0)
 			step = 1;

@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Exit statuses: a parent that tries again need not after EXIT_USAGE. */
 enum { EXIT_USAGE = 2 };
@@ -19,6 +23,7 @@ static const char help[] =
 	"      --fd N        a connected socket; or, with --out, a pipe to read from\n"
 	"      --out N       a pipe to write to\n"
 	"      --worker N    the number of this worker, from 0: what its tasks see (default 0)\n"
+	"      --probe NAME FILE  instead: load that plugin, and tell descriptor 3 that it went well\n"
 	"      --parent PID  end when that process does; a process group of its own, SIGINT ignored,\n"
 	"                    /dev/null on standard input\n"
 	"  -h, --help        this text\n"
@@ -83,6 +88,31 @@ static int read_options(int argc, char **argv, par_serving *serving)
 	return 0;
 }
 
+/* A plugin's first load, which may end this process in any way: the parent sees how.  What is
+ * wrong with its table the parent finds out itself, and says better. */
+static int probe(const char *name, const char *file)
+{
+	enum { OUT = 3, SECONDS = 10 };
+	const struct rlimit no_core = {0, 0}, cpu = {SECONDS, SECONDS};
+	int fd = memfd_create("plugins.conf", MFD_CLOEXEC);
+	par_error error = PAR_ERROR_INIT;
+	char conf[64];
+
+	(void)setrlimit(RLIMIT_CORE, &no_core);
+	(void)setrlimit(RLIMIT_CPU, &cpu);
+	if (fd < 0 || fchmod(fd, 0600) < 0 ||
+	    dprintf(fd, "[parloop]\nprobe = never\n[backend %s]\npath = %s\n", name, file) < 0)
+		return EXIT_FAILURE;
+	(void)snprintf(conf, sizeof(conf), "/proc/self/fd/%d", fd);
+	if (par_configure(conf, &error) == PAR_OK) {
+		(void)par_context_push(PAR_SETTINGS(.backend = name), NULL, &error);
+		(void)!write(OUT, "!", 1);
+	} else {
+		(void)!write(OUT, "?", 1); /* it could not be asked for, and nothing of it ran */
+	}
+	_exit(EXIT_SUCCESS);
+}
+
 static int finish_stdout(void)
 {
 	if (fflush(stdout) == 0)
@@ -107,6 +137,8 @@ int main(int argc, char **argv)
 		(void)printf("parloop-worker %s\n", par_version());
 		return finish_stdout();
 	}
+	if (argc == 4 && strcmp(argv[1], "--probe") == 0)
+		return probe(argv[2], argv[3]);
 	status = read_options(argc, argv, &serving);
 	if (status != 0)
 		return status;
