@@ -90,7 +90,7 @@ enum {
 	PAR_CAN_KILL = 1 << 4,       /* can_kill         kill() ends a running batch              */
 	PAR_LIMITS_THREADS = 1 << 5, /* limits_threads   honours inner_max_num_threads            */
 	PAR_RERUNS = 1 << 6,         /* reruns           may run a batch again by itself          */
-	PAR_SHIPS_MODULES = 1 << 7,  /* ships_modules    needs task modules sent to its workers   */
+	PAR_SHIPS_MODULES = 1 << 7,  /* ships_modules    has task modules among the attachments    */
 	PAR_AUTO_BATCHES = 1 << 8,   /* auto_batches     wants the core's auto-batching           */
 	PAR_ELSEWHERE = 1 << 9       /* elsewhere        its workers do not use this machine's cores */
 };
@@ -374,14 +374,14 @@ enum {
 typedef struct par_attachment {
 	uint32_t size;
 	int32_t kind;
-	uint64_t id;          /* equal ids are the same memory, within the process; if */
-	                      /* it has no descriptor, they are the same bytes.  What  */
-	                      /* can be mapped may change from one batch to the next   */
+	uint64_t id;          /* equal ids are the same memory, within the process; of */
+	                      /* a module the same bytes, and else within a call, from */
+	                      /* start_call to stop_call.  Who maps it sees changes    */
 	uint64_t bytes;
 	const void *address;  /* or NULL                                         */
 	int32_t fd;           /* a sealed memfd, or -1                           */
 	int32_t writable;     /* PAR_ATTACH_READ, ...                            */
-	uint8_t sha256[32];   /* of a module; else zero                          */
+	uint8_t sha256[32];   /* of a module, whose bytes are those of its file; else zero */
 } par_attachment;
 
 typedef struct par_encoded {
