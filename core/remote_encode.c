@@ -404,6 +404,13 @@ void remote_encode(struct remote *remote, uint32_t place, uint64_t handle, struc
 	wire_end_list(writer, parcel->n);
 }
 
+static const char *first_name(const struct remote *remote, const struct parcel *parcel)
+{
+	const struct call *call = remote->call;
+
+	return call->tasks[call->is_stream ? slots_at(&call->slots, parcel->first)->task : 0]->name;
+}
+
 int32_t remote_bytes(struct remote *remote, uint32_t place, uint64_t handle, par_encoded *encoded,
                      par_error *error)
 {
@@ -433,6 +440,8 @@ int32_t remote_bytes(struct remote *remote, uint32_t place, uint64_t handle, par
 		.bytes = parcel->carriage->bytes.bytes,
 		.n_bytes = parcel->carriage->bytes.used,
 		.attachments = parcel->carriage->attachments,
+		.name = first_name(remote, parcel),
+		.n_tasks = parcel->n,
 	};
 	/* The caller's may be an older one, or a newer. */
 	memcpy(encoded, &whole, encoded->size < sizeof(whole) ? encoded->size : sizeof(whole));

@@ -391,6 +391,8 @@ typedef struct par_encoded {
 	uint64_t n_bytes;
 	const par_attachment *const *attachments; /* as long as bytes; each by a    */
 	                                          /* pointer, since it may grow     */
+	const char *name;     /* of the task of the batch, or of its first one; and how     */
+	uint64_t n_tasks;     /* many there are: for people, on the engine's dashboard      */
 } par_encoded;
 
 /* Batches as bytes, for workers in another address space, which run them by par_worker_run()
