@@ -27,6 +27,8 @@ HOW = struct.Struct("=iii")
 STATUS = {"ok": 0, "lost": 1, "aborted": 2, "failed": 3}
 KILLED = 9
 LARGE = 1 << 20  # bytes of a batch, or more: they do not go by way of a scheduler
+CONNECT_S = 30  # more than wait_for_workers, at most
+END_S = 4
 LOOK_S = 0.5  # between two looks at how many workers there are
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -321,9 +323,12 @@ class Ray:
         if address not in ("auto", "local"):
             bridge.secrets.append(address)
         try:
+            if ":" in address and "://" not in address:
+                host, port = address.rsplit(":", 1)
+                socket.create_connection((host, int(port)), bridge.wait_s).close()
             ray.init(address=address, logging_level="ERROR", log_to_driver=False,
                      namespace="parloop-" + bridge.session)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise Refused("cannot connect to Ray: %s" % str(error).split("\n")[0],
                           "start it (ray start --head), or set the option address or $RAY_ADDRESS; "
                           "address=local starts one for this program")
@@ -503,6 +508,7 @@ class Bridge:
         self.keep_s = float(options["keep"]) / 1e9
         self.secrets += [options[key] for key in ("address", "tls_ca_file", "tls_client_cert",
                                                   "tls_client_key") if options.get(key)]
+        self.expect(self.wait_s + CONNECT_S)
         self.engine = ENGINES[options["engine"]](options, self)
         for place, name in enumerate(("program", "library")):
             if not options.get(name):
@@ -611,14 +617,31 @@ class Bridge:
             self.refuse("%s: %s" % (type(error).__name__, error), "")
 
     def end_with(self, parent):
-        """Whoever else has the other end of the socket: without the program this is of no use."""
+        """Whatever this is at, and whoever else has the other end of the socket: without the program
+        it is of no use.  The engine has a moment to hear of it."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLRDHUP)
         try:
-            fd = os.pidfd_open(parent)
+            poll.register(os.pidfd_open(parent), select.POLLIN)
+            if os.getppid() == parent:
+                poll.poll()
         except OSError:
-            fd = None
-        if fd is not None and os.getppid() == parent:
-            select.select([fd], [], [])
-        self.socket.shutdown(socket.SHUT_RDWR)
+            pass
+        if self.engine is not None:
+            self.socket.shutdown(socket.SHUT_RDWR)
+            time.sleep(END_S)
+        os._exit(1)
+
+    def expect(self, seconds):
+        """Some engines try for ever."""
+        def give_up():
+            if self.engine is None:
+                self.refuse("the engine did not let us in within %g s" % seconds,
+                            "see whether it runs, and whether the address is right")
+                os._exit(1)
+        timer = threading.Timer(seconds, give_up)
+        timer.daemon = True
+        timer.start()
 
 
 def main():
@@ -628,7 +651,7 @@ def main():
     threading.Thread(target=bridge.end_with, args=(int(sys.argv[1]),), daemon=True).start()
     bridge.serve()
     # What cannot be ended in time is left to the engine.
-    timer = threading.Timer(5, os._exit, (1,))
+    timer = threading.Timer(END_S, os._exit, (1,))
     timer.daemon = True
     timer.start()
     try:
