@@ -47,6 +47,7 @@ CLI     := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/cli/*.c))
 WORKER  := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/worker/*.c))
 FOLDERS := $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/backend.c)))
 PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=$(PLUGINS)/%.so)
+PYTHON  := $(wildcard plugins/engines/*.py)
 TASKS   := $(patsubst tests/tasks/%.c,$(O)/tasks/%.so,$(wildcard tests/tasks/*.c))
 UNIT    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/test_*.c))
 LIST    := $(O)/tests/acceptance/acceptance
@@ -57,7 +58,8 @@ FUZZ    := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/*.c
 LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
 SONAME  := libparloop.so.0
 
-all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(TASKS)
+all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(TASKS) \
+  $(if $(SAN),$(PYTHON:plugins/%=$(PLUGINS)/%))
 
 # A source says what else it is linked with: /* link: -lz */
 link_flags = $(shell sed -n 's|^[ /]*[*] link: *\([^*]*\).*|\1|p' $(1))
@@ -114,6 +116,10 @@ $(PLUGINS)/%.so: plugins/%.c $(O)/flags
 # One that is a folder of sources, of which backend.c has the factory.
 $(O)/plugins/%.o: plugins/%.c $(O)/flags
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -MMD -MP -c $< -o $@
+
+# What a plugin has in Python lies beside it, in a folder of its name.
+$(O)/plugins/engines/%.py: plugins/engines/%.py
+	$(Q)mkdir -p $(@D) && cp $< $@
 
 define folder
 $(PLUGINS)/$(1).so: $(patsubst plugins/%.c,$(O)/plugins/%.o,$(wildcard plugins/$(1)/*.c))
@@ -173,6 +179,7 @@ run-tests = O=$(O) PLUGINS=$(PLUGINS) SAN='$(SAN)' CC='$(CC)' SANFLAGS='$(SANFLA
 
 test:
 	$(Q).ci/deps test
+	$(Q).ci/engines
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)$(run-tests) $(TESTS) $(wildcard tests/test_*.sh)
 
@@ -245,6 +252,8 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 	$(Q)install -m 644 $(I)/parloop.pc $D$(LIBDIR)/pkgconfig
 	$(Q)install -m 644 include/parloop/*.h $D$(INCLUDEDIR)/parloop
 	$(Q)install -m 644 $(PLUGIN) $D$(PLUGINDIR)
+	$(Q)install -d $D$(PLUGINDIR)/engines
+	$(Q)install -m 644 $(PYTHON) $D$(PLUGINDIR)/engines
 	$(Q)test -e $D$(SYSCONFDIR)/parloop/plugins.conf || install -m 644 plugins.conf $D$(SYSCONFDIR)/parloop
 	$(Q)$(refresh)
 
@@ -252,9 +261,9 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 uninstall:
 	$(Q)rm -f $D$(BINDIR)/parloop $D$(BINDIR)/parloop-worker $D$(LIBDIR)/$(SONAME) $D$(LIBDIR)/libparloop.so $D$(LIBDIR)/pkgconfig/parloop.pc \
 	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
-	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)))
+	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN))) $(addprefix $D$(PLUGINDIR)/engines/,$(notdir $(PYTHON)))
 	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
-	$(Q)for d in $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
+	$(Q)for d in $D$(PLUGINDIR)/engines $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
 	  test ! -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
 	$(Q)$(refresh)
 

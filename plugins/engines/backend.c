@@ -84,12 +84,13 @@ struct par_backend {
 	struct bridge *bridge;
 	par_watch *watch;
 	int32_t watched; /* for what */
-	int is_ready, is_new, has_ended;
+	int is_ready, is_new, has_ended, is_kept, is_ending;
 	int32_t workers, most, window;
 	struct errand *errands;
 	uint64_t *sent; /* attachments of this call */
 	size_t n_sent, sent_room;
 	struct bridge_start start;
+	par_error refusal; /* that it has ended with */
 	char *options;
 	char script[PATH_MAX];
 };
@@ -173,6 +174,7 @@ static int32_t read_options(par_backend *backend, const par_options *options, pa
 	if (failed)
 		return par_fail(error, PAR_ENOMEM, "no memory");
 	backend->window = (int32_t)host->option_int(options, "window");
+	backend->is_kept = host->option_int(options, "keep") > 0;
 	backend->start.options = backend->options;
 	backend->start.n_options = used;
 	backend->start.python = host->option_text(options, "python");
@@ -259,21 +261,30 @@ static const char *text_of(const struct message *message, size_t skip, int which
 	}
 }
 
-static void on_refusal(par_backend *backend, const char *reason, const char *remedy)
+static void refuse(par_backend *backend, const char *reason, const char *remedy)
 {
-	par_error error = PAR_ERROR_INIT;
+	if (backend->refusal.code < 0)
+		return;
+	(void)par_fail(&backend->refusal, PAR_EUNAVAIL, "%s", reason);
+	par_remedy(&backend->refusal, "%s", remedy);
+}
 
+/* There is no more to come: of a bridge that refused, when it has said good-bye. */
+static void end(par_backend *backend)
+{
+	const par_how how = {.size = sizeof(how), .worker = -1, .exit_code = -1,
+	                     .text = backend->refusal.reason};
+
+	refuse(backend, "the process between us and the engine has ended",
+	       backend->is_new ? "see what it printed, and whether the option python is right"
+	                       : "see what it printed");
 	backend->has_ended = 1;
-	(void)par_fail(&error, PAR_EUNAVAIL, "%s", reason);
-	par_remedy(&error, "%s", remedy);
 	if (!backend->is_ready) {
 		backend->is_ready = 1;
-		backend->host->ready(backend->host, PAR_EUNAVAIL, &error);
+		backend->host->ready(backend->host, PAR_EUNAVAIL, &backend->refusal);
 		return;
 	}
 	while (backend->errands != NULL) {
-		const par_how how = {.size = sizeof(how), .worker = -1, .exit_code = -1, .text = reason};
-
 		give_back(backend, &backend->errands, PAR_EFAILED, &how);
 	}
 }
@@ -309,7 +320,7 @@ static void on_message(par_backend *backend, const struct message *message)
 		on_workers(backend, message->n);
 		break;
 	case BRIDGE_REFUSE:
-		on_refusal(backend, text_of(message, 0, 0), text_of(message, 0, 1));
+		refuse(backend, text_of(message, 0, 0), text_of(message, 0, 1));
 		break;
 	case BRIDGE_ANSWER:
 		at = find(backend, message->id);
@@ -345,9 +356,7 @@ static void ended(par_backend *backend)
 {
 	(void)watch(backend, 0);
 	if (!backend->has_ended)
-		on_refusal(backend, "the process between us and the engine has ended",
-		           backend->is_new ? "see what it printed, and whether the option python is right"
-		                           : "see what it printed");
+		end(backend);
 }
 
 static int flush(par_backend *backend)
@@ -373,7 +382,10 @@ static void on_socket(void *arg, int32_t events, int32_t error)
 	status = bridge_read(backend->bridge);
 	while (bridge_next(backend->bridge, &message) == 1)
 		on_message(backend, &message);
-	if (status < 0)
+	if (status < 0 && backend->is_ending) {
+		(void)watch(backend, 0);
+		backend->host->ready(backend->host, PAR_OK, NULL);
+	} else if (status < 0)
 		ended(backend);
 	else
 		(void)flush(backend);
@@ -385,7 +397,8 @@ static void destroy(par_backend *backend)
 {
 	if (backend->watch != NULL)
 		backend->watcher->unwatch(backend->watch);
-	bridge_give(backend->bridge, backend->is_ready && !backend->has_ended && backend->errands == NULL);
+	bridge_give(backend->bridge, backend->is_kept && backend->is_ready && !backend->has_ended &&
+	                                  backend->errands == NULL);
 	while (backend->errands != NULL) {
 		struct errand *errand = backend->errands;
 
@@ -406,6 +419,7 @@ static int32_t create(const char *name, const par_host *host, const par_options 
 	if (backend == NULL)
 		return par_fail(error, PAR_ENOMEM, "no memory");
 	backend->host = host;
+	backend->refusal = (par_error)PAR_ERROR_INIT;
 	backend->name = name;
 	backend->encoding = host->extension(host, PAR_EXT_ENCODE);
 	backend->watcher = host->extension(host, PAR_EXT_FD);
@@ -446,6 +460,17 @@ static int32_t configure(par_backend *backend, const par_call *call, par_answer 
 	answer->holds = MOST_HELD;
 	tell_capacity(backend);
 	return PAR_OK;
+}
+
+/* One that is not kept is waited for: it says good-bye to the engine. */
+static int32_t terminate(par_backend *backend, par_error *error)
+{
+	(void)error;
+	if (backend->is_kept || backend->has_ended || bridge_finish(backend->bridge) < 0)
+		return PAR_OK;
+	backend->is_ending = 1;
+	backend->has_ended = 1;
+	return PAR_PENDING;
 }
 
 /* Of an array another call may have other bytes under the same number. */
@@ -522,7 +547,7 @@ static int32_t submit(par_backend *backend, par_batch batch, void **future, par_
 
 	(void)future;
 	if (backend->has_ended)
-		return par_fail(error, PAR_EUNAVAIL, "the process between us and the engine has ended");
+		return par_fail(error, PAR_EUNAVAIL, "%s", backend->refusal.reason);
 	status = backend->encoding->encode(backend->host, batch, &encoded, error);
 	if (status < 0)
 		return status;
@@ -604,7 +629,7 @@ static int32_t create_last(const par_host *host, const par_options *options, int
 #define SHARED_OPERATIONS                                                                       \
 	.size = sizeof(par_backend_ops), .abi = PAR_ABI, .destroy = destroy,                    \
 	.effective_n_jobs = effective_n_jobs, .default_n_jobs = default_n_jobs,                 \
-	.configure = configure, .stop_call = stop_call, .submit = submit, .kill = kill_batch,   \
+	.configure = configure, .terminate = terminate, .stop_call = stop_call, .submit = submit, .kill = kill_batch,   \
 	.abort_everything = abort_everything, .get_nested_backend = get_nested_backend,         \
 	.retrieval_enter = retrieval_enter, .retrieval_exit = retrieval_exit
 

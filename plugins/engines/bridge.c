@@ -33,6 +33,7 @@ struct queued {
 struct bridge {
 	struct bridge *next; /* idle */
 	pid_t pid, owner;
+	int is_finished; /* it ends this moment */
 	int fd;
 	char *options;
 	size_t n_options;
@@ -67,9 +68,14 @@ static void reap(void)
 			all.ended[i] = all.ended[--all.n_ended];
 }
 
-static void end(struct bridge *bridge)
+static void bury(struct bridge *bridge)
 {
 	close(bridge->fd);
+	if (bridge->owner == getpid() && bridge->is_finished) {
+		while (waitpid(bridge->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		bridge->owner = 0;
+	}
 	pthread_mutex_lock(&all.lock);
 	reap();
 	if (bridge->owner == getpid() && all.n_ended < (int)(sizeof(all.ended) / sizeof(all.ended[0])))
@@ -142,7 +148,7 @@ static int32_t start_new(struct bridge **out, const struct bridge_start *start, 
 	}
 	if (why != 0)
 		bridge->owner = 0; /* there is no process */
-	end(bridge);
+	bury(bridge);
 	if (why == 0)
 		return par_fail(error, PAR_ENOMEM, "no memory");
 	(void)par_fail(error, PAR_EUNAVAIL, "the interpreter \"%s\" cannot be executed: %s",
@@ -194,7 +200,7 @@ int32_t bridge_take(struct bridge **bridge, const struct bridge_start *start, in
 		if (bridge_read(*bridge) == 0 && bridge_send(*bridge, BRIDGE_LEASE, 0, 0, NULL, 0) == 0 &&
 		    bridge_flush(*bridge) >= 0)
 			return PAR_OK;
-		end(*bridge);
+		bury(*bridge);
 	}
 	*is_new = 1;
 	return start_new(bridge, start, error);
@@ -218,7 +224,13 @@ void bridge_give(struct bridge *bridge, int is_usable)
 	}
 	pthread_mutex_unlock(&all.lock);
 	if (bridge != NULL)
-		end(bridge);
+		bury(bridge);
+}
+
+int bridge_finish(struct bridge *bridge)
+{
+	bridge->is_finished = 1;
+	return shutdown(bridge->fd, SHUT_WR);
 }
 
 int bridge_fd(const struct bridge *bridge)
@@ -359,8 +371,10 @@ int bridge_read(struct bridge *bridge)
 			continue;
 		if (n < 0)
 			return errno == EAGAIN ? 0 : -1;
-		if (n == 0)
+		if (n == 0) {
+			bridge->is_finished = 1;
 			return -1;
+		}
 		bridge->used += (size_t)n;
 		if (bridge->used < bridge->room)
 			return 0;

@@ -44,6 +44,9 @@ int32_t bridge_take(struct bridge **bridge, const struct bridge_start *start, in
 /* It is idle from now on; or, if it is of no use any more, it ends. */
 void bridge_give(struct bridge *bridge, int is_usable);
 
+/* Nothing more comes from us: it ends, and so does its socket.  0, or -1: it has ended. */
+int bridge_finish(struct bridge *bridge);
+
 int bridge_fd(const struct bridge *bridge);
 
 /* Has it this attachment, of a module, for good?  1; else it will be from now on. */

@@ -463,7 +463,9 @@ class Bridge:
         return text.encode(errors="replace")
 
     def refuse(self, reason, remedy):
+        """What comes then is the end."""
         self.send(REFUSE, 0, 0, self.hide(reason) + b"\0" + self.hide(remedy) + b"\0")
+        self.socket.shutdown(socket.SHUT_RD)
 
     # --- what comes of batches, on threads of the engine's
 
@@ -628,7 +630,7 @@ class Bridge:
         except OSError:
             pass
         if self.engine is not None:
-            self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.shutdown(socket.SHUT_RD)
             time.sleep(END_S)
         os._exit(1)
 
