@@ -621,7 +621,8 @@ int main(int argc, char **argv)
 	tcase_add_checked_fixture(tcase, begin, scratch_end);
 	tcase_set_timeout(tcase, 60);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tcase, tests[i]);
+		if (getenv("TEST_ONLY") == NULL || strcmp(getenv("TEST_ONLY"), tests[i]->name) == 0)
+			tcase_add_test(tcase, tests[i]);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

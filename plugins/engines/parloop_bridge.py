@@ -139,7 +139,7 @@ def dask_errand(name, job, data, keys, *contents):
     import sys
     import distributed
     worker = distributed.get_worker()
-    came = dict(zip(keys, contents))
+    came, has_left = dict(zip(keys, contents)), []
 
     def fetch(key):
         return came[key] if key in came else worker.plugins["parloop-" + key].content
@@ -148,7 +148,10 @@ def dask_errand(name, job, data, keys, *contents):
         worker.log_event("parloop-" + job[0], (job[1],) + told)
 
     def pause(waits, _):
-        distributed.secede() if waits else distributed.rejoin()
+        """Others have its thread from then on.  To get one back it might have to wait for ever."""
+        if waits and not has_left:
+            has_left.append(True)
+            distributed.secede()
 
     return tuple(sys.modules[name].here.run(job, data, fetch, tell, pause))
 
@@ -269,18 +272,28 @@ class Dask:
         self.bridge.lost(batch, text)
 
     def kill(self, batch):
-        self.client.run(dask_kill, FAR, self.bridge.session, batch.id, wait=False)
+        self.kill_on_workers(batch.id)
+
+    def kill_on_workers(self, *batch):
+        """Whichever has it.  A worker listens to that also while its threads are busy; it may be gone."""
+        def run():
+            try:
+                self.client.run(dask_kill, FAR, self.bridge.session, *batch, on_error="ignore")
+            except Exception:
+                pass
+        threading.Thread(target=run, daemon=True).start()
 
     def abort(self, batches):
         futures = [self.futures.pop(batch.id) for batch in batches if batch.id in self.futures]
         self.client.cancel(futures)
-        self.client.run(dask_kill, FAR, self.bridge.session, wait=False)
+        self.kill_on_workers()
 
     def close(self):
         if self.client.status != "running":
             return
         if self.futures:
-            self.abort([batch for batch in self.bridge.batches.values()])
+            self.client.cancel(list(self.futures.values()))
+            self.client.run(dask_kill, FAR, self.bridge.session, on_error="ignore")
         for name in self.plugins:
             self.client.unregister_worker_plugin(name)
         self.client.close(timeout=2)
@@ -455,7 +468,10 @@ class Bridge:
 
     def send(self, kind, n=0, id=0, *parts):
         with self.sending:
-            self.socket.sendall(b"".join((HEAD.pack(kind, n, id, sum(map(len, parts))),) + parts))
+            try:
+                self.socket.sendall(b"".join((HEAD.pack(kind, n, id, sum(map(len, parts))),) + parts))
+            except OSError:  # which whoever reads from it sees, too
+                pass
 
     def hide(self, text):
         for secret in self.secrets:

@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -77,6 +78,7 @@ class Worker:
         environment = dict(os.environ, **environment)
         environment["PARLOOP_WORKER"] = "%d:%d:0:%d:plain" % (there, back, os.getpid())
         environment["PARLOOP_ENGINE_SLOT"] = "%d" % pausing
+        environment.setdefault("PARLOOP_PYTHON", sys.executable)  # for calls inside tasks
         if preload:
             environment["LD_PRELOAD"] = preload
         try:
