@@ -4,7 +4,7 @@
 # make acceptance joblib's behaviours, a line each; ACCEPTANCE="--only B17 --backend threading"
 # make storm      worker processes killed all the time: nothing may be lost
 # make valgrind   the core's unit tests, under valgrind
-# make bench      measure ours beside its peers
+# make bench      measure ours beside its peers; make bench-engines does so on Dask and Ray
 # make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again
 #
 # V=1 shows the commands.  SAN=address,undefined or SAN=thread builds with those
@@ -203,13 +203,23 @@ valgrind:
 	$(Q).ci/deps test valgrind
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=30 CK_TIMEOUT_MULTIPLIER=10 WRAP='$(MEMCHECK)' \
-	  $(run-tests) $(filter-out %/test_command %/test_processes,$(UNIT))
+	  $(run-tests) $(filter-out %/test_command %/test_processes %/test_engines,$(UNIT))
 
 # BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
 bench:
 	$(Q).ci/deps bench
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)$(MAKE) --no-print-directory -C tests/bench
+
+# The same on clusters of this machine: Dask's, and Ray's.
+$(O)/bench-engines: tests/bench/engines/ours.c $(O)/libparloop.so
+	$(call say,CC,$<)$(CC) $(ALL) $< -L$(O) -lparloop -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@
+
+bench-engines:
+	$(Q).ci/deps test
+	$(Q).ci/engines
+	$(Q)$(MAKE) --no-print-directory all $(O)/bench-engines
+	$(Q)O=$(O) PLUGINS=$(PLUGINS) sh tests/bench/engines/run.sh
 
 # --- to stay ---------------------------------------------------------------------------------
 
@@ -271,7 +281,7 @@ clean:
 	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=plugins/%.so)
 
 FORCE:
-.PHONY: all run test acceptance storm valgrind bench install uninstall clean tests-build FORCE
+.PHONY: all run test acceptance storm valgrind bench bench-engines install uninstall clean tests-build FORCE
 .SECONDARY:
 
 -include $(CORE:.o=.d) $(CLI:.o=.d) $(WORKER:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/plugins/*/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/fuzz/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)

@@ -14,7 +14,7 @@ if [ -n "$SAN" ]; then
 elif ! "$python" -c 'import ray' 2>/dev/null; then
 	skip "the current Ray" "there is none: $(tail -n 1 build/venv-ray.why 2>/dev/null)"
 else
-	begin ray "${python%/*}/ray" start --head --block --num-cpus 2 --include-dashboard=false \
+	begin ray.log "${python%/*}/ray" start --head --block --num-cpus 2 --include-dashboard=false \
 		--node-ip-address 127.0.0.1 --port $port --temp-dir "$work/ray" --disable-usage-stats \
 		--object-store-memory 200000000
 	expect "Ray is there" within 40 is_there
