@@ -31,7 +31,6 @@ on() { # on NAME PYTHON
 path = $PWD/$PLUGINS/engines.so
 address_file = $work/scheduler-$port.json
 python = $2
-keep = 0s
 END
 	run_on_engine dask "$work/dask.conf" "$1"
 	expect "$1 says where it failed to connect without the address" said_without_address "$2"

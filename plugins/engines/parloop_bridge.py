@@ -333,6 +333,7 @@ class Ray:
         self.ray = ray = need("ray", "ray (pip install ray)")
         self.bridge = bridge
         address = address_of(options, "RAY_ADDRESS") or "auto"
+        self.is_local = address == "local"
         if address not in ("auto", "local"):
             bridge.secrets.append(address)
         try:
@@ -427,8 +428,9 @@ class Ray:
                     self.bridge.lost(batch, str(error).strip().split("\n")[-1])
 
     def kill(self, batch):
+        """With Ray's worker: to interrupt it is a wish only."""
         for ref in self.find([batch]):
-            self.ray.cancel(ref)
+            self.ray.cancel(ref, force=True)
 
     def find(self, batches):
         with self.lock:
@@ -436,13 +438,15 @@ class Ray:
 
     def abort(self, batches):
         for ref in self.find(batches):
-            self.ray.cancel(ref)
+            self.ray.cancel(ref, force=True)
             with self.lock:
                 self.running.pop(ref, None)
 
     def close(self):
+        """Ray ends what a program had when its connection ends; but not what was started for it."""
         self.abort(list(self.running.values()))
-        self.ray.shutdown()
+        if self.is_local:
+            self.ray.shutdown()
 
 
 ENGINES = {"dask": Dask, "ray": Ray, "standin": StandIn}
