@@ -14,7 +14,7 @@ machine() { # machine USER-ID LACKS: one where everything else is installed
 	for there in sort tr mktemp rm cat env sh; do
 		ln -s "$(command -v $there)" "$work/bin/$there"
 	done
-	for there in cc g++ strace readelf valgrind python3; do
+	for there in cc g++ strace readelf mandoc valgrind python3; do
 		tool "$there" true
 	done
 	tool id "echo $1"

@@ -46,6 +46,10 @@ typedef struct par_work {
 	 * as nobody wants its results. */
 	int32_t (*send)(void *user, const void *bytes, uint64_t n_bytes);
 	void *user;
+
+	/* a task begins to wait for a call of its own (1), or goes on (0), as batch_waits in backend.h:
+	 * for engines whose workers are of a fixed number.  On the same thread.  NULL: nobody is told */
+	void (*waits)(void *user, int32_t waits);
 } par_work;
 
 /* Run a batch.  PAR_OK: it was answered; what its tasks did wrong, or that none of them could

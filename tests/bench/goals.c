@@ -76,6 +76,8 @@ static const struct goal goals[] = {
 	{"W6b", EXECUTED, TIMES, 1.35, "re-spawn", "x re-spawn"},
 	{"W9-workers", FORKED, UNITS, 0.2, NULL, "MB an idle worker, forked"},
 	{"W9-workers", EXECUTED, UNITS, 1, NULL, "MB an idle worker, executed"},
+	{"inner", "loky, 1 thread inside", TIMES, 1, "loky, 2 threads inside",
+	 "x as long as with 2 threads inside"},
 };
 
 static const struct row *compared_with(const struct table *table, const struct goal *goal)
