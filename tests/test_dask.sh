@@ -33,6 +33,7 @@ address_file = $work/scheduler-$port.json
 python = $2
 END
 	run_on_engine dask "$work/dask.conf" "$1"
+	expect "$1: the README's program runs there, and on threads and processes" page_runs "$2"
 	expect "$1 says where it failed to connect without the address" said_without_address "$2"
 	stop_engine
 }
@@ -42,6 +43,20 @@ said_without_address() {
 		-o "python=$1" -o wait_for_workers=1s "$O/tasks/demo.so:upper" ::: a >"$work/said" 2>&1 &&
 		cat "$work/said" && grep -q 'cannot connect to the scheduler' "$work/said" &&
 		! grep -q '127.0.0.1:1' "$work/said"
+}
+
+# The README's three ways to run one program, with the address of the scheduler here.
+page_runs() { # page_runs PYTHON
+	awk '/^```/ && inside { inside = 0 } /^```(c|ini)$/ { inside = 1; first = 1; next } !inside { next }
+	first { first = 0; file = $2 == "roots.c" ? "roots.c" : $1 == "#" && ($2 == "on" || $2 == "in") ? $NF ".conf" : "" }
+	file != "" { print > (dir "/" file) }' dir="$work" README.md
+	$CC -Iinclude "$work/roots.c" -L"$O" -lparloop "-Wl,-rpath,$PWD/$O" -lm -o "$work/roots" || return
+	chmod 600 "$work"/*.conf
+	for conf in laptop crash cluster; do
+		sed -i "s|tcp://scheduler:8786|tcp://127.0.0.1:$port|" "$work/$conf.conf"
+		PARLOOP_PYTHON=$1 PARLOOP_CONF=$work/$conf.conf timeout 60 "$work/roots" >"$work/roots.out" || return
+		echo "0 1 2 3 4 5 6 7 8 9" | same - "$work/roots.out" || return
+	done
 }
 
 on "Debian's Dask" /usr/bin/python3
