@@ -59,6 +59,65 @@ page_runs() { # page_runs PYTHON
 	done
 }
 
+# Two hosts: network namespaces on one bridge, each worker in one of them, with a folder of modules and
+# a cache of its own; the scheduler and the program are outside.
+hosts=pl$$
+net=10.$((64 + $$ % 128)).$(($$ / 128 % 256))
+has_hosts() {
+	ip link add "$hosts" type bridge && ip addr add "$net.1/24" dev "$hosts" &&
+		ip link set "$hosts" up && add_host 2 && add_host 3
+}
+
+add_host() { # add_host N
+	ip netns add "$hosts-$1" && ip link add "$hosts.$1" type veth peer name eth0 netns "$hosts-$1" &&
+		ip link set "$hosts.$1" master "$hosts" up &&
+		ip -n "$hosts-$1" addr add "$net.$1/24" dev eth0 && ip -n "$hosts-$1" link set eth0 up &&
+		ip -n "$hosts-$1" link set lo up
+}
+
+remove_hosts() {
+	ip netns del "$hosts-2"
+	ip netns del "$hosts-3"
+	ip link del "$hosts"
+} >/dev/null 2>&1
+
+runs_on_hosts() { # runs_on_hosts PYTHON
+	cp "$O/tasks/demo.so" "$work/modules/"
+	printf '[backend dask]\npath = %s/engines.so\naddress = tcp://%s.1:%s\npython = %s\nkeep = 0s\n' \
+		"$PWD/$PLUGINS" "$net" "$port" "$1" >"$work/hosts.conf"
+	chmod 600 "$work/hosts.conf"
+	seq 3000 | PARLOOP_CONF=$work/hosts.conf timeout 60 "$O/parloop" map -b dask \
+		"$work/modules/demo.so:echo" >"$work/echoed" && seq 3000 | same - "$work/echoed" &&
+		ls "$work/cache-2"/*.so "$work/cache-3"/*.so
+}
+
+on_hosts() { # on_hosts PYTHON
+	name="two network namespaces as two hosts, to which a module travels"
+	if [ -n "$SAN" ] || ! "$1" -c 'import distributed' 2>/dev/null; then
+		skip "$name" "no Dask here, or sanitizers"
+		return
+	fi
+	if ! command -v ip >/dev/null || ! has_hosts >"$work/said" 2>&1; then
+		skip "$name" "this machine does not allow it: $(tail -n 1 "$work/said")"
+		remove_hosts
+		return
+	fi
+	port=$((port + 1))
+	mkdir "$work/modules"
+	begin scheduler "$1" -m distributed.cli.dask_scheduler --host "$net.1" --port $port --no-dashboard
+	for host in 2 3; do
+		PARLOOP_CACHE=$work/cache-$host begin "host-$host" ip netns exec "$hosts-$host" unshare -m sh -c \
+			"mount -t tmpfs none '$work/modules' && exec \"\$@\"" sh \
+			"$1" -m distributed.cli.dask_worker "tcp://$net.1:$port" --host "$net.$host" --nthreads 1 \
+			--no-nanny --no-dashboard --local-directory "$work"
+	done
+	expect "both hosts are there" within 30 grep -q 'Registered to' "$work/host-2" "$work/host-3"
+	expect "$name" runs_on_hosts "$1"
+	stop_engine
+	remove_hosts
+}
+
+on_hosts /usr/bin/python3
 on "Debian's Dask" /usr/bin/python3
 on "the current Dask" "$PWD/build/venv-dask/bin/python"
 summary
