@@ -4,7 +4,7 @@
 # make acceptance joblib's behaviours, a line each; ACCEPTANCE="--only B17 --backend threading"
 # make storm      worker processes killed all the time: nothing may be lost
 # make valgrind   the core's unit tests, under valgrind
-# make bench      measure ours beside its peers
+# make bench      measure ours beside its peers; make bench-engines does so on Dask and Ray
 # make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again
 #
 # V=1 shows the commands.  SAN=address,undefined or SAN=thread builds with those
@@ -44,7 +44,8 @@ ALL       := -std=c11 -D_GNU_SOURCE -fno-math-errno -pthread -fPIC -fvisibility=
 # the loader 40 us.
 static_if_there = $(if $(filter /%,$(shell $(CC) -print-file-name=$(1))),-l:$(1),$(2))
 INIH      := $(call static_if_there,libinih.a,-linih)
-CORE_LIBS := -Wl,--as-needed -luv $(INIH) -ldl -lpthread
+MD        := $(call static_if_there,libmd.a,-lmd)
+CORE_LIBS := -Wl,--as-needed -luv $(INIH) $(MD) -ldl -lpthread
 HERE      := -DPAR_CHECKOUT='"$(CURDIR)"' -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"' \
              -DPAR_BUILD='"$(CURDIR)/$(O)"'
 
@@ -53,6 +54,7 @@ CLI     := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/cli/*.c core/check/
 WORKER  := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/worker/*.c))
 FOLDERS := $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/backend.c)))
 PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=$(PLUGINS)/%.so)
+PYTHON  := $(wildcard plugins/engines/*.py)
 TASKS   := $(patsubst tests/tasks/%.c,$(O)/tasks/%.so,$(wildcard tests/tasks/*.c))
 UNIT    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/test_*.c))
 LIST    := $(O)/tests/acceptance/acceptance
@@ -63,7 +65,8 @@ FUZZ    := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/*.c
 LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
 SONAME  := libparloop.so.0
 
-all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(TASKS) $(O)/parloop.pc
+all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(TASKS) $(O)/parloop.pc \
+  $(if $(SAN),$(PYTHON:plugins/%=$(PLUGINS)/%))
 
 # A source says what else it is linked with: /* link: -lz */
 link_flags = $(shell sed -n 's|^[ /]*[*] link: *\([^*]*\).*|\1|p' $(1))
@@ -109,7 +112,7 @@ $(O)/parloop: $(CLI) $(O)/libparloop.so
 # libparloop.so would.
 LINK_WORKER = $(CC) $(ALL) $(filter %.o,$^) -static-libgcc -Wl,--dynamic-list=core/worker/exports.map \
               $(LDFLAGS) -Wl,--as-needed $(call static_if_there,libuv_a.a,-luv) \
-              $(INIH) -ldl -lpthread -o $@
+              $(INIH) $(MD) -ldl -lpthread -o $@
 
 $(O)/parloop-worker: $(WORKER) $(CORE) core/worker/exports.map
 	$(call say,LD,$@)$(LINK_WORKER)
@@ -122,6 +125,10 @@ $(PLUGINS)/%.so: plugins/%.c $(O)/flags
 # One that is a folder of sources, of which backend.c has the factory.
 $(O)/plugins/%.o: plugins/%.c $(O)/flags
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL) -MMD -MP -c $< -o $@
+
+# What a plugin has in Python lies beside it, in a folder of its name.
+$(O)/plugins/engines/%.py: plugins/engines/%.py
+	$(Q)mkdir -p $(@D) && cp $< $@
 
 define folder
 $(PLUGINS)/$(1).so: $(patsubst plugins/%.c,$(O)/plugins/%.o,$(wildcard plugins/$(1)/*.c))
@@ -181,6 +188,7 @@ run-tests = O=$(O) PLUGINS=$(PLUGINS) SAN='$(SAN)' CC='$(CC)' SANFLAGS='$(SANFLA
 
 test:
 	$(Q).ci/deps test
+	$(Q).ci/engines
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)$(run-tests) $(TESTS) $(wildcard tests/test_*.sh)
 
@@ -204,13 +212,23 @@ valgrind:
 	$(Q).ci/deps test valgrind
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=30 CK_TIMEOUT_MULTIPLIER=10 WRAP='$(MEMCHECK)' \
-	  $(run-tests) $(filter-out %/test_command %/test_processes %/test_inner_threads,$(UNIT))
+	  $(run-tests) $(filter-out %/test_command %/test_processes %/test_engines %/test_inner_threads,$(UNIT))
 
 # BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
 bench:
 	$(Q).ci/deps bench
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)$(MAKE) --no-print-directory -C tests/bench
+
+# The same on clusters of this machine: Dask's, and Ray's.
+$(O)/bench-engines: tests/bench/engines/ours.c $(O)/libparloop.so
+	$(call say,CC,$<)$(CC) $(ALL) $< -L$(O) -lparloop -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@
+
+bench-engines:
+	$(Q).ci/deps test
+	$(Q).ci/engines
+	$(Q)$(MAKE) --no-print-directory all $(O)/bench-engines
+	$(Q)O=$(O) PLUGINS=$(PLUGINS) sh tests/bench/engines/run.sh
 
 # --- to stay ---------------------------------------------------------------------------------
 
@@ -262,6 +280,8 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 	$(Q)install -m 644 $(I)/parloop.pc $D$(LIBDIR)/pkgconfig
 	$(Q)install -m 644 include/parloop/*.h $D$(INCLUDEDIR)/parloop
 	$(Q)install -m 644 $(PLUGIN) $D$(PLUGINDIR)
+	$(Q)install -d $D$(PLUGINDIR)/engines
+	$(Q)install -m 644 $(PYTHON) $D$(PLUGINDIR)/engines
 	$(Q)$(foreach page,$(MAN),install -D -m 644 $(page) $D$(call man_place,$(page)) &&) :
 	$(Q)install -D -m 644 core/cli/parloop.bash $D$(COMPLETIONDIR)/parloop
 	$(Q)test -e $D$(SYSCONFDIR)/parloop/plugins.conf || install -m 644 plugins.conf $D$(SYSCONFDIR)/parloop
@@ -271,10 +291,10 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 uninstall:
 	$(Q)rm -f $D$(BINDIR)/parloop $D$(BINDIR)/parloop-worker $D$(LIBDIR)/$(SONAME) $D$(LIBDIR)/libparloop.so $D$(LIBDIR)/pkgconfig/parloop.pc \
 	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
-	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN))) \
+	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN))) $(addprefix $D$(PLUGINDIR)/engines/,$(notdir $(PYTHON))) \
 	  $(foreach page,$(MAN),$D$(call man_place,$(page))) $D$(COMPLETIONDIR)/parloop
 	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
-	$(Q)for d in $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
+	$(Q)for d in $D$(PLUGINDIR)/engines $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
 	  test ! -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
 	$(Q)$(refresh)
 
@@ -282,7 +302,7 @@ clean:
 	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=plugins/%.so)
 
 FORCE:
-.PHONY: all run test acceptance storm valgrind bench install uninstall clean tests-build FORCE
+.PHONY: all run test acceptance storm valgrind bench bench-engines install uninstall clean tests-build FORCE
 .SECONDARY:
 
 -include $(CORE:.o=.d) $(CLI:.o=.d) $(WORKER:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/plugins/*/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/fuzz/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)

@@ -259,12 +259,14 @@ AT(par_attachment, fd, 32);
 AT(par_attachment, writable, 36);
 AT(par_attachment, sha256, 40);
 
-SIZE(par_encoded, 32);
+SIZE(par_encoded, 48);
 AT(par_encoded, size, 0);
 AT(par_encoded, n_attachments, 4);
 AT(par_encoded, bytes, 8);
 AT(par_encoded, n_bytes, 16);
 AT(par_encoded, attachments, 24);
+AT(par_encoded, name, 32);
+AT(par_encoded, n_tasks, 40);
 
 SIZE(par_ext_encode, 24);
 AT(par_ext_encode, size, 0);
@@ -364,3 +366,15 @@ SIZE(par_real, 16);
 AT(par_real, set, 0);
 AT(par_real, value, 8);
 
+
+SIZE(par_plain, 16);
+AT(par_plain, kind, 0);
+AT(par_plain, n, 4);
+AT(par_plain, size, 8);
+
+SIZE(par_plain_attachment, 56);
+AT(par_plain_attachment, id, 0);
+AT(par_plain_attachment, bytes, 8);
+AT(par_plain_attachment, kind, 16);
+AT(par_plain_attachment, writable, 20);
+AT(par_plain_attachment, sha256, 24);

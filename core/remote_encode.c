@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "log.h"
+#include "module_content.h"
 #include "serve.h"
 
 #include <stdlib.h>
@@ -13,11 +14,12 @@
 
 static int32_t place_of_module(struct remote *remote, par_module *module, par_error *error)
 {
-	const struct wire_module entry = {
+	struct wire_module entry = {
 		.path = module_path(module),
 		.is_program = module_is_program(module),
 		.id = *module_id(module),
 	};
+	const par_attachment *content = NULL;
 	uint32_t i = 0;
 	int place;
 
@@ -25,9 +27,17 @@ static int32_t place_of_module(struct remote *remote, par_module *module, par_er
 		i++;
 	if (i < remote->n_modules)
 		return (int32_t)i;
+	if (remote->ships_modules && !entry.is_program) {
+		int32_t status = module_attachment(module, &content, error);
+
+		if (status < 0)
+			return status;
+		entry.attachment = content->id;
+	}
 	place = wire_batch_module(remote->batch, &entry);
 	if (place < 0)
 		return error_set(error, PAR_EINVAL, "a call uses more than %d task modules", WIRE_MODULES);
+	remote->contents[remote->n_modules] = content;
 	remote->modules[remote->n_modules++] = module;
 	return place;
 }
@@ -162,7 +172,8 @@ static void look_for_out(struct remote *remote, uint64_t n_in, uint64_t n_out)
 		(void)shared_find_out(call->out, n_out, &remote->out, &remote->out_attachment);
 }
 
-static void look_for_memory(struct remote *remote)
+/* Who moves bytes brings back none that were written elsewhere: there results come in the answer. */
+static void look_for_memory(struct remote *remote, const par_channel *channel)
 {
 	const struct call *call = remote->call;
 	const par_task *task = call->tasks[0];
@@ -176,7 +187,8 @@ static void look_for_memory(struct remote *remote)
 		return;
 	look_for(remote, call->in, call->n_tasks * task->in_size, &remote->in_copy, &remote->in,
 	         &remote->in_attachment);
-	look_for_out(remote, call->n_tasks * task->in_size, call->n_tasks * task->out_size);
+	if (channel != NULL)
+		look_for_out(remote, call->n_tasks * task->in_size, call->n_tasks * task->out_size);
 }
 
 static int need(struct remote *remote, const par_attachment *attachment)
@@ -235,7 +247,9 @@ static int32_t prepare_payloads(struct remote *remote, struct parcel *parcel, pa
 		if (__builtin_expect(!(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA)), 1))
 			continue;
 		if (!is_found(slot, &ref, &attachment)) {
-			if (slot->in_size <= remote->max_nbytes)
+			/* Of those that move bytes each is used once, so it goes with the batch; and the
+			 * next copy would have its id. */
+			if (slot->in_size <= remote->max_nbytes || parcel->channel == NULL)
 				continue;
 			copy = shared_copy(slot_payload(slot), slot->in_size, remote->mode, NULL);
 			/* Without memory it goes with the batch. */
@@ -264,12 +278,15 @@ int32_t remote_prepare(struct remote *remote, uint32_t place, par_channel *chann
 	if (status < 0)
 		return status;
 	if (!remote->has_looked)
-		look_for_memory(remote);
+		look_for_memory(remote, channel);
 	parcel->channel = channel;
 	remote->n_attachments = 0;
 	if (need(remote, remote->shared_attachment) < 0 || need(remote, remote->in_attachment) < 0 ||
 	    need(remote, remote->out_attachment) < 0)
 		return error_memory(error, "cannot send a batch");
+	for (uint32_t i = 0; channel == NULL && i < remote->n_modules; i++)
+		if (need(remote, remote->contents[i]) < 0)
+			return error_memory(error, "cannot send a batch");
 	return remote->call->is_stream ? prepare_payloads(remote, parcel, error) : PAR_OK;
 }
 
@@ -388,6 +405,13 @@ void remote_encode(struct remote *remote, uint32_t place, uint64_t handle, struc
 	wire_end_list(writer, parcel->n);
 }
 
+static const char *first_name(const struct remote *remote, const struct parcel *parcel)
+{
+	const struct call *call = remote->call;
+
+	return call->tasks[call->is_stream ? slots_at(&call->slots, parcel->first)->task : 0]->name;
+}
+
 int32_t remote_bytes(struct remote *remote, uint32_t place, uint64_t handle, par_encoded *encoded,
                      par_error *error)
 {
@@ -417,6 +441,8 @@ int32_t remote_bytes(struct remote *remote, uint32_t place, uint64_t handle, par
 		.bytes = parcel->carriage->bytes.bytes,
 		.n_bytes = parcel->carriage->bytes.used,
 		.attachments = parcel->carriage->attachments,
+		.name = first_name(remote, parcel),
+		.n_tasks = parcel->n,
 	};
 	/* The caller's may be an older one, or a newer. */
 	memcpy(encoded, &whole, encoded->size < sizeof(whole) ? encoded->size : sizeof(whole));

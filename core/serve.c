@@ -5,6 +5,7 @@
 #include "fork_server.h"
 #include "runner.h"
 #include "serve_attached.h"
+#include "serve_plain.h"
 #include "serve_process.h"
 #include "wire_answer.h"
 
@@ -315,7 +316,9 @@ int32_t par_worker_serve(const par_serving *serving, par_error *error)
 
 /* --- the program as its own worker ------------------------------------------------------------ */
 
-static int parse(const char *text, par_serving *serving, int *is_channel)
+enum speech { SPEAKS_FRAMES, SPEAKS_CHANNEL, SPEAKS_PLAIN };
+
+static int parse(const char *text, par_serving *serving, enum speech *speech)
 {
 	int end = 0;
 
@@ -323,24 +326,28 @@ static int parse(const char *text, par_serving *serving, int *is_channel)
 	if (sscanf(text, "%d:%d:%d:%d%n", &serving->in, &serving->out, &serving->worker,
 	           &serving->parent, &end) != 4)
 		return -1;
-	*is_channel = strcmp(text + end, ":channel") == 0;
-	return *is_channel || text[end] == '\0' ? 0 : -1;
+	*speech = strcmp(text + end, ":channel") == 0 ? SPEAKS_CHANNEL
+	          : strcmp(text + end, ":plain") == 0 ? SPEAKS_PLAIN
+	                                              : SPEAKS_FRAMES;
+	return *speech != SPEAKS_FRAMES || text[end] == '\0' ? 0 : -1;
 }
 
-static int32_t be_worker(const par_serving *serving, int is_channel, par_error *error)
+static int32_t be_worker(const par_serving *serving, enum speech speech, par_error *error)
 {
 	const par_worker_setup setup = {.size = sizeof(setup), .parent = serving->parent,
 	                                .worker = serving->worker, .cpu = -1};
 	const int32_t ends[2] = {serving->in, serving->out};
 	int32_t status;
 
-	if (!is_channel)
+	if (speech == SPEAKS_FRAMES)
 		return par_worker_serve(serving, error);
 	unsetenv(PAR_WORKER_VARIABLE);
 	status = check_descriptor(ends[0], error);
 	if (status == PAR_OK)
 		status = check_descriptor(ends[1], error);
-	return status < 0 ? status : serve_channel(ends, &setup, 0, error);
+	if (status < 0)
+		return status;
+	return speech == SPEAKS_PLAIN ? serve_plain(serving, error) : serve_channel(ends, &setup, 0, error);
 }
 
 void par_worker_main(int argc, char **argv)
@@ -350,7 +357,7 @@ void par_worker_main(int argc, char **argv)
 	const char *text;
 	char words[1200];
 	int32_t status;
-	int is_channel = 0;
+	enum speech speech = SPEAKS_FRAMES;
 
 	(void)argc, (void)argv;
 	fork_server_run();
@@ -359,14 +366,14 @@ void par_worker_main(int argc, char **argv)
 	if (text == NULL)
 		return;
 	atomic_store_explicit(&is_worker, 1, memory_order_relaxed);
-	if (parse(text, &serving, &is_channel) < 0) {
+	if (parse(text, &serving, &speech) < 0) {
 		error_set(&error, PAR_EINVAL, "cannot become a worker");
 		error_reason(&error, "$" PAR_WORKER_VARIABLE " is \"%.100s\", not IN:OUT:WORKER:PARENT",
 		             text);
 		error_remedy(&error, "unset it: it is for backends to set");
 		status = PAR_EINVAL;
 	} else {
-		status = be_worker(&serving, is_channel, &error);
+		status = be_worker(&serving, speech, &error);
 	}
 	if (status < 0 && status != PAR_ELOST)
 		(void)fprintf(stderr, "[parloop] %s\n", par_error_text(&error, 0, words, sizeof(words)));

@@ -23,6 +23,9 @@
 /* Tasks of a stream that may be under way for each worker, once one has completed. */
 enum { WINDOW_PER_WORKER = 1024 };
 
+/* Where a batch takes milliseconds to get there, it has many tasks. */
+enum { WINDOW_ELSEWHERE = 32 * 1024 };
+
 /* Places of the ring for each that may be under way, where results come as they are over:
  * one slow task then holds nobody up for long. */
 enum { UNORDERED_ROOM = 64 };
@@ -95,7 +98,9 @@ static uint64_t window_of(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
 	uint64_t piece = parallel->plan.batch_size > 0 ? parallel->plan.batch_size : 1;
-	uint64_t least = 2 * piece * call->n_jobs, window = WINDOW_PER_WORKER * piece * call->n_jobs;
+	uint64_t each = instance_can(&parallel->engine->instance, PAR_ELSEWHERE) ? WINDOW_ELSEWHERE
+	                                                                        : WINDOW_PER_WORKER;
+	uint64_t least = 2 * piece * call->n_jobs, window = each * piece * call->n_jobs;
 	uint64_t most = MOST_ROOM / UNORDERED_ROOM;
 
 	most = least < most ? most : least < MOST_ROOM ? least : MOST_ROOM;

@@ -94,7 +94,7 @@ enum {
 	                             /* inner_max_num_threads, as by parloop.worker-env/1;       */
 	                             /* what is loaded the core limits, on every backend         */
 	PAR_RERUNS = 1 << 6,         /* reruns           may run a batch again by itself          */
-	PAR_SHIPS_MODULES = 1 << 7,  /* ships_modules    needs task modules sent to its workers   */
+	PAR_SHIPS_MODULES = 1 << 7,  /* ships_modules    has task modules among the attachments    */
 	PAR_AUTO_BATCHES = 1 << 8,   /* auto_batches     wants the core's auto-batching           */
 	PAR_ELSEWHERE = 1 << 9       /* elsewhere        its workers do not use this machine's cores */
 };
@@ -390,14 +390,14 @@ enum {
 typedef struct par_attachment {
 	uint32_t size;
 	int32_t kind;
-	uint64_t id;          /* equal ids are the same memory, within the process; if */
-	                      /* it has no descriptor, they are the same bytes.  What  */
-	                      /* can be mapped may change from one batch to the next   */
+	uint64_t id;          /* equal ids are the same memory, within the process; of */
+	                      /* a module the same bytes, and else within a call, from */
+	                      /* start_call to stop_call.  Who maps it sees changes    */
 	uint64_t bytes;
 	const void *address;  /* or NULL                                         */
 	int32_t fd;           /* a sealed memfd, or -1                           */
 	int32_t writable;     /* PAR_ATTACH_READ, ...                            */
-	uint8_t sha256[32];   /* of a module; else zero                          */
+	uint8_t sha256[32];   /* of a module, whose bytes are those of its file; else zero */
 } par_attachment;
 
 typedef struct par_encoded {
@@ -407,6 +407,8 @@ typedef struct par_encoded {
 	uint64_t n_bytes;
 	const par_attachment *const *attachments; /* as long as bytes; each by a    */
 	                                          /* pointer, since it may grow     */
+	const char *name;     /* of the task of the batch, or of its first one; and how     */
+	uint64_t n_tasks;     /* many there are: for people, on the engine's dashboard      */
 } par_encoded;
 
 /* Batches as bytes, for workers in another address space, which run them by par_worker_run()

@@ -55,8 +55,9 @@ typedef struct par_work {
 /* Run a batch.  PAR_OK: it was answered; what its tasks did wrong, or that none of them could
  * be found here, is in the answer.  Else nobody took it (PAR_ELOST), or these are not the bytes
  * of a batch, which is answered as well if they say of which.  Task modules are opened by their
- * path and stay; one that is not the caller's, by its build id, is refused.  [any]; several at
- * once on different threads. */
+ * path, if the file there is the caller's, by its build id; else, from an attachment (a backend that
+ * ships_modules has them), by way of the folder $PARLOOP_CACHE; else they are refused.  They stay.
+ * [any]; several at once on different threads. */
 PAR_API int32_t par_worker_run(const par_work *work, par_error *error);
 
 /* --- a descriptor -------------------------------------------------------------------------- */
@@ -100,8 +101,43 @@ PAR_API int32_t par_worker_serve(const par_serving *serving, par_error *error);
 PAR_API void par_worker_main(int argc, char **argv);
 
 /* "IN:OUT:WORKER:PARENT", as in par_serving; or "SOCKET:MEMORY:WORKER:PARENT:channel", the ends of
- * a channel (backend.h), by which the rest of what the worker is to be comes first of all. */
+ * a channel (backend.h), by which the rest of what the worker is to be comes first of all; or
+ * "IN:OUT:WORKER:PARENT:plain", two pipes for the messages below. */
 #define PAR_WORKER_VARIABLE "PARLOOP_WORKER"
+
+/* --- batches moved by who is no C program ------------------------------------------------------ */
+
+/* A cluster's engine whose own workers are written in another language starts parloop-worker, or the
+ * caller's program, with that variable.  It tells it what to attach, sends it the bytes of a batch
+ * once the one before is over, and takes the answer.  To end a batch it kills the process.  Each
+ * message is a head and a body, in this machine's byte order. */
+typedef struct par_plain {
+	uint32_t kind;
+	int32_t n;
+	uint64_t size;       /* bytes of the body */
+} par_plain;
+
+enum {
+	/* to the worker */
+	PAR_PLAIN_ATTACH = 1, /* par_plain_attachment, then the path, with its NUL, of a file that  */
+	                      /* has the content; it is mapped and closed                          */
+	PAR_PLAIN_DETACH = 2, /* uint64_t id: forget it                                            */
+	PAR_PLAIN_RUN = 3,    /* the bytes of a batch, whose attachments are there                 */
+
+	/* from it */
+	PAR_PLAIN_READY = 16,  /* once, at first: the version of parloop, as text                  */
+	PAR_PLAIN_ANSWER = 17, /* what par_worker_run() sends: for receive(), as it is             */
+	PAR_PLAIN_END = 18     /* n: what it returned; if that is below 0, why, as text            */
+};
+
+/* Of par_attachment. */
+typedef struct par_plain_attachment {
+	uint64_t id;
+	uint64_t bytes;
+	int32_t kind;
+	int32_t writable;
+	uint8_t sha256[32];
+} par_plain_attachment;
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,51 @@
+# engines.sh - for tests on a real engine: read after shell.sh.  One is started on loopback, with two
+# workers, and tests/test_engines.c runs on it.
+# One that is killed is to be missed soon.
+export DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT=2s
+unset PARLOOP_PYTHON DASK_SCHEDULER_ADDRESS RAY_ADDRESS
+started=
+port=$((20000 + $$ % 10000))
+
+begin() { # begin LOG COMMAND ...: in the background, in a process group of its own
+	log=$work/$1
+	shift
+	setsid "$@" >"$log" 2>&1 </dev/null &
+	started="$started $!"
+}
+
+stop_engine() {
+	for one in $started; do
+		kill -TERM "$one" 2>/dev/null
+	done
+	for one in $started; do
+		( sleep 10; kill -KILL -"$one" ) >/dev/null 2>&1 &
+		guard=$!
+		wait "$one" 2>/dev/null
+		kill -KILL -"$one" "$guard" 2>/dev/null
+	done
+	started=
+}
+trap 'stop_engine; remove_hosts; rm -rf "$work"' EXIT
+remove_hosts() { :; }
+
+within() { # within SECONDS COMMAND ...: it succeeds sooner or later
+	moments=$(($1 * 10))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $((moments -= 1)) -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+# Adds to the counts what test_engines says of itself.
+run_on_engine() { # run_on_engine BACKEND CONF
+	chmod 600 "$2"
+	TEST_ENGINE=$1 TEST_ENGINE_CONF=$2 timeout 120 "$O/tests/test_engines" >"$work/said" 2>&1
+	counted=$(sed -n 's/.*Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\).*/\1 \2 \3/p' \
+		"$work/said" | tail -n 1)
+	expect "test_engines ends on $3" test -n "$counted" || cat "$work/said"
+	set -- ${counted:-0 0 0}
+	checks=$((checks + $1))
+	failures=$((failures + $2 + $3))
+	[ "$2" = 0 ] && [ "$3" = 0 ] || cat "$work/said"
+}

@@ -1,0 +1,25 @@
+# The backend ray on the current Ray.
+. tests/shell.sh
+. tests/engines.sh
+python=$PWD/build/venv-ray/bin/python
+export RAY_USAGE_STATS_ENABLED=0 RAY_DISABLE_IMPORT_WARNING=1
+
+if [ -n "$SAN" ]; then
+	skip "the current Ray" "sanitizers see the plugin with a stand-in"
+elif ! "$python" -c 'import ray' 2>/dev/null; then
+	skip "the current Ray" "there is none: $(tail -n 1 build/venv-ray.why 2>/dev/null)"
+else
+	begin ray.log "${python%/*}/ray" start --head --block --num-cpus 2 --include-dashboard=false \
+		--node-ip-address 127.0.0.1 --port $port --temp-dir "$work/ray" --disable-usage-stats \
+		--object-store-memory 200000000
+	expect "Ray is there" within 40 grep -q "Ray runtime started" "$work/ray.log"
+	cat >"$work/ray.conf" <<END
+[backend ray]
+path = $PWD/$PLUGINS/engines.so
+address = 127.0.0.1:$port
+python = $python
+END
+	run_on_engine ray "$work/ray.conf" "the current Ray"
+	stop_engine
+fi
+summary
