@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What all tasks see goes with each batch, where no memory is shared, if it is no more. */
+enum { BROADCAST_BYTES = 1024 };
+
 /* --- which tasks ------------------------------------------------------------------------------- */
 
 static int32_t place_of_module(struct remote *remote, par_module *module, par_error *error)
@@ -123,19 +126,14 @@ static int32_t check_worker(const struct remote *remote, const par_channel *chan
 
 /* --- which memory ------------------------------------------------------------------------------- */
 
-/* Where workers find these bytes: shared already, or copied there if there are many.  Else they
- * go with each batch, as they do if there is no memory for a copy. */
-static void look_for(struct remote *remote, const void *bytes, uint64_t n, struct shared_copy **copy,
-                     struct wire_ref *ref, const par_attachment **attachment)
+/* Copied to where workers find them.  Without memory for that they go with each batch. */
+static void copy_there(const void *bytes, uint64_t n, enum shared_mode mode, struct shared_copy **copy,
+                       struct wire_ref *ref, const par_attachment **attachment)
 {
 	par_error error = PAR_ERROR_INIT;
 	char text[1200];
 
-	*ref = (struct wire_ref){0, 0};
-	*attachment = NULL;
-	if (bytes == NULL || n == 0 || shared_find(bytes, n, ref, attachment) || n <= remote->max_nbytes)
-		return;
-	*copy = shared_copy(bytes, n, remote->mode, &error);
+	*copy = shared_copy(bytes, n, mode, &error);
 	if (*copy == NULL) {
 		log_line(LOG_WARNING, "what goes to workers is not shared: %s",
 		         par_error_text(&error, 0, text, sizeof(text)));
@@ -143,6 +141,15 @@ static void look_for(struct remote *remote, const void *bytes, uint64_t n, struc
 	}
 	*attachment = shared_copy_attachment(*copy);
 	ref->id = (*attachment)->id;
+}
+
+/* Where workers find these bytes: shared already, or copied there if there are many.  Else they
+ * go with each batch. */
+static void look_for(struct remote *remote, const void *bytes, uint64_t n, struct shared_copy **copy,
+                     struct wire_ref *ref, const par_attachment **attachment)
+{
+	if (bytes != NULL && n > 0 && !shared_find(bytes, n, ref, attachment) && n > remote->max_nbytes)
+		copy_there(bytes, n, remote->mode, copy, ref, attachment);
 }
 
 static int overlap(const void *a, uint64_t n_a, const void *b, uint64_t n_b)
@@ -167,16 +174,38 @@ static void look_for_memory(struct remote *remote)
 	const struct call *call = remote->call;
 	const par_task *task = call->tasks[0];
 
-	remote->has_looked = 1;
 	look_for(remote, call->shared, call->shared_size, &remote->shared_copy, &remote->shared,
 	         &remote->shared_attachment);
-	remote->in = remote->out = (struct wire_ref){0, 0};
-	remote->in_attachment = remote->out_attachment = NULL;
 	if (call->is_stream)
 		return;
 	look_for(remote, call->in, call->n_tasks * task->in_size, &remote->in_copy, &remote->in,
 	         &remote->in_attachment);
 	look_for_out(remote, call->n_tasks * task->in_size, call->n_tasks * task->out_size);
+}
+
+/* Whoever moves bytes moves no memory: results come as bytes too, and of the caller's array each
+ * batch has the part that it is for.  What all tasks see goes once to each worker. */
+static void look_for_bytes(struct remote *remote)
+{
+	const struct call *call = remote->call;
+
+	if (call->shared != NULL && call->shared_size > BROADCAST_BYTES)
+		copy_there(call->shared, call->shared_size, SHARED_BROADCAST, &remote->shared_copy,
+		           &remote->shared, &remote->shared_attachment);
+}
+
+/* Once a call. */
+static void look_once(struct remote *remote, int is_moved)
+{
+	if (remote->has_looked)
+		return;
+	remote->has_looked = 1;
+	remote->shared = remote->in = remote->out = (struct wire_ref){0, 0};
+	remote->shared_attachment = remote->in_attachment = remote->out_attachment = NULL;
+	if (is_moved)
+		look_for_bytes(remote);
+	else
+		look_for_memory(remote);
 }
 
 static int need(struct remote *remote, const par_attachment *attachment)
@@ -215,16 +244,18 @@ static int keep_copy(struct parcel *parcel, struct shared_copy *copy)
 	return 0;
 }
 
-/* Only what stays where the caller has it can be found there. */
-static int is_found(const struct slot *slot, struct wire_ref *ref, const par_attachment **attachment)
+/* Only what stays where the caller has it can be found there, by who shares memory. */
+static int is_found(const struct parcel *parcel, const struct slot *slot, struct wire_ref *ref,
+                    const par_attachment **attachment)
 {
-	return (slot->flags & SLOT_IN_STAYS) && slot->in_size > 0 &&
+	return parcel->channel != NULL && (slot->flags & SLOT_IN_STAYS) && slot->in_size > 0 &&
 	       shared_find(slot->in.pointer, slot->in_size, ref, attachment);
 }
 
 static int32_t prepare_payloads(struct remote *remote, struct parcel *parcel, par_error *error)
 {
 	const struct call *call = remote->call;
+	const enum shared_mode mode = parcel->channel != NULL ? remote->mode : SHARED_MOVED;
 
 	for (uint64_t i = 0; i < parcel->n; i++) {
 		const struct slot *slot = slots_at(&call->slots, parcel->first + i);
@@ -234,10 +265,10 @@ static int32_t prepare_payloads(struct remote *remote, struct parcel *parcel, pa
 
 		if (__builtin_expect(!(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA)), 1))
 			continue;
-		if (!is_found(slot, &ref, &attachment)) {
+		if (!is_found(parcel, slot, &ref, &attachment)) {
 			if (slot->in_size <= remote->max_nbytes)
 				continue;
-			copy = shared_copy(slot_payload(slot), slot->in_size, remote->mode, NULL);
+			copy = shared_copy(slot_payload(slot), slot->in_size, mode, NULL);
 			/* Without memory it goes with the batch. */
 			if (copy == NULL)
 				continue;
@@ -263,8 +294,7 @@ int32_t remote_prepare(struct remote *remote, uint32_t place, par_channel *chann
 		status = check_worker(remote, channel, error);
 	if (status < 0)
 		return status;
-	if (!remote->has_looked)
-		look_for_memory(remote);
+	look_once(remote, channel == NULL);
 	parcel->channel = channel;
 	remote->n_attachments = 0;
 	if (need(remote, remote->shared_attachment) < 0 || need(remote, remote->in_attachment) < 0 ||
@@ -356,7 +386,7 @@ static void encode_slot(const struct remote *remote, struct parcel *parcel, uint
 	};
 
 	if (__builtin_expect(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA), 0)) {
-		if (is_found(slot, &item.ref, &attachment)) {
+		if (is_found(parcel, slot, &item.ref, &attachment)) {
 			wire_put_attached(writer, &item);
 			return;
 		}

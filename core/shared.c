@@ -193,17 +193,22 @@ int shared_is_there(uint64_t id)
 	return is_there;
 }
 
+static int is_moved(enum shared_mode mode)
+{
+	return mode == SHARED_MOVED || mode == SHARED_BROADCAST;
+}
+
 static par_attachment attachment_of(const struct shared_file *file, uint64_t bytes,
                                     enum shared_mode mode)
 {
 	return (par_attachment){
 		.size = sizeof(par_attachment),
-		.kind = PAR_ATTACH_ARRAY,
+		.kind = mode == SHARED_BROADCAST ? PAR_ATTACH_BROADCAST : PAR_ATTACH_ARRAY,
 		.id = new_id(),
 		.bytes = bytes,
 		.address = file->address,
-		.fd = file->fd,
-		.writable = (int32_t)mode,
+		.fd = is_moved(mode) ? -1 : file->fd,
+		.writable = is_moved(mode) ? PAR_ATTACH_READ : (int32_t)mode,
 	};
 }
 
@@ -306,7 +311,7 @@ static struct shared_copy *take_pooled(uint64_t n, enum shared_mode mode)
 		    copy->file.room / 2 <= room && (best == NULL || copy->file.room < best->file.room))
 			best = copy;
 	}
-	if (best != NULL && mode == SHARED_PRIVATE) {
+	if (best != NULL && (mode == SHARED_PRIVATE || is_moved(mode))) {
 		end_id(best->attachment.id);
 		best->attachment.id = new_id();
 	}
@@ -381,6 +386,13 @@ static void refill(struct shared_copy *copy, const void *bytes, uint64_t n)
 		memcpy(copy->file.address, bytes, (size_t)n);
 }
 
+/* What lies behind the copy is not worth moving. */
+static void fit(struct shared_copy *copy, uint64_t n)
+{
+	if (is_moved(copy->mode))
+		copy->attachment.bytes = n;
+}
+
 struct shared_copy *shared_copy(const void *bytes, uint64_t n, enum shared_mode mode,
                                 par_error *error)
 {
@@ -389,6 +401,7 @@ struct shared_copy *shared_copy(const void *bytes, uint64_t n, enum shared_mode 
 
 	if (copy != NULL) {
 		refill(copy, bytes, n);
+		fit(copy, n);
 		return copy;
 	}
 	watch_forks();
@@ -400,8 +413,10 @@ struct shared_copy *shared_copy(const void *bytes, uint64_t n, enum shared_mode 
 	why = make_copy(copy, bytes, n, mode);
 	if (why != 0 && may_help(why))
 		why = make_copy(copy, bytes, n, mode);
-	if (why == 0)
+	if (why == 0) {
+		fit(copy, n);
 		return copy;
+	}
 	(void)shared_file_refuse(error, n, why);
 	free(copy);
 	return NULL;

@@ -394,7 +394,9 @@ typedef struct par_encoded {
 } par_encoded;
 
 /* Batches as bytes, for workers in another address space, which run them by par_worker_run()
- * (worker.h).  For processes of this machine parloop.channel/1 does the moving too. */
+ * (worker.h).  What all tasks of a call share, and payloads above max_nbytes, are attachments
+ * without a descriptor; all else, also of memory that processes of this machine could share, is
+ * in the bytes.  For those processes parloop.channel/1 does the moving too. */
 typedef struct par_ext_encode {
 	uint32_t size;
 	uint32_t reserved;
