@@ -38,7 +38,7 @@ say = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)';)
 WARN      := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
              -Wpointer-arith -Wno-missing-field-initializers
 ALL       := -std=c11 -D_GNU_SOURCE -fno-math-errno -pthread -fPIC -fvisibility=hidden -Iinclude $(WARN) $(SANFLAGS) $(CFLAGS)
-CORE_LIBS := -Wl,--as-needed -luv -linih -ldl -lpthread
+CORE_LIBS := -Wl,--as-needed -luv -linih -lmd -ldl -lpthread
 HERE      := -DPAR_CHECKOUT='"$(CURDIR)"' -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"' \
              -DPAR_BUILD='"$(CURDIR)/$(O)"'
 
@@ -101,7 +101,7 @@ $(O)/parloop: $(CLI) $(O)/libparloop.so
 static_if_there = $(if $(filter /%,$(shell $(CC) -print-file-name=$(1))),-l:$(1),$(2))
 LINK_WORKER = $(CC) $(ALL) $(filter %.o,$^) -static-libgcc -Wl,--dynamic-list=core/worker/exports.map \
               $(LDFLAGS) -Wl,--as-needed $(call static_if_there,libuv_a.a,-luv) \
-              $(call static_if_there,libinih.a,-linih) -ldl -lpthread -o $@
+              $(call static_if_there,libinih.a,-linih) $(call static_if_there,libmd.a,-lmd) -ldl -lpthread -o $@
 
 $(O)/parloop-worker: $(WORKER) $(CORE) core/worker/exports.map
 	$(call say,LD,$@)$(LINK_WORKER)

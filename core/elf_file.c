@@ -239,6 +239,15 @@ static int32_t check_header(struct elf *elf, par_error *error)
 	return check_kind(elf, error);
 }
 
+int32_t elf_check_bytes(const void *bytes, uint64_t n, const char *path, par_error *error)
+{
+	struct elf_window window = {.n = n < WINDOW ? (size_t)n : WINDOW};
+	struct elf elf = {.path = path, .fd = -1, .window = &window, .stat.st_size = (off_t)n};
+
+	memcpy(window.bytes, bytes, window.n);
+	return check_header(&elf, error);
+}
+
 /* --- the segments -------------------------------------------------------------------------- */
 
 static int32_t read_segments(struct elf *elf, par_error *error)

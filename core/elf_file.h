@@ -38,6 +38,10 @@ void elf_close(struct elf *elf);
 /* The same, but a program of any kind will do, too. */
 int32_t elf_open_program(struct elf *elf, const char *path, par_error *error);
 
+/* The beginning of that, of a file that came as bytes: is it ELF, and for this machine?  path is for
+ * the error alone. */
+int32_t elf_check_bytes(const void *bytes, uint64_t n, const char *path, par_error *error);
+
 /* Where a note's text was found. */
 struct elf_note {
 	char *text;       /* of malloc; ends in NUL, and has no other */

@@ -361,7 +361,8 @@ static int32_t accept_answer(struct instance *instance)
 		return error_memory(&instance->error, "cannot keep track of batches");
 	instance->has_batches = 1;
 	if (!instance_can(instance, PAR_SHARES_MEMORY)) {
-		if (remote_init(&instance->remote, instance->call, places) < 0)
+		if (remote_init(&instance->remote, instance->call, places,
+		                instance_can(instance, PAR_SHIPS_MODULES)) < 0)
 			return error_memory(&instance->error, "cannot keep track of batches");
 		instance->has_remote = 1;
 	}

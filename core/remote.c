@@ -19,10 +19,11 @@ enum { MOST_BYTES = 1 << 20 };
 
 /* --- its life -------------------------------------------------------------------------------- */
 
-int remote_init(struct remote *remote, struct call *call, uint32_t n_places)
+int remote_init(struct remote *remote, struct call *call, uint32_t n_places, int ships_modules)
 {
 	memset(remote, 0, sizeof(*remote));
 	remote->call = call;
+	remote->ships_modules = ships_modules;
 	remote->parcels = calloc(n_places, sizeof(*remote->parcels));
 	remote->batch = malloc(sizeof(*remote->batch));
 	if (remote->parcels == NULL || remote->batch == NULL) {

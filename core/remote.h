@@ -89,7 +89,9 @@ struct remote {
 	uint32_t n_tasks;     /* in its tables */
 	const par_task *tasks[CALL_TASKS];
 	par_module *modules[CALL_TASKS];
+	const par_attachment *contents[CALL_TASKS]; /* of those; NULL: not sent */
 	uint32_t n_modules;
+	int ships_modules;    /* a worker may not have the files of modules: they go along */
 	int needs_program;    /* one of the tasks is this program's */
 	const par_task *unnamed; /* one that has no name elsewhere, but an address */
 	struct shared_copy *in_copy, *shared_copy;
@@ -103,7 +105,7 @@ struct remote {
 };
 
 /* 0, or -1: no memory. */
-int remote_init(struct remote *remote, struct call *call, uint32_t n_places);
+int remote_init(struct remote *remote, struct call *call, uint32_t n_places, int ships_modules);
 void remote_finish(struct remote *remote);
 
 /* A call begins, that is ready otherwise; ends. */

@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "log.h"
+#include "module_content.h"
 #include "serve.h"
 
 #include <stdlib.h>
@@ -16,11 +17,12 @@ enum { BROADCAST_BYTES = 1024 };
 
 static int32_t place_of_module(struct remote *remote, par_module *module, par_error *error)
 {
-	const struct wire_module entry = {
+	struct wire_module entry = {
 		.path = module_path(module),
 		.is_program = module_is_program(module),
 		.id = *module_id(module),
 	};
+	const par_attachment *content = NULL;
 	uint32_t i = 0;
 	int place;
 
@@ -28,9 +30,17 @@ static int32_t place_of_module(struct remote *remote, par_module *module, par_er
 		i++;
 	if (i < remote->n_modules)
 		return (int32_t)i;
+	if (remote->ships_modules && !entry.is_program) {
+		int32_t status = module_attachment(module, &content, error);
+
+		if (status < 0)
+			return status;
+		entry.attachment = content->id;
+	}
 	place = wire_batch_module(remote->batch, &entry);
 	if (place < 0)
 		return error_set(error, PAR_EINVAL, "a call uses more than %d task modules", WIRE_MODULES);
+	remote->contents[remote->n_modules] = content;
 	remote->modules[remote->n_modules++] = module;
 	return place;
 }
@@ -244,18 +254,16 @@ static int keep_copy(struct parcel *parcel, struct shared_copy *copy)
 	return 0;
 }
 
-/* Only what stays where the caller has it can be found there, by who shares memory. */
-static int is_found(const struct parcel *parcel, const struct slot *slot, struct wire_ref *ref,
-                    const par_attachment **attachment)
+/* Only what stays where the caller has it can be found there. */
+static int is_found(const struct slot *slot, struct wire_ref *ref, const par_attachment **attachment)
 {
-	return parcel->channel != NULL && (slot->flags & SLOT_IN_STAYS) && slot->in_size > 0 &&
+	return (slot->flags & SLOT_IN_STAYS) && slot->in_size > 0 &&
 	       shared_find(slot->in.pointer, slot->in_size, ref, attachment);
 }
 
 static int32_t prepare_payloads(struct remote *remote, struct parcel *parcel, par_error *error)
 {
 	const struct call *call = remote->call;
-	const enum shared_mode mode = parcel->channel != NULL ? remote->mode : SHARED_MOVED;
 
 	for (uint64_t i = 0; i < parcel->n; i++) {
 		const struct slot *slot = slots_at(&call->slots, parcel->first + i);
@@ -265,10 +273,10 @@ static int32_t prepare_payloads(struct remote *remote, struct parcel *parcel, pa
 
 		if (__builtin_expect(!(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA)), 1))
 			continue;
-		if (!is_found(parcel, slot, &ref, &attachment)) {
+		if (!is_found(slot, &ref, &attachment)) {
 			if (slot->in_size <= remote->max_nbytes)
 				continue;
-			copy = shared_copy(slot_payload(slot), slot->in_size, mode, NULL);
+			copy = shared_copy(slot_payload(slot), slot->in_size, remote->mode, NULL);
 			/* Without memory it goes with the batch. */
 			if (copy == NULL)
 				continue;
@@ -300,7 +308,12 @@ int32_t remote_prepare(struct remote *remote, uint32_t place, par_channel *chann
 	if (need(remote, remote->shared_attachment) < 0 || need(remote, remote->in_attachment) < 0 ||
 	    need(remote, remote->out_attachment) < 0)
 		return error_memory(error, "cannot send a batch");
-	return remote->call->is_stream ? prepare_payloads(remote, parcel, error) : PAR_OK;
+	for (uint32_t i = 0; channel == NULL && i < remote->n_modules; i++)
+		if (need(remote, remote->contents[i]) < 0)
+			return error_memory(error, "cannot send a batch");
+	/* For those who move bytes a payload is used once, so it goes with its batch. */
+	return remote->call->is_stream && channel != NULL ? prepare_payloads(remote, parcel, error)
+	                                                  : PAR_OK;
 }
 
 /* --- the frame ------------------------------------------------------------------------------------- */
@@ -385,8 +398,8 @@ static void encode_slot(const struct remote *remote, struct parcel *parcel, uint
 	                 WIRE_ITEM_ATTACHED},
 	};
 
-	if (__builtin_expect(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA), 0)) {
-		if (is_found(parcel, slot, &item.ref, &attachment)) {
+	if (__builtin_expect(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA), 0) && parcel->channel != NULL) {
+		if (is_found(slot, &item.ref, &attachment)) {
 			wire_put_attached(writer, &item);
 			return;
 		}

@@ -3,6 +3,7 @@
 #include "context.h"
 #include "error.h"
 #include "forked.h"
+#include "module_cache.h"
 #include "module.h"
 #include "peak.h"
 #include "wire_answer.h"
@@ -581,6 +582,54 @@ static int32_t check_id(const struct wire_module *wanted, const par_module *modu
 	return PAR_EUNAVAIL;
 }
 
+static const par_attachment *find_attachment(const struct runner *runner, uint64_t id)
+{
+	const struct runner_work *work = runner->work;
+
+	for (uint32_t i = 0; i < work->n_attachments; i++)
+		if (work->attachments[i]->id == id)
+			return work->attachments[i];
+	return NULL;
+}
+
+/* What lies there may be anything, and to open it runs it: so it is compared before that. */
+static int is_at_path(const struct wire_module *wanted)
+{
+	struct elf_id id;
+	struct elf elf;
+	int is_so;
+
+	if (elf_open(&elf, wanted->path, NULL) < 0)
+		return 0;
+	is_so = elf_identify(&elf, &id, NULL) == PAR_OK && elf_id_is(&wanted->id, &id);
+	elf_close(&elf);
+	return is_so;
+}
+
+/* Where its path says, or from what was sent along. */
+static int32_t open_module(const struct runner *runner, const struct wire_module *wanted,
+                           par_module **module, par_error *error)
+{
+	const par_attachment *content;
+
+	if (wanted->attachment == 0 || is_at_path(wanted))
+		return par_module_open(module, wanted->path, error);
+	content = find_attachment(runner, wanted->attachment);
+	if (content != NULL)
+		return module_cache_open(module, content, error);
+	error_set(error, PAR_EUNAVAIL, "the task module is not here");
+	error_file(error, "%s", wanted->path);
+	error_reason(error, "the caller's is not under its path, and was not sent along");
+	error_remedy(error, "have the same file on both sides");
+	return PAR_EUNAVAIL;
+}
+
+static int is_known(const par_module *known, const struct wire_module *wanted)
+{
+	return known != NULL && (strcmp(module_path(known), wanted->path) == 0 ||
+	                         (wanted->attachment != 0 && elf_id_is(&wanted->id, module_id(known))));
+}
+
 static int32_t find_module(struct runner *runner, const struct wire_module *wanted,
                            par_module **module, par_error *error)
 {
@@ -589,10 +638,10 @@ static int32_t find_module(struct runner *runner, const struct wire_module *want
 
 	if (wanted->is_program)
 		status = module_of_program(module, error);
-	else if (*known != NULL && strcmp(module_path(*known), wanted->path) == 0)
+	else if (is_known(*known, wanted))
 		*module = *known;
 	else
-		status = par_module_open(module, wanted->path, error);
+		status = open_module(runner, wanted, module, error);
 	if (status < 0)
 		return status;
 	if (!wanted->is_program)
@@ -678,12 +727,8 @@ static int32_t refuse_ref(par_error *error, const struct wire_ref *ref, const ch
 static const char *find_bytes(const struct runner *runner, const struct wire_ref *ref,
                               uint64_t size, int writes, par_error *error)
 {
-	const struct runner_work *work = runner->work;
-	const par_attachment *found = NULL;
+	const par_attachment *found = find_attachment(runner, ref->id);
 
-	for (uint32_t i = 0; found == NULL && i < work->n_attachments; i++)
-		if (work->attachments[i]->id == ref->id)
-			found = work->attachments[i];
 	if (found == NULL)
 		refuse_ref(error, ref, "this worker was not given it");
 	else if (found->address == NULL)

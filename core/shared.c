@@ -193,22 +193,19 @@ int shared_is_there(uint64_t id)
 	return is_there;
 }
 
-static int is_moved(enum shared_mode mode)
-{
-	return mode == SHARED_MOVED || mode == SHARED_BROADCAST;
-}
-
 static par_attachment attachment_of(const struct shared_file *file, uint64_t bytes,
                                     enum shared_mode mode)
 {
+	const int is_moved = mode == SHARED_BROADCAST;
+
 	return (par_attachment){
 		.size = sizeof(par_attachment),
-		.kind = mode == SHARED_BROADCAST ? PAR_ATTACH_BROADCAST : PAR_ATTACH_ARRAY,
+		.kind = is_moved ? PAR_ATTACH_BROADCAST : PAR_ATTACH_ARRAY,
 		.id = new_id(),
 		.bytes = bytes,
 		.address = file->address,
-		.fd = is_moved(mode) ? -1 : file->fd,
-		.writable = is_moved(mode) ? PAR_ATTACH_READ : (int32_t)mode,
+		.fd = is_moved ? -1 : file->fd,
+		.writable = is_moved ? PAR_ATTACH_READ : (int32_t)mode,
 	};
 }
 
@@ -311,7 +308,7 @@ static struct shared_copy *take_pooled(uint64_t n, enum shared_mode mode)
 		    copy->file.room / 2 <= room && (best == NULL || copy->file.room < best->file.room))
 			best = copy;
 	}
-	if (best != NULL && (mode == SHARED_PRIVATE || is_moved(mode))) {
+	if (best != NULL && (mode == SHARED_PRIVATE || mode == SHARED_BROADCAST)) {
 		end_id(best->attachment.id);
 		best->attachment.id = new_id();
 	}
@@ -389,7 +386,7 @@ static void refill(struct shared_copy *copy, const void *bytes, uint64_t n)
 /* What lies behind the copy is not worth moving. */
 static void fit(struct shared_copy *copy, uint64_t n)
 {
-	if (is_moved(copy->mode))
+	if (copy->mode == SHARED_BROADCAST)
 		copy->attachment.bytes = n;
 }
 

@@ -16,9 +16,9 @@
 
 /* How workers see what they are given (joblib's mmap_mode), as in par_attachment: 'r' read-only;
  * 'r+' writable, and seen by the other workers; 'c' writable, and seen by nobody else.  ('w+' is
- * 'r+'.)  The others are for copies whose bytes somebody else moves (parloop.encode/1), for some
- * tasks or for all of a call: they have no descriptor, and no two have the same id. */
-enum shared_mode { SHARED_READ, SHARED_WRITE, SHARED_PRIVATE, SHARED_MOVED, SHARED_BROADCAST };
+ * 'r+'.)  Or it is a copy for all tasks of a call whose bytes somebody else moves (parloop.encode/1):
+ * without a descriptor, and no two have the same id. */
+enum shared_mode { SHARED_READ, SHARED_WRITE, SHARED_PRIVATE, SHARED_BROADCAST };
 
 /* What such a text means: 0, or -1: nothing. [any] */
 int shared_parse_mode(const char *text, enum shared_mode *mode);

@@ -110,5 +110,5 @@ expect "which is not typed" asked
 machine 0 libuv
 rm "$work/bin/apt-get" "$work/bin/pkg-config"
 expect "without apt-get it stops" deps 1 build
-expect "and names what is missing" said 'libinih-dev libuv1-dev pkg-config zlib1g-dev'
+expect "and names what is missing" said 'libinih-dev libmd-dev libuv1-dev pkg-config zlib1g-dev'
 summary

@@ -1,7 +1,7 @@
 #include "runner.h"
 
 #include "context.h"
-#include "module.h"
+#include "module_content.h"
 #include "wire_answer.h"
 
 #include <parloop/worker.h>
@@ -828,6 +828,45 @@ START_TEST(threads_run_batches_at_once)
 }
 END_TEST
 
+/* A module whose file is not here comes along; without that it is said where it should be. */
+START_TEST(a_module_is_sent_along)
+{
+	struct wire_module module = {.path = "/nowhere/demo.so", .attachment = 77};
+	char folder[] = "/tmp/parloop-runner-XXXXXX", command[64];
+	struct wire_task known = {.name = "upper", .kind = PAR_TASK_BYTES};
+	par_error error = PAR_ERROR_INIT;
+	const par_attachment *content;
+	par_module *demo;
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	setenv("PARLOOP_CACHE", folder, 1);
+	ck_assert_int_eq(par_module_open(&demo, DEMO, &error), PAR_OK);
+	ck_assert_int_eq(module_attachment(demo, &content, &error), PAR_OK);
+	module.id = *module_id(demo);
+	wire_batch_module(&batch, &module);
+	wire_batch_task(&batch, &known);
+	wire_begin_list(&request, &batch);
+	wire_put_item(&request, 0, 0, 0, "sent", 4);
+	wire_end_list(&request, 1);
+	runs();
+	read_answer();
+	ck_assert_int_eq(said.n_cannot, 1);
+	ck_assert(strstr(said.cannot.reason, "was not sent along") != NULL);
+	ck_assert_str_eq(said.cannot.file, "/nowhere/demo.so");
+
+	answer_size = 0;
+	attach(77, (void *)(uintptr_t)content->address, content->bytes, PAR_ATTACH_READ);
+	((par_attachment *)(uintptr_t)attachments[0])->kind = PAR_ATTACH_MODULE;
+	memcpy(((par_attachment *)(uintptr_t)attachments[0])->sha256, content->sha256, 32);
+	runs();
+	read_answer();
+	ck_assert_int_eq(said.n_finished, 1);
+	ck_assert_mem_eq(said.reply[0], "SENT", 4);
+	(void)snprintf(command, sizeof(command), "rm -rf %s", folder);
+	ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -849,6 +888,7 @@ int main(void)
 		a_word_in_an_attachment_ends_it_early,
 		starts_are_told_before_each_task,
 		tiny_tasks_are_answered_together,
+		a_module_is_sent_along,
 		says_that_a_module_is_missing,
 		says_that_a_task_is_missing,
 		says_that_a_module_is_another,

@@ -41,15 +41,15 @@ expect "every function of parloop.h and worker.h is in libparloop.so" exports_al
 expect "its name for the loader is libparloop.so.0" \
 	sh -c "readelf -d $O/libparloop.so | grep -q 'SONAME.*\[libparloop.so.0\]'"
 if [ -z "$SAN" ]; then
-	expect "libparloop.so needs libuv, libinih and libc, and nothing else" \
-		needs_only 'libuv\.so\.1|libinih\.so\.1|lib[cm]\.so\.6|ld-linux.*' "$O/libparloop.so"
+	expect "libparloop.so needs libuv, libinih, libmd and libc, and nothing else" \
+		needs_only 'libuv\.so\.1|libinih\.so\.1|libmd\.so\.0|lib[cm]\.so\.6|ld-linux.*' "$O/libparloop.so"
 	expect "parloop needs libparloop and libc" \
 		needs_only 'libparloop\.so\.0|libc\.so\.6|ld-linux.*' "$O/parloop"
 	expect "parloop-worker, which is to start fast, needs no library of ours" \
-		needs_only 'libuv\.so\.1|libinih\.so\.1|lib[cm]\.so\.6|ld-linux.*' "$O/parloop-worker"
+		needs_only 'libuv\.so\.1|libinih\.so\.1|libmd\.so\.0|lib[cm]\.so\.6|ld-linux.*' "$O/parloop-worker"
 	expect "and shows modules what libparloop.so would" exports_the_same
 else
-	skip "libparloop.so needs libuv, libinih and libc, and nothing else" "a sanitizer is linked in"
+	skip "libparloop.so needs libuv, libinih, libmd and libc, and nothing else" "a sanitizer is linked in"
 	skip "parloop needs libparloop and libc" "a sanitizer is linked in"
 	skip "parloop-worker, which is to start fast, needs no library of ours" "a sanitizer is linked in"
 	skip "and shows modules what libparloop.so would" "a sanitizer is linked in"

@@ -90,7 +90,7 @@ enum {
 	PAR_CAN_KILL = 1 << 4,       /* can_kill         kill() ends a running batch              */
 	PAR_LIMITS_THREADS = 1 << 5, /* limits_threads   honours inner_max_num_threads            */
 	PAR_RERUNS = 1 << 6,         /* reruns           may run a batch again by itself          */
-	PAR_SHIPS_MODULES = 1 << 7,  /* ships_modules    needs task modules sent to its workers   */
+	PAR_SHIPS_MODULES = 1 << 7,  /* ships_modules    has task modules among the attachments    */
 	PAR_AUTO_BATCHES = 1 << 8,   /* auto_batches     wants the core's auto-batching           */
 	PAR_ELSEWHERE = 1 << 9       /* elsewhere        its workers do not use this machine's cores */
 };
@@ -381,7 +381,7 @@ typedef struct par_attachment {
 	const void *address;  /* or NULL                                         */
 	int32_t fd;           /* a sealed memfd, or -1                           */
 	int32_t writable;     /* PAR_ATTACH_READ, ...                            */
-	uint8_t sha256[32];   /* of a module; else zero                          */
+	uint8_t sha256[32];   /* of a module, whose bytes are those of its file; else zero */
 } par_attachment;
 
 typedef struct par_encoded {
@@ -394,9 +394,9 @@ typedef struct par_encoded {
 } par_encoded;
 
 /* Batches as bytes, for workers in another address space, which run them by par_worker_run()
- * (worker.h).  What all tasks of a call share, and payloads above max_nbytes, are attachments
- * without a descriptor; all else, also of memory that processes of this machine could share, is
- * in the bytes.  For those processes parloop.channel/1 does the moving too. */
+ * (worker.h).  What all tasks of a call share is an attachment, if it is not small, and so are
+ * modules; all else, also of memory that processes of this machine could share, is in the bytes.
+ * For those processes parloop.channel/1 does the moving too. */
 typedef struct par_ext_encode {
 	uint32_t size;
 	uint32_t reserved;

@@ -51,8 +51,9 @@ typedef struct par_work {
 /* Run a batch.  PAR_OK: it was answered; what its tasks did wrong, or that none of them could
  * be found here, is in the answer.  Else nobody took it (PAR_ELOST), or these are not the bytes
  * of a batch, which is answered as well if they say of which.  Task modules are opened by their
- * path and stay; one that is not the caller's, by its build id, is refused.  [any]; several at
- * once on different threads. */
+ * path, if the file there is the caller's, by its build id; else, from an attachment (a backend that
+ * ships_modules has them), by way of the folder $PARLOOP_CACHE; else they are refused.  They stay.
+ * [any]; several at once on different threads. */
 PAR_API int32_t par_worker_run(const par_work *work, par_error *error);
 
 /* --- a descriptor -------------------------------------------------------------------------- */
