@@ -264,11 +264,12 @@ AT(par_encoded, bytes, 8);
 AT(par_encoded, n_bytes, 16);
 AT(par_encoded, attachments, 24);
 
-SIZE(par_ext_encode, 24);
+SIZE(par_ext_encode, 32);
 AT(par_ext_encode, size, 0);
 AT(par_ext_encode, reserved, 4);
 AT(par_ext_encode, encode, 8);
 AT(par_ext_encode, receive, 16);
+AT(par_ext_encode, runs_at, 24);
 SIZE(par_worker_setup, 48);
 AT(par_worker_setup, size, 0);
 AT(par_worker_setup, worker, 4);
@@ -325,7 +326,7 @@ AT(par_backend_info, n_options, 72);
 AT(par_backend_info, reserved, 76);
 AT(par_backend_info, options, 80);
 
-SIZE(par_work, 64);
+SIZE(par_work, 72);
 AT(par_work, size, 0);
 AT(par_work, worker, 4);
 AT(par_work, bytes, 8);
@@ -336,6 +337,7 @@ AT(par_work, reserved, 36);
 AT(par_work, stopping, 40);
 AT(par_work, send, 48);
 AT(par_work, user, 56);
+AT(par_work, is_last, 64);
 
 SIZE(par_serving, 24);
 AT(par_serving, size, 0);

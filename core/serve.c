@@ -44,7 +44,7 @@ static int32_t check_work(const par_work *work, par_error *error)
 {
 	const char *wrong = NULL;
 
-	if (work == NULL || work->size < sizeof(*work))
+	if (work == NULL || !PAR_HAS(work, user))
 		wrong = "work is NULL, or its size is not set";
 	else if (work->bytes == NULL || work->send == NULL)
 		wrong = "bytes or send is NULL";
@@ -77,6 +77,7 @@ static int32_t run_work(struct runner *runner, const par_work *work, par_error *
 		.stopping = work->stopping,
 		.send = work->send,
 		.user = work->user,
+		.is_last = PAR_HAS(work, is_last) ? work->is_last : NULL,
 	};
 	par_error why = PAR_ERROR_INIT;
 	struct wire_frame frame;

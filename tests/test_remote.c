@@ -51,6 +51,7 @@ struct work {
 	const par_attachment **attachments;
 	pthread_t thread;
 	int32_t status;
+	int32_t is_last;
 	int is_dead;
 	uint64_t sent, most;
 };
@@ -135,11 +136,25 @@ static int has_value_of(const unsigned char *bytes, uint64_t n, int64_t task)
 	return 0;
 }
 
+/* The frame that ends a batch. */
+static int has_end(const unsigned char *bytes, uint64_t n)
+{
+	uint64_t at = 0, size;
+
+	for (; at + 24 <= n; at += 24 + size) {
+		memcpy(&size, bytes + at + 8, sizeof(size));
+		if (bytes[at + 3] == 20)
+			return 1;
+	}
+	return 0;
+}
+
 static int32_t take_answer(void *user, const void *bytes, uint64_t n)
 {
 	struct work *work = user;
 	par_backend *backend = work->backend;
 
+	ck_assert_int_eq(work->is_last, has_end(bytes, n));
 	if (work->is_dead)
 		return -1;
 	if (worker.dies_silently && has_value_of(bytes, n, worker.dies_at)) {
@@ -170,6 +185,7 @@ static void *run(void *arg)
 		.n_attachments = work->encoded.n_attachments,
 		.send = take_answer,
 		.user = work,
+		.is_last = &work->is_last,
 	};
 	const par_how how = {
 		.size = sizeof(how),
@@ -181,6 +197,7 @@ static void *run(void *arg)
 		.text = "last words",
 	};
 
+	work->backend->ext->runs_at(host, work->batch, 1, "elsewhere.example");
 	if (!work->is_dead && !worker.gives_back)
 		(void)par_worker_run(&wanted, NULL);
 	if (work->is_dead)
@@ -351,6 +368,8 @@ START_TEST(a_failure_comes_with_its_story)
 	ck_assert_int_eq(error.task, 7);
 	ck_assert_int_eq(error.task_code, 4);
 	ck_assert_int_eq(error.attempts, 2);
+	ck_assert_int_eq(error.worker, 1);
+	ck_assert_str_eq(error.host, "elsewhere.example");
 	ck_assert_str_eq(error.type, "TooHigh");
 	ck_assert_str_eq(error.reason, "7 is too high");
 	ck_assert_ptr_nonnull(strstr(error.trace, "tasks/remote.c:"));

@@ -410,6 +410,10 @@ typedef struct par_ext_encode {
 	 * worker is not to be asked again. [any] */
 	int32_t (*receive)(const par_host *host, par_batch batch, const void *bytes,
 	                   uint64_t n_bytes);
+	/* Who runs it, for errors and events: worker as in par_how; machine NULL: this one (it is
+	 * copied).  Before the first receive() of what that worker sent, and again if another has
+	 * it.  Left out, it is worker 0 of this machine. [any] */
+	void (*runs_at)(const par_host *host, par_batch batch, int32_t worker, const char *machine);
 } par_ext_encode;
 
 /* The way to one worker process of this machine: a socket, and shared memory by which batches

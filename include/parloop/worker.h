@@ -46,6 +46,11 @@ typedef struct par_work {
 	 * as nobody wants its results. */
 	int32_t (*send)(void *user, const void *bytes, uint64_t n_bytes);
 	void *user;
+
+	/* becomes 1 before the last piece is sent, which may therefore wait for those of the next
+	 * batch; others are wanted at once: who runs what, should this process die.  NULL: nobody
+	 * asks */
+	int32_t *is_last;
 } par_work;
 
 /* Run a batch.  PAR_OK: it was answered; what its tasks did wrong, or that none of them could
