@@ -57,7 +57,12 @@ FUZZ    := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/*.c
 LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
 SONAME  := libparloop.so.0
 
-all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(TASKS)
+# A relay for each MPI that there is, built by its compiler; with a sanitizer none, since an MPI
+# under one says much of itself and nothing of us.
+MPIS    := $(if $(SAN),,$(foreach mpi,openmpi mpich,$(if $(shell command -v mpicc.$(mpi)),$(mpi))))
+RELAY   := $(MPIS:%=$(O)/parloop-mpi-relay.%)
+
+all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(RELAY) $(TASKS)
 
 # A source says what else it is linked with: /* link: -lz */
 link_flags = $(shell sed -n 's|^[ /]*[*] link: *\([^*]*\).*|\1|p' $(1))
@@ -105,6 +110,15 @@ LINK_WORKER = $(CC) $(ALL) $(filter %.o,$^) -static-libgcc -Wl,--dynamic-list=co
 
 $(O)/parloop-worker: $(WORKER) $(CORE) core/worker/exports.map
 	$(call say,LD,$@)$(LINK_WORKER)
+
+# The other half of the backend mpi: a worker whose batches come by MPI.
+RELAY_SOURCES := $(wildcard plugins/mpi/relay/*.c)
+LINK_RELAY = OMPI_CC='$(CC)' MPICH_CC='$(CC)' mpicc.$* $(ALL) -DRELAY_MPI='"$*"' -MMD -MP \
+             -MF $(O)/plugins/mpi-relay.$*.d $(RELAY_SOURCES) $(filter %.o,$^) -static-libgcc -Wl,--dynamic-list=core/worker/exports.map \
+             $(LDFLAGS) $(CORE_LIBS) -o $@
+
+$(RELAY): $(O)/parloop-mpi-relay.%: $(RELAY_SOURCES) $(CORE) core/worker/exports.map $(O)/flags
+	$(call say,MPI,$@)$(LINK_RELAY)
 
 # A plugin sees include/ and nothing else of us, and links against nothing of us.
 $(PLUGINS)/%.so: plugins/%.c $(O)/flags
