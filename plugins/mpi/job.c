@@ -755,6 +755,7 @@ static void be_ready(struct job *job)
 	stop_watch(&job->tick, job->timer->stop);
 	job->in_at = n;
 	job->state = JOB_READY;
+	job->output.is_quiet = job->captures;
 	(void)make_room_in(job, sizeof(struct record) + PIECE_BYTES + 8);
 	pool_job_ready(job->pool, job);
 }

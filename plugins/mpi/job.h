@@ -63,7 +63,8 @@ struct job {
 	par_watch *death, *deadline, *tick;
 	int64_t since_ns;
 	int was_killed;  /* by us */
-	struct output output;
+	struct output output; /* quiet while it starts: then it goes into the error */
+	int captures;         /* and afterwards */
 
 	int listeners[2]; /* until it has connected */
 	par_watch *calls[2];

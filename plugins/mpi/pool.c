@@ -84,13 +84,17 @@ static int32_t send(struct pool *pool, struct errand *errand)
 
 /* --- jobs ------------------------------------------------------------------------------------------- */
 
-/* The end of what the launcher said, on one line. */
+/* What our own relay complains of; else the end of what the launcher said, on one line. */
 static void quote_tail(struct job *job, char *text, size_t size)
 {
-	const char *tail = output_tail(&job->output);
+	const char *tail = output_tail(&job->output), *ours = strstr(tail, "parloop-mpi-relay: ");
 	size_t n = strlen(tail), used = 0;
 
-	for (tail += n > size / 2 * 3 ? n - size / 2 * 3 : 0; *tail != '\0' && used + 1 < size; tail++)
+	if (ours != NULL)
+		tail = ours;
+	else if (n >= size)
+		tail += n + 1 - size;
+	for (; *tail != '\0' && used + 1 < size && (ours == NULL || *tail != '\n'); tail++)
 		if (!isspace((unsigned char)*tail))
 			text[used++] = *tail;
 		else if (used > 0 && text[used - 1] != ' ')

@@ -303,7 +303,8 @@ int32_t job_start(struct job **out, struct pool *pool, const par_host *host,
 	job->pidfd = job->fd = job->listeners[0] = job->listeners[1] = -1;
 	job->output.streams[0].fd = job->output.streams[1].fd = -1;
 	status = launch_job(job, launch, settings, error);
-	job->output.is_quiet = settings->captures;
+	job->output.is_quiet = 1;
+	job->captures = settings->captures;
 	if (status == PAR_OK)
 		status = job_watch_start(job, settings->start_timeout_ns, error);
 	if (status == PAR_OK)

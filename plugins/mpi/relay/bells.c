@@ -122,6 +122,15 @@ void bells_ring(struct bells *bells, int rank)
 	(void)sendto(bells->fd, "", 1, 0, (struct sockaddr *)&address, size);
 }
 
+int bells_probe(int rank, MPI_Status *status)
+{
+	int is_there = 0;
+
+	for (int i = 0; i < 2 && !is_there; i++)
+		MPI_Iprobe(rank, 0, MPI_COMM_WORLD, &is_there, status);
+	return is_there;
+}
+
 void bells_lie_down(struct bells *bells)
 {
 	__atomic_store_n(&bells->words[bells->rank]->sleeps, 1, __ATOMIC_SEQ_CST);

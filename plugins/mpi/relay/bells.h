@@ -37,6 +37,10 @@ void bells_close(struct bells *bells);
 /* After something was sent to that rank. */
 void bells_ring(struct bells *bells, int rank);
 
+/* Is there a message from that rank (or MPI_ANY_SOURCE)?  An MPI may first look among what it has
+ * taken from its queues, and then take what is there, so it is asked twice. */
+int bells_probe(int rank, MPI_Status *status);
+
 /* Between these two look once more for whatever is waited for. */
 void bells_lie_down(struct bells *bells);
 void bells_get_up(struct bells *bells);

@@ -167,11 +167,10 @@ static int hear_ranks(struct hub *hub)
 
 	for (int i = 0; i < MESSAGES_AT_ONCE && hub->out_n - hub->out_at < MOST_UNREAD; i++) {
 		MPI_Status status;
-		int is_there, n;
 		char *room;
+		int n;
 
-		MPI_Iprobe(MPI_ANY_SOURCE, 0, MPI_COMM_WORLD, &is_there, &status);
-		if (!is_there)
+		if (!bells_probe(MPI_ANY_SOURCE, &status))
 			break;
 		MPI_Get_count(&status, MPI_BYTE, &n);
 		room = room_in_out(hub, (size_t)n);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -85,6 +87,29 @@ static void kill_all(pid_t launcher, int *status)
 	}
 }
 
+static int remove_one(const char *path, const struct stat *file, int type, struct FTW *walk)
+{
+	(void)file, (void)type, (void)walk;
+	return remove(path);
+}
+
+/* The folder that Open MPI's launcher has for a job, and leaves there if it is killed. */
+static void remove_session(pid_t launcher)
+{
+	const char *base = getenv("TMPDIR");
+	char host[64] = "", folder[400];
+
+	if (gethostname(host, sizeof(host) - 1) < 0)
+		return;
+	(void)snprintf(folder, sizeof(folder), "%.256s/ompi.%.*s.%u/pid.%d",
+	               base != NULL && *base != '\0' ? base : "/tmp", (int)strcspn(host, "."), host,
+	               (unsigned)geteuid(), (int)launcher);
+	if (nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0) {
+		*strrchr(folder, '/') = '\0';
+		(void)rmdir(folder);
+	}
+}
+
 /* Until the launcher has ended. */
 static void watch(pid_t launcher, int parent, int signals, int *status)
 {
@@ -144,5 +169,6 @@ void keeper_run(int parent, char **command)
 	close(STDOUT_FILENO);
 	watch(launcher, parent_fd, signals, &status);
 	kill_all(launcher, &status);
+	remove_session(launcher);
 	exit(status);
 }

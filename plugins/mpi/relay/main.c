@@ -11,6 +11,7 @@
 #include <parloop/parloop.h>
 #include <parloop/worker.h>
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,39 @@ static int begin(int rank, int n_ranks, char *line)
 	return status;
 }
 
+/* By what launchers leave in the environment.  An MPI under another's launcher takes each rank for
+ * a job of its own, or waits for ever. */
+static int is_of_other_launcher(void)
+{
+	int is_hydra = getenv("HYDI_CONTROL_FD") != NULL || getenv("PMI_FD") != NULL;
+	int is_open = getenv("OMPI_COMM_WORLD_SIZE") != NULL;
+
+	return strcmp(RELAY_MPI, "openmpi") == 0 ? getenv("HYDI_CONTROL_FD") != NULL && !is_open
+	                                         : is_open && !is_hydra;
+}
+
+/* What Open MPI has in /dev/shm is removed at the end of a rank, unless that is killed.  Once all
+ * have mapped it its name may go; at the end Open MPI wants it back, to remove it. */
+static void name_segment(int rank, int is_there)
+{
+	const char *job = getenv("OMPI_MCA_ess_base_jobid");
+	char host[HOST_CHARS] = "", path[160];
+	static int was_there;
+	int fd;
+
+	if (job == NULL || gethostname(host, sizeof(host) - 1) < 0)
+		return;
+	(void)snprintf(path, sizeof(path), "/dev/shm/vader_segment.%.*s.%u.%lx.%d", (int)strcspn(host, "."),
+	               host, (unsigned)geteuid(), strtoul(job, NULL, 10), rank);
+	if (!is_there) {
+		was_there = unlink(path) == 0;
+	} else if (was_there) {
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
 static int be_rank(int argc, char **argv)
 {
 	struct seat_hello seat;
@@ -76,10 +110,16 @@ static int be_rank(int argc, char **argv)
 	char line[LINE_ROOM];
 	int rank, n_ranks, status = EXIT_FAILURE;
 
+	if (is_of_other_launcher()) {
+		(void)fprintf(stderr, "parloop-mpi-relay: the launcher is of another MPI than this relay, "
+		                      "which is " RELAY_MPI "'s\n");
+		return EXIT_FAILURE;
+	}
 	MPI_Init(&argc, &argv);
 	MPI_Comm_rank(MPI_COMM_WORLD, &rank);
 	MPI_Comm_size(MPI_COMM_WORLD, &n_ranks);
 	if (begin(rank, n_ranks, line) == 0 && bells_open(&bells) == 0) {
+		name_segment(rank, 0);
 		if (rank > 0) {
 			place_describe(&seat);
 			MPI_Gather(&seat, sizeof(seat), MPI_BYTE, NULL, 0, MPI_BYTE, 0, MPI_COMM_WORLD);
@@ -87,6 +127,7 @@ static int be_rank(int argc, char **argv)
 		status = rank == 0 ? hub_run(&bells, line) : worker_run(&bells);
 		bells_close(&bells);
 	}
+	name_segment(rank, 1);
 	MPI_Finalize();
 	return status;
 }

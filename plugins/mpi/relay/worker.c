@@ -308,10 +308,8 @@ static int hear(struct worker *worker)
 {
 	struct inbox *inbox = &worker->inbox;
 	MPI_Status status;
-	int is_there;
 
-	MPI_Iprobe(0, 0, MPI_COMM_WORLD, &is_there, &status);
-	if (!is_there)
+	if (!bells_probe(0, &status))
 		return 0;
 	inbox->at = inbox->n = 0;
 	take(inbox, &status);
