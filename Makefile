@@ -251,7 +251,7 @@ refresh = test -n '$(DESTDIR)' || ! $(LDCONFIG) -v -N -X 2>/dev/null | grep -q '
           $(LDCONFIG) || echo 'ldconfig, typed by root, tells the loader of $(LIBDIR)'
 
 D := $(DESTDIR)
-install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGIN)
+install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGIN) $(RELAY)
 	$(Q)install -d $D$(BINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/parloop $D$(PLUGINDIR) $D$(SYSCONFDIR)/parloop
 	$(Q)install $(I)/parloop $(I)/parloop-worker $D$(BINDIR)
 	$(Q)install -m 644 $(I)/$(SONAME) $D$(LIBDIR)
@@ -259,6 +259,7 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 	$(Q)install -m 644 $(I)/parloop.pc $D$(LIBDIR)/pkgconfig
 	$(Q)install -m 644 include/parloop/*.h $D$(INCLUDEDIR)/parloop
 	$(Q)install -m 644 $(PLUGIN) $D$(PLUGINDIR)
+	$(Q)$(if $(RELAY),install $(RELAY) $D$(PLUGINDIR))
 	$(Q)test -e $D$(SYSCONFDIR)/parloop/plugins.conf || install -m 644 plugins.conf $D$(SYSCONFDIR)/parloop
 	$(Q)$(refresh)
 
@@ -266,7 +267,7 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 uninstall:
 	$(Q)rm -f $D$(BINDIR)/parloop $D$(BINDIR)/parloop-worker $D$(LIBDIR)/$(SONAME) $D$(LIBDIR)/libparloop.so $D$(LIBDIR)/pkgconfig/parloop.pc \
 	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
-	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)))
+	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)) parloop-mpi-relay.openmpi parloop-mpi-relay.mpich)
 	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
 	$(Q)for d in $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
 	  test ! -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
