@@ -408,8 +408,8 @@ static void ask_launcher(struct job *job)
 	const char *tail = output_tail(&job->output), *at;
 	int rank, pid, code;
 
-	at = strstr(tail, "mpirun noticed that process rank ");
-	if (at != NULL && sscanf(at, "mpirun noticed that process rank %d with PID %*d on node %*s exited on "
+	at = strstr(tail, " noticed that process rank ");
+	if (at != NULL && sscanf(at, " noticed that process rank %d with PID %*d on node %*s exited on "
 	                             "signal %d", &rank, &code) == 2 &&
 	    rank >= 0 && rank <= job->n_workers) {
 		job->seats[rank].is_dead = 1;
@@ -436,16 +436,17 @@ static int is_of_launcher(const struct seat *seat)
 	return seat->signal == SIGKILL || seat->signal == SIGTERM;
 }
 
-/* Who began: one that died of something else than the rest, or the only one that is dead.  NULL:
- * it is not known. */
+/* Who began: one that died of something else than the rest, or the only one that is dead, where all
+ * are seen.  NULL: it is not known. */
 static const struct seat *find_culprit(const struct job *job)
 {
 	const struct seat *culprit = NULL;
-	int n_dead = 0;
+	int n_dead = 0, n_far = 0;
 
 	for (int rank = 0; rank <= job->n_workers; rank++) {
 		const struct seat *seat = &job->seats[rank];
 
+		n_far += !seat->is_near;
 		if (!seat->is_dead)
 			continue;
 		n_dead++;
@@ -453,8 +454,9 @@ static const struct seat *find_culprit(const struct job *job)
 		                        (!is_known(culprit) || is_of_launcher(culprit))))
 			culprit = seat;
 	}
-	return n_dead == 1 || (culprit != NULL && is_known(culprit) && !is_of_launcher(culprit)) ? culprit
-	                                                                                        : NULL;
+	if (culprit != NULL && is_known(culprit) && !is_of_launcher(culprit))
+		return culprit;
+	return n_dead == 1 && (n_far == 0 || !culprit->is_near) ? culprit : NULL;
 }
 
 static void end(struct job *job)
@@ -474,7 +476,7 @@ static void on_tick(void *arg)
 {
 	struct job *job = arg;
 	int64_t passed = now_ns() - job->since_ns;
-	int n_dead = 0, n_known = 0;
+	int n_dead = 0, n_known = 0, n_far = 0, n_own = 0;
 
 	for (int rank = 0; rank <= job->n_workers; rank++) {
 		struct seat *seat = &job->seats[rank];
@@ -484,10 +486,14 @@ static void on_tick(void *arg)
 			ask_kernel(seat);
 		n_dead += seat->is_dead;
 		n_known += seat->is_dead && is_known(seat);
+		n_own += seat->is_dead && is_known(seat) && !is_of_launcher(seat);
+		n_far += !seat->is_near;
 	}
-	/* The kernel knows as soon as the launcher has looked; else we wait for what that says. */
-	if ((n_dead > 0 && n_known == n_dead) || (n_known > 0 && passed > EXIT_NS) || passed > END_NS ||
-	    is_over(job->pidfd))
+	/* The kernel knows as soon as the launcher has looked; else we wait for what that says, as we do
+	 * where the launcher may have killed ours since one of another machine died. */
+	if (((n_far == 0 || n_own > 0) &&
+	     ((n_dead > 0 && n_known == n_dead) || (n_known > 0 && passed > EXIT_NS))) ||
+	    passed > END_NS || is_over(job->pidfd))
 		end(job);
 }
 

@@ -277,7 +277,7 @@ static par_how how_of(const struct seat *seat, const char *text)
 }
 
 /* Of who began it all is lost that it was sent; of another one what it may have begun comes back
- * unharmed.  Where nobody knows who it was, it may have been killed by somebody else. */
+ * unharmed.  Where nobody knows who it was, it may have been any; or the launcher was killed. */
 static void lose(struct pool *pool, struct job *job, const struct seat *culprit)
 {
 	const char *text = output_tail(&job->output);
@@ -286,7 +286,7 @@ static void lose(struct pool *pool, struct job *job, const struct seat *culprit)
 		struct queue *queue = &pool->queues[i];
 		par_how how = how_of(&job->seats[i + 1], text);
 
-		if (culprit == NULL && how.signal == 0)
+		if (culprit == NULL && how.signal == 0 && job->exit_status == 128 + SIGKILL)
 			how.signal = SIGKILL;
 		if (pool->aborts) {
 			while (queue->first != NULL)
