@@ -71,9 +71,9 @@ START_TEST(a_known_backend_says_how_to_get_it)
 	const struct provider *provider;
 
 	configure("[lazy]\nelsewhere = missing.so\nabsolute = /nowhere/missing.so\n");
-	ck_assert_int_eq(registry_find("mpi", &provider, &error), PAR_EUNAVAIL);
+	ck_assert_int_eq(registry_find("ray", &provider, &error), PAR_EUNAVAIL);
 	assert_contains(error.what, "known but not installed");
-	assert_contains(error.remedy, "put mpi.so into ");
+	assert_contains(error.remedy, "put ray.so into ");
 	ck_assert_int_eq(registry_find("elsewhere", &provider, &error), PAR_EUNAVAIL);
 	assert_contains(error.what, "\"elsewhere\" is known but not installed");
 	assert_contains(error.file, "plugins.conf:4");

@@ -3,6 +3,7 @@
 #include "parking.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,9 @@
 
 /* Batches that a worker may have. */
 enum { HOLDS_EACH = 256, MOST_HELD = 1 << 16 };
+
+/* So many more batches another has before one that seems slow gets the next. */
+enum { PATIENCE = 16 };
 
 /* --- batches ---------------------------------------------------------------------------------------- */
 
@@ -33,6 +37,8 @@ static void append(struct pool *pool, struct errand *errand)
 {
 	struct queue *queue = &pool->queues[errand->worker];
 
+	if (queue->n == 0)
+		queue->heard = pool->n_back;
 	errand->next = NULL;
 	*queue->end = errand;
 	queue->end = &errand->next;
@@ -49,6 +55,7 @@ static void give_back(struct pool *pool, struct queue *queue, int32_t status, co
 	if (queue->first == NULL)
 		queue->end = &queue->first;
 	queue->n--;
+	queue->heard = ++pool->n_back;
 	pool->n_out--;
 	pool->host->done(pool->host, errand->batch, status, how);
 	put_errand(pool, errand);
@@ -61,14 +68,26 @@ static void give_all_back(struct pool *pool, int32_t status, const par_how *how)
 			give_back(pool, &pool->queues[i], status, how);
 }
 
-/* The one with the fewest; among those the first. */
+/* Since it was heard of last others were: what it is at may take long. */
+static int seems_slow(const struct pool *pool, const struct queue *queue)
+{
+	return queue->n > 0 && queue->heard < pool->n_back;
+}
+
+/* The one with the fewest; some more, rather than behind what takes long. */
 static int choose_worker(const struct pool *pool)
 {
-	int best = 0;
+	int best = 0, least = INT_MAX;
 
-	for (int i = 0; i < pool->n_jobs && pool->queues[best].n > 0; i++)
-		if (pool->queues[i].n < pool->queues[best].n)
+	for (int i = 0; i < pool->n_jobs && least > 0; i++) {
+		const struct queue *queue = &pool->queues[i];
+		int n = queue->n + (seems_slow(pool, queue) ? PATIENCE : 0);
+
+		if (n < least) {
+			least = n;
 			best = i;
+		}
+	}
 	return best;
 }
 

@@ -2,7 +2,7 @@
  * of those that a job took along.
  *
  * The first job starts in configure(), another when there is work and none is there.  A batch goes
- * to the worker with the fewest; each runs its batches in their order.  When a job dies, the
+ * to the worker with the fewest, but rather not behind one that is slow; each runs its batches in their order.  When a job dies, the
  * batches of the worker that began it are given back as lost; of the others those that they may
  * have begun are given back unharmed, and the rest waits for the next job.
  *
@@ -26,6 +26,7 @@ struct errand {
 struct queue {
 	struct errand *first, **end;
 	int n;
+	uint64_t heard; /* batches that the pool had got back when it answered, or began to work */
 };
 
 struct pool {
@@ -38,6 +39,7 @@ struct pool {
 	int n_jobs;
 	struct queue *queues; /* n_jobs */
 	int n_out;
+	uint64_t n_back;
 	struct errand *spare;
 
 	struct job *job;      /* that runs, or starts; NULL: none */

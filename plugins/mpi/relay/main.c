@@ -129,6 +129,7 @@ static int be_rank(int argc, char **argv)
 	}
 	name_segment(rank, 1);
 	MPI_Finalize();
+	name_segment(rank, 0);
 	return status;
 }
 
