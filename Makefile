@@ -16,6 +16,8 @@ LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 PLUGINDIR  ?= $(LIBDIR)/parloop
+MANDIR     ?= $(PREFIX)/share/man
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 
 CC     ?= cc
 CFLAGS ?= -O2 -g
@@ -38,7 +40,12 @@ say = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)';)
 WARN      := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
              -Wpointer-arith -Wno-missing-field-initializers
 ALL       := -std=c11 -D_GNU_SOURCE -fno-math-errno -pthread -fPIC -fvisibility=hidden -Iinclude $(WARN) $(SANFLAGS) $(CFLAGS)
-CORE_LIBS := -Wl,--as-needed -luv -linih -lmd -ldl -lpthread
+# A library that nobody else sees is brought along where that is possible: to find one more takes
+# the loader 40 us.
+static_if_there = $(if $(filter /%,$(shell $(CC) -print-file-name=$(1))),-l:$(1),$(2))
+INIH      := $(call static_if_there,libinih.a,-linih)
+MD        := $(call static_if_there,libmd.a,-lmd)
+CORE_LIBS := -Wl,--as-needed -luv $(INIH) $(MD) -ldl -lpthread
 HERE      := -DPAR_CHECKOUT='"$(CURDIR)"' -DPAR_PLUGINS='"$(CURDIR)/$(PLUGINS)"' \
              -DPAR_BUILD='"$(CURDIR)/$(O)"'
 
@@ -103,10 +110,9 @@ $(O)/parloop: $(CLI) $(O)/libparloop.so
 # A worker is started more often than anything else, and each library that the loader has to find
 # takes it a tenth of a millisecond: so it brings the core along, and shows modules what
 # libparloop.so would.
-static_if_there = $(if $(filter /%,$(shell $(CC) -print-file-name=$(1))),-l:$(1),$(2))
 LINK_WORKER = $(CC) $(ALL) $(filter %.o,$^) -static-libgcc -Wl,--dynamic-list=core/worker/exports.map \
               $(LDFLAGS) -Wl,--as-needed $(call static_if_there,libuv_a.a,-luv) \
-              $(call static_if_there,libinih.a,-linih) $(call static_if_there,libmd.a,-lmd) -ldl -lpthread -o $@
+              $(INIH) $(MD) -ldl -lpthread -o $@
 
 $(O)/parloop-worker: $(WORKER) $(CORE) core/worker/exports.map
 	$(call say,LD,$@)$(LINK_WORKER)
@@ -201,7 +207,7 @@ storm:
 	$(Q)$(MAKE) --no-print-directory all $(STORM)
 	$(Q)O=$(O) KILL_MS=1 TASKS=1000000 sh tests/test_storm.sh
 
-# All but the test of the command, whose work is done in other processes, and that of worker
+# All but the test of the command, whose work is done in other processes, and those of worker
 # processes, which it cannot start: it knows no pidfd.  Valgrind runs one thread
 # at a time; one that looks out for another is to hand over to it.
 MEMCHECK := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
@@ -210,7 +216,7 @@ valgrind:
 	$(Q).ci/deps test valgrind
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=30 CK_TIMEOUT_MULTIPLIER=10 WRAP='$(MEMCHECK)' \
-	  $(run-tests) $(filter-out %/test_command %/test_processes,$(UNIT))
+	  $(run-tests) $(filter-out %/test_command %/test_processes %/test_inner_threads,$(UNIT))
 
 # BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
 bench:
@@ -250,6 +256,9 @@ LDCONFIG := PATH=$$PATH:/usr/sbin:/sbin ldconfig
 refresh = test -n '$(DESTDIR)' || ! $(LDCONFIG) -v -N -X 2>/dev/null | grep -q '^$(LIBDIR):' || \
           $(LDCONFIG) || echo 'ldconfig, typed by root, tells the loader of $(LIBDIR)'
 
+MAN := $(wildcard core/*.[1-9] core/*/*.[1-9] include/parloop/*.[1-9] plugins/*.[1-9])
+man_place = $(MANDIR)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+
 D := $(DESTDIR)
 install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGIN) $(RELAY)
 	$(Q)install -d $D$(BINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/parloop $D$(PLUGINDIR) $D$(SYSCONFDIR)/parloop
@@ -260,6 +269,8 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 	$(Q)install -m 644 include/parloop/*.h $D$(INCLUDEDIR)/parloop
 	$(Q)install -m 644 $(PLUGIN) $D$(PLUGINDIR)
 	$(Q)$(if $(RELAY),install $(RELAY) $D$(PLUGINDIR))
+	$(Q)$(foreach page,$(MAN),install -D -m 644 $(page) $D$(call man_place,$(page)) &&) :
+	$(Q)install -D -m 644 core/cli/parloop.bash $D$(COMPLETIONDIR)/parloop
 	$(Q)test -e $D$(SYSCONFDIR)/parloop/plugins.conf || install -m 644 plugins.conf $D$(SYSCONFDIR)/parloop
 	$(Q)$(refresh)
 
@@ -267,7 +278,8 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 uninstall:
 	$(Q)rm -f $D$(BINDIR)/parloop $D$(BINDIR)/parloop-worker $D$(LIBDIR)/$(SONAME) $D$(LIBDIR)/libparloop.so $D$(LIBDIR)/pkgconfig/parloop.pc \
 	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
-	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)) parloop-mpi-relay.openmpi parloop-mpi-relay.mpich)
+	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)) parloop-mpi-relay.openmpi parloop-mpi-relay.mpich) \
+	  $(foreach page,$(MAN),$D$(call man_place,$(page))) $D$(COMPLETIONDIR)/parloop
 	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
 	$(Q)for d in $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
 	  test ! -d $$d || rmdir --ignore-fail-on-non-empty $$d; done

@@ -42,7 +42,7 @@ AT(par_env, shared, 16);
 AT(par_env, shared_size, 24);
 AT(par_env, stopping, 32);
 AT(par_env, level, 40);
-AT(par_env, reserved, 44);
+AT(par_env, inner_max_num_threads, 44);
 AT(par_env, reply, 48);
 AT(par_env, explain, 56);
 AT(par_env, call_seed, 64);
@@ -60,7 +60,7 @@ AT(par_task, reserved, 28);
 AT(par_task, range, 32);
 AT(par_task, bytes, 40);
 
-SIZE(par_settings, 336);
+SIZE(par_settings, 352);
 AT(par_settings, size, 0);
 AT(par_settings, order, 4);
 AT(par_settings, on_error, 8);
@@ -91,6 +91,7 @@ AT(par_settings, on_event, 296);
 AT(par_settings, watcher, 304);
 AT(par_settings, max_nbytes, 312);
 AT(par_settings, mmap_mode, 328);
+AT(par_settings, oversubscribe, 336);
 
 SIZE(par_progress, 56);
 AT(par_progress, size, 0);
@@ -156,7 +157,7 @@ AT(par_call, verbose, 20);
 AT(par_call, prefer_threads, 24);
 AT(par_call, require_sharedmem, 28);
 AT(par_call, may_block, 32);
-AT(par_call, reserved, 36);
+AT(par_call, oversubscribe, 36);
 AT(par_call, options, 40);
 AT(par_call, around, 48);
 AT(par_call, below_threads, 56);
@@ -205,7 +206,7 @@ AT(par_host, option_text, 88);
 AT(par_host, option_is_set, 96);
 AT(par_host, extension, 104);
 
-SIZE(par_backend_ops, 168);
+SIZE(par_backend_ops, 176);
 AT(par_backend_ops, size, 0);
 AT(par_backend_ops, abi, 4);
 AT(par_backend_ops, create, 8);
@@ -228,6 +229,7 @@ AT(par_backend_ops, get_nested_backend, 136);
 AT(par_backend_ops, terminate, 144);
 AT(par_backend_ops, extension, 152);
 AT(par_backend_ops, poll, 160);
+AT(par_backend_ops, batch_waits, 168);
 
 SIZE(par_ext_fd, 24);
 AT(par_ext_fd, size, 0);
@@ -326,7 +328,15 @@ AT(par_backend_info, n_options, 72);
 AT(par_backend_info, reserved, 76);
 AT(par_backend_info, options, 80);
 
-SIZE(par_work, 72);
+SIZE(par_library, 32);
+AT(par_library, size, 0);
+AT(par_library, n_threads, 4);
+AT(par_library, per_thread, 8);
+AT(par_library, reserved, 12);
+AT(par_library, kind, 16);
+AT(par_library, file, 24);
+
+SIZE(par_work, 80);
 AT(par_work, size, 0);
 AT(par_work, worker, 4);
 AT(par_work, bytes, 8);
@@ -337,7 +347,8 @@ AT(par_work, reserved, 36);
 AT(par_work, stopping, 40);
 AT(par_work, send, 48);
 AT(par_work, user, 56);
-AT(par_work, is_last, 64);
+AT(par_work, waits, 64);
+AT(par_work, is_last, 72);
 
 SIZE(par_serving, 24);
 AT(par_serving, size, 0);

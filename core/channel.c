@@ -3,6 +3,7 @@
 #include "channel_memory.h"
 #include "error.h"
 #include "forked.h"
+#include "inner_threads.h"
 #include "paths.h"
 #include "serve.h"
 #include "shared.h"
@@ -16,14 +17,20 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Room in the ring that a frame may count on before it is known how long it is. */
 enum { SMALL_FRAME = 64 * 1024 };
+
+/* So long a worker takes to begin at most, where there is a core for it; and between two that are
+ * called over. */
+enum { SLOW_NS = 100000, CALL_OVER_NS = 1000000 };
 
 /* A frame that the ring had no room for. */
 struct waiting {
@@ -64,6 +71,9 @@ struct par_channel {
 	int is_ready, is_deaf;
 	int is_armed; /* it was told to wake us */
 	int32_t core; /* as in the words */
+	pid_t worker; /* as it says; 0: not yet */
+	int64_t sent_ns; /* when it had got a batch, and had none, as we know; 0: it just did ... */
+	uint64_t taken_before; /* ... and what it had taken of the ring then */
 
 	/* batches that are out, in a ring of their own */
 	uint64_t *out;
@@ -100,6 +110,8 @@ int32_t channel_open(int32_t kind, par_channel **out, par_error *error)
 	*out = NULL;
 	if (channel == NULL)
 		return error_memory(error, "opening a channel to a worker");
+	if (kind == PAR_CHANNEL_FORKED)
+		inner_threads_before_fork();
 	channel->kind = kind;
 	channel->pid = getpid();
 	channel->is_program = kind == PAR_CHANNEL_EXECUTED && serve_program_can();
@@ -189,7 +201,9 @@ int32_t channel_fd(const par_channel *channel)
 
 int32_t channel_is_ready(const par_channel *channel)
 {
-	return channel->is_ready;
+	const struct wire_now *now = &channel->memory.words->now;
+
+	return channel->is_ready ? 1 + (__atomic_load_n(&now->begin_ns, __ATOMIC_RELAXED) != 0) : 0;
 }
 
 int channel_is_forked(const par_channel *channel)
@@ -200,6 +214,14 @@ int channel_is_forked(const par_channel *channel)
 int channel_is_program(const par_channel *channel)
 {
 	return channel->is_program;
+}
+
+static int64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -373,6 +395,11 @@ int32_t channel_commit(par_channel *channel, uint64_t batch, par_error *error)
 	}
 	if (channel->n_out == 0 && __atomic_load_n(stopping, __ATOMIC_RELAXED) != 0)
 		__atomic_store_n(stopping, 0, __ATOMIC_RELAXED);
+	if (channel->n_out == 0) {
+		channel->sent_ns = 0;
+		channel->taken_before =
+			__atomic_load_n(&channel->memory.words->to_worker.taken, __ATOMIC_RELAXED);
+	}
 	status = send_frame(channel, error);
 	if (status < 0)
 		return status;
@@ -565,6 +592,66 @@ static void give_back(par_channel *channel)
 	channel->n_lent -= n;
 }
 
+static void move_here(pid_t worker)
+{
+	int core = sched_getcpu();
+	cpu_set_t all, here;
+
+	if (core < 0 || core >= CPU_SETSIZE || sched_getaffinity(worker, sizeof(all), &all) < 0 ||
+	    !CPU_ISSET(core, &all) || CPU_COUNT(&all) < 2)
+		return;
+	CPU_ZERO(&here);
+	CPU_SET(core, &here);
+	if (sched_setaffinity(worker, sizeof(here), &here) == 0)
+		(void)sched_setaffinity(worker, sizeof(all), &all);
+}
+
+/* It has work, and does not run: some kernels put it behind another worker, where it waits for the
+ * end of that one's slice, even though a core is about to be free: ours, since we are about to
+ * sleep.  Have it run here now; afterwards it may run where it might before.  Who is slow to wake
+ * since its core was asleep would do it there, so only one at a time is called over. */
+static void call_over(const par_channel *channel, int64_t now_ns)
+{
+	static _Atomic int64_t last_ns;
+	struct channel_words *words = channel->memory.words;
+	int64_t before_ns = atomic_load_explicit(&last_ns, memory_order_relaxed);
+
+	if (channel->worker <= 1 || now_ns - before_ns < CALL_OVER_NS)
+		return;
+	atomic_store_explicit(&last_ns, now_ns, memory_order_relaxed);
+	/* Its tasks are not to see that, nor what they set themselves to be lost: either it sees that
+	 * it is moved before it begins, or we see that it has begun. */
+	(void)__atomic_exchange_n(&words->moves, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&words->serves, __ATOMIC_SEQ_CST) == 0)
+		move_here(channel->worker);
+	__atomic_store_n(&words->moves, 0, __ATOMIC_RELEASE);
+}
+
+/* Of what it got when it had nothing to do it has begun nothing. */
+static int has_not_begun(const par_channel *channel)
+{
+	const struct channel_words *words = channel->memory.words;
+
+	return channel->n_out > 0 &&
+	       __atomic_load_n(&words->to_worker.taken, __ATOMIC_RELAXED) == channel->taken_before &&
+	       __atomic_load_n(&words->serves, __ATOMIC_RELAXED) == 0;
+}
+
+/* Is it worth to stay awake until it begins?  Meanwhile whoever is to run here may. */
+static int is_to_begin_soon(par_channel *channel)
+{
+	int64_t now_ns = clock_ns();
+
+	if (channel->sent_ns == 0)
+		channel->sent_ns = now_ns;
+	if (now_ns - channel->sent_ns >= SLOW_NS) {
+		call_over(channel, now_ns);
+		return 0;
+	}
+	sched_yield();
+	return 1;
+}
+
 static void awake(par_channel *channel)
 {
 	if (!channel->is_armed)
@@ -592,7 +679,7 @@ int32_t channel_sleeps(par_channel *channel, int32_t sleeps)
 	/* If there is no room, the worker has more to receive, and looks then whether we wait. */
 	if (channel->n_passing > 0)
 		pump_descriptors(channel);
-	return is_there;
+	return is_there || (has_not_begun(channel) && is_to_begin_soon(channel));
 }
 
 static int32_t take_hello(par_channel *channel, const struct wire_frame *frame, par_error *error)
@@ -612,6 +699,7 @@ static int32_t take_hello(par_channel *channel, const struct wire_frame *frame, 
 		return PAR_EUNAVAIL;
 	}
 	channel->is_ready = 1;
+	channel->worker = hello.pid;
 	return 0;
 }
 

@@ -9,7 +9,7 @@
 #include "wire_batch.h"
 
 enum {
-	CHANNEL_LAYOUT = 1, /* of this struct: another one cannot be served */
+	CHANNEL_LAYOUT = 2, /* of this struct: another one cannot be served */
 	CHANNEL_WORDS = 64 * 1024, /* whole pages on any machine */
 	CHANNEL_TO_WORKER = 4 << 20,
 	CHANNEL_FROM_WORKER = 1 << 20,
@@ -23,7 +23,9 @@ struct channel_words {
 	struct ring_words to_worker, from_worker;
 	_Alignas(64) int32_t stopping; /* the parent's                                        */
 	int32_t core; /* that it is on while it looks out for an answer, + 1; also its own     */
+	int32_t moves; /* the worker from one core to another: it is not to begin meanwhile    */
 	_Alignas(64) struct wire_now now; /* the worker's                                     */
+	int32_t serves; /* also its own: it found something to do                             */
 	_Alignas(64) uint32_t n_story;    /* bytes of what a dying worker says                */
 	char story[CHANNEL_STORY];
 };

@@ -5,6 +5,7 @@
  * handed over to a thread of its own, which waits for as long as it takes. */
 #include "parallel.h"
 
+#include "context.h"
 #include "error.h"
 #include "log.h"
 
@@ -153,7 +154,9 @@ static int wait_for(par_parallel *parallel, const struct engine *engine, int64_t
 			return 1;
 		if (loop_now() >= until_ns)
 			return 0;
+		context_wait();
 		loop_wait(&parallel->loop, until_ns < INT64_MAX ? until_ns : 0, left_is_idle);
+		context_go_on();
 	}
 }
 

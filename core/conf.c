@@ -21,7 +21,7 @@
 
 enum section { NO_SECTION, IN_PARLOOP, IN_BACKEND, IN_LAZY, IN_UNKNOWN };
 
-enum { N_KEYS = 16 };
+enum { N_KEYS = 20 };
 
 struct reader {
 	struct conf *conf;
@@ -104,7 +104,7 @@ static void *append(struct reader *reader, void *array, size_t *n, size_t size, 
 
 static int set_default(struct reader *reader, const char *value)
 {
-	if (!note_is_name(value))
+	if (!note_is_name(note_plain_name(value)))
 		return -1;
 	free(reader->conf->default_backend);
 	reader->conf->default_backend = keep(reader, strdup(value));
@@ -238,6 +238,14 @@ static int set_mmap_mode(struct reader *reader, const char *value)
 	return 0;
 }
 
+static int set_oversubscribe(struct reader *reader, const char *value)
+{
+	int yes = strcmp(value, "yes") == 0;
+
+	reader->conf->oversubscribe = (par_int)PAR_SET(yes);
+	return yes || strcmp(value, "no") == 0 ? 0 : -1;
+}
+
 static int set_batch_shortest(struct reader *reader, const char *value)
 {
 	int64_t *ns = &reader->conf->batch_shortest_ns;
@@ -250,6 +258,11 @@ static int set_batch_longest(struct reader *reader, const char *value)
 	int64_t *ns = &reader->conf->batch_longest_ns;
 
 	return options_parse_time(value, ns) == 0 && *ns > 0 ? 0 : -1;
+}
+
+static int set_watch(struct reader *reader, const char *value)
+{
+	return options_parse_bool(value, &reader->conf->watches);
 }
 
 static const struct {
@@ -270,8 +283,10 @@ static const struct {
 	{"verbose", set_verbose, "a whole number from 0"},
 	{"max_nbytes", set_max_nbytes, "a size such as 1M, or none"},
 	{"mmap_mode", set_mmap_mode, "r, r+, w+ or c"},
+	{"oversubscribe", set_oversubscribe, "yes or no"},
 	{"batch_shortest", set_batch_shortest, "a time with its unit, such as 200us"},
 	{"batch_longest", set_batch_longest, "a time with its unit, such as 2ms"},
+	{"watch", set_watch, "yes or no"},
 };
 
 _Static_assert(sizeof(keys) / sizeof(keys[0]) <= N_KEYS, "key_lines has room for every key");
@@ -370,15 +385,25 @@ static void set_option(struct reader *reader, int line, const char *key, const c
 	entry->line = line;
 }
 
-static void bad_name(struct reader *reader, int line, const char *where, const char *name)
+/* In [lazy], or that of a section. */
+static void bad_name(struct reader *reader, int line, int is_section, const char *name)
 {
 	par_error problem = PAR_ERROR_INIT;
+	const char *plain = note_plain_name(name);
 	char shown[80];
 
 	error_set(&problem, PAR_ECONFIG, "\"%s\" in %s",
-	          error_escape(name, strlen(name), shown, sizeof(shown)), where);
-	error_reason(&problem, "a backend's name is [a-z][a-z0-9_-]*, at most 32 letters, and "
-	             "not nested-...");
+	          error_escape(name, strlen(name), shown, sizeof(shown)),
+	          is_section ? "[backend NAME]" : "[lazy]");
+	if (plain == name || !note_is_name(plain)) {
+		error_reason(&problem, "a backend's name is [a-z][a-z0-9_-]*, at most 32 letters, and "
+		             "not " NOTE_NESTED "...");
+	} else {
+		error_reason(&problem, "it is %s at every level of nesting, and has the same plugin and "
+		             "options", plain);
+		error_remedy(&problem, is_section ? "write [backend %s], which holds for both"
+		                                  : "write %s = FILE, which holds for both", plain);
+	}
 	tell(reader, line, &problem);
 }
 
@@ -388,7 +413,7 @@ static void add_lazy(struct reader *reader, int line, const char *name, const ch
 	struct conf_lazy *lazy;
 
 	if (!note_is_name(name)) {
-		bad_name(reader, line, "[lazy]", name);
+		bad_name(reader, line, 0, name);
 		return;
 	}
 	if (before != NULL) {
@@ -427,7 +452,7 @@ static enum section enter_backend(struct reader *reader, int line, const char *n
 	char title[64];
 
 	if (!note_is_name(name)) {
-		bad_name(reader, line, "[backend NAME]", name);
+		bad_name(reader, line, 1, name);
 		return IN_UNKNOWN;
 	}
 	if (before != NULL) {

@@ -1,8 +1,8 @@
 /* conf.h - plugins.conf, read once and checked.
  *
- * Which file: par_configure(), else $PARLOOP_CONF, the user's, the system's (an
- * uninstalled build: its checkout's); never one that merely lies in the current
- * directory.  Without any, built-in settings serve. */
+ * Which file: par_configure(), else $PARLOOP_CONF (/dev/null: none), the user's, the
+ * system's (an uninstalled build: its checkout's); never one that merely lies in the
+ * current directory.  Without any, built-in settings serve. */
 #ifndef CORE_CONF_H
 #define CORE_CONF_H
 
@@ -40,11 +40,12 @@ struct conf {
 
 	/* [parloop]: settings where a call leaves them unset */
 	char *default_backend; /* never NULL */
-	par_int n_jobs, batch_size, verbose, retries, max_nbytes;
+	par_int n_jobs, batch_size, verbose, retries, max_nbytes, oversubscribe;
 	par_real timeout, task_timeout, call_timeout, close_timeout;
 	char *pre_dispatch; /* NULL: unset */
 	char *mmap_mode;    /* NULL: unset */
 	int64_t batch_shortest_ns, batch_longest_ns; /* auto-batching; 0: unset */
+	int64_t watches; /* tells of plugins that come and go */
 
 	struct conf_backend *backends;
 	size_t n_backends;

@@ -11,6 +11,7 @@ static _Thread_local struct {
 	struct context context;
 	struct par_context *pushed;
 	struct par_context *floor; /* the outermost tasks may not pop: their caller's */
+	struct context_employer employer;
 
 	/* how a call inside a task failed */
 	const uint64_t *noted_by; /* the task's own pointer to its index; NULL: none did */
@@ -45,22 +46,68 @@ struct context_outside context_enter(const struct context *context)
 	return outside;
 }
 
+struct context_employer context_employ(struct context_employer employer)
+{
+	struct context_employer before = thread.employer;
+
+	thread.employer = employer;
+	return before;
+}
+
+int context_is_employed(void)
+{
+	return thread.employer.tell != NULL;
+}
+
+void context_wait(void)
+{
+	if (thread.employer.waits++ == 0 && thread.employer.tell != NULL)
+		thread.employer.tell(thread.employer.arg, 1);
+}
+
+void context_go_on(void)
+{
+	if (--thread.employer.waits == 0 && thread.employer.tell != NULL)
+		thread.employer.tell(thread.employer.arg, 0);
+}
+
 void context_nest(void)
 {
 	if (thread.context.nests != NULL)
 		atomic_store_explicit(thread.context.nests, 1, memory_order_relaxed);
 }
 
+/* The first line, and as many of the last as there is room for: what is wrong stands there, if
+ * calls are nested. */
+static void keep_note(const char *text)
+{
+	static const char gap[] = "\n...\n";
+	const size_t room = sizeof(thread.note), length = strlen(text);
+	size_t head = strcspn(text, "\n");
+	const char *tail;
+
+	if (length < room) {
+		memcpy(thread.note, text, length + 1);
+		return;
+	}
+	head = head < room / 4 ? head : room / 4;
+	tail = text + length - (room - head - sizeof(gap));
+	if (strchr(tail, '\n') != NULL)
+		tail = strchr(tail, '\n') + 1;
+	while (strncmp(tail, gap + 1, sizeof(gap) - 2) == 0)
+		tail += sizeof(gap) - 2;
+	memcpy(thread.note, text, head);
+	memcpy(thread.note + head, gap, sizeof(gap) - 1);
+	memcpy(thread.note + head + sizeof(gap) - 1, tail, strlen(tail) + 1);
+}
+
 void context_note(const char *text)
 {
 	const uint64_t *task = thread.context.task;
-	size_t length = strlen(text);
 
 	if (task == NULL)
 		return;
-	length = length < sizeof(thread.note) ? length : sizeof(thread.note) - 1;
-	memcpy(thread.note, text, length);
-	thread.note[length] = '\0';
+	keep_note(text);
 	thread.noted_by = task;
 	thread.noted_in = *task;
 }

@@ -31,9 +31,13 @@ struct context {
 	int is_below_threads; /* it shares memory with its caller                        */
 	int32_t cores;      /* that the calls around may use, 0: the machine's, ...      */
 	int32_t sharers;    /* ... by how many workers they are shared; 0: not nested    */
+	int32_t oversubscribe; /* calls inside may have more workers than that: 1 yes, -1 no, 0: */
+	                    /* nobody said                                               */
 	int32_t inner_max_num_threads; /* of OpenMP and the like; 0: nobody said          */
 
 	int is_transparent;  /* tasks see what their own thread has pushed              */
+	const struct par_context *overruled; /* what was pushed up to this one does not say on   */
+	                     /* which backend: the one above does; NULL: it says        */
 	const uint64_t *task; /* the index of the task that runs, while one does         */
 	_Atomic int32_t *nests; /* to be set if it makes a call; NULL: nobody wants to know */
 };
@@ -52,6 +56,24 @@ struct context_outside {
  * there is ended. */
 struct context_outside context_enter(const struct context *context);
 void context_leave(const struct context_outside *outside);
+
+/* Who is to know when a task on this thread waits for a call of its own, since another could run in
+ * its place. */
+struct context_employer {
+	void (*tell)(void *arg, int32_t waits); /* NULL: nobody */
+	void *arg;
+	int waits; /* how deep: what runs while it waits may wait too */
+};
+
+/* Work for that one from now on; who it was before, to come back to. */
+struct context_employer context_employ(struct context_employer employer);
+
+/* Somebody is told when this thread waits; so it is not to do anything else meanwhile. */
+int context_is_employed(void);
+
+/* A task waits, or the program does, for whom nobody is told; and goes on. */
+void context_wait(void);
+void context_go_on(void);
 
 /* A call begins: tell the task that it is in, if any. */
 void context_nest(void);

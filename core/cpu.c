@@ -1,9 +1,10 @@
 #include "cpu.h"
 
 #include "cgroup.h"
+#include "cores.h"
 #include "log.h"
 
-#include <errno.h>
+#include <ctype.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -105,16 +106,17 @@ int cpu_cgroup_limit(const char *root)
 
 int cpu_parse_limit(const char *text)
 {
+	static _Atomic int has_warned;
 	char *end;
 	long long limit;
 
 	if (text == NULL || *text == '\0')
 		return INT_MAX;
-	errno = 0;
 	limit = strtoll(text, &end, 10);
-	if (end == text || *end != '\0') {
-		log_line(LOG_WARNING, "PARLOOP_MAX_CPU_COUNT=\"%s\" is not a whole number; ignored",
-		         text);
+	if (end == text || *end != '\0' || (*text != '-' && !isdigit((unsigned char)*text))) {
+		if (!atomic_exchange(&has_warned, 1))
+			log_line(LOG_WARNING, "PARLOOP_MAX_CPU_COUNT=\"%.40s\" is not a whole number; "
+			                      "ignored", text);
 		return INT_MAX;
 	}
 	return limit < 1 ? 1 : limit < INT_MAX ? (int)limit : INT_MAX;
@@ -164,9 +166,35 @@ int cpu_count(void)
 {
 	int count = least(cpu_affinity(), cgroup_limit());
 
-
 	count = least(count, cpu_parse_limit(getenv("PARLOOP_MAX_CPU_COUNT")));
 	return count > 1 ? count : 1;
+}
+
+/* Nothing takes one out of a machine that runs: once is enough. */
+static int physical(void)
+{
+	static _Atomic int known;
+	int n = atomic_load_explicit(&known, memory_order_relaxed);
+
+	if (n == 0) {
+		n = cores_physical("");
+		n = n > 0 ? n : -1;
+		if (atomic_exchange(&known, n) == 0 && n < 0)
+			log_line(LOG_WARNING, "cannot tell how many physical cores there are, neither "
+			                      "/sys/devices/system/cpu nor /proc/cpuinfo says; those of "
+			                      "the system count (PARLOOP_MAX_CPU_COUNT sets a limit)");
+	}
+	return n > 0 ? n : INT_MAX;
+}
+
+int cpu_physical_count(void)
+{
+	int count = cpu_count();
+
+	/* joblib: who has less than the machine has got that much. */
+	if (count < (int)sysconf(_SC_NPROCESSORS_ONLN))
+		return count;
+	return least(count, physical());
 }
 
 int cpu_n_jobs(int64_t n_jobs, int cores)

@@ -9,6 +9,10 @@
  * cgroups are read once in a process, the rest each time. [any] */
 int cpu_count(void);
 
+/* The same, or if that is all that the machine has, how many of them are not merely threads of
+ * another's.  Where nobody knows, one warning says so. [any] */
+int cpu_physical_count(void);
+
 /* The cheap part of it: cores that this thread may run on, whatever the quota. [any] */
 int cpu_affinity(void);
 

@@ -92,15 +92,14 @@ void cursor_set_stuck(struct cursor *cursor, uint32_t seat, int is_stuck)
 		atomic_store_explicit(&cursor->left, 1, memory_order_release);
 }
 
-/* In seats that were left with work in them; never counts one where somebody works. */
-static uint64_t left_behind(const struct cursor *cursor)
+/* In seats where somebody works, or in the others. */
+static uint64_t in_seats(const struct cursor *cursor, int of_who_works)
 {
 	uint64_t units = 0;
 
-	if (!atomic_load_explicit(&cursor->left, memory_order_acquire))
-		return 0;
 	for (uint32_t i = 0; i < cursor->n_seats; i++)
-		if (atomic_load_explicit(&cursor->seats[i].occupied, memory_order_acquire) != OCCUPIED)
+		if ((atomic_load_explicit(&cursor->seats[i].occupied, memory_order_acquire) ==
+		     OCCUPIED) == of_who_works)
 			units += range_length(atomic_load_explicit(&cursor->seats[i].range,
 			                                           memory_order_relaxed));
 	return units;
@@ -108,7 +107,16 @@ static uint64_t left_behind(const struct cursor *cursor)
 
 uint64_t cursor_waiting(const struct cursor *cursor)
 {
-	return cursor_unclaimed(cursor) + left_behind(cursor);
+	uint64_t left = 0;
+
+	if (atomic_load_explicit(&cursor->left, memory_order_acquire))
+		left = in_seats(cursor, 0);
+	return cursor_unclaimed(cursor) + left;
+}
+
+uint64_t cursor_claimed(const struct cursor *cursor)
+{
+	return in_seats(cursor, 1);
 }
 
 static uint32_t take_own(struct cursor *cursor, uint32_t seat, uint32_t want, uint64_t *first)

@@ -78,6 +78,9 @@ static inline uint64_t cursor_unclaimed(const struct cursor *cursor)
  * them. [any] */
 uint64_t cursor_waiting(const struct cursor *cursor);
 
+/* Units that somebody who works has claimed and not taken: another could have them. [any] */
+uint64_t cursor_claimed(const struct cursor *cursor);
+
 /* Is there anything left to take?  Exact once nobody sits. [any] */
 int cursor_is_dry(const struct cursor *cursor);
 

@@ -196,6 +196,15 @@ int32_t dispatcher_take(struct dispatcher *dispatcher, struct call *call, uint64
 	return PAR_OK;
 }
 
+/* For those that have nothing to do: what others have claimed, since they may be at a long task. */
+static uint64_t to_steal(const struct call *call, uint64_t at_work)
+{
+	uint64_t idle = at_work < call->n_jobs ? call->n_jobs - at_work : 0;
+	uint64_t claimed = idle > 0 ? cursor_claimed(&call->cursor) : 0;
+
+	return claimed < idle ? claimed : idle;
+}
+
 uint32_t dispatcher_batches(const struct call *call, uint32_t out, uint32_t allowed, uint32_t due)
 {
 	uint64_t work = cursor_unclaimed(&call->cursor) + due;
@@ -205,5 +214,7 @@ uint32_t dispatcher_batches(const struct call *call, uint32_t out, uint32_t allo
 		return 0;
 	if (work < free)
 		work = cursor_waiting(&call->cursor) + due;
+	if (work < free)
+		work += to_steal(call, out + work);
 	return work < free ? (uint32_t)work : free;
 }

@@ -1,5 +1,7 @@
 #include "fork_server.h"
 
+#include "inner_threads.h"
+
 #include <parloop/parloop.h>
 
 #include <errno.h>
@@ -12,7 +14,9 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SERVER_VARIABLE  "PARLOOP_FORK_SERVER"
@@ -164,6 +168,30 @@ static void preload(const char *paths)
 	free(copy);
 }
 
+/* A folder has a link for each folder in it, and two of its own. */
+static int has_threads(void)
+{
+	struct stat tasks;
+
+	return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink > 3;
+}
+
+/* A library that has made threads when it was loaded, as OpenBLAS does, ends them when it is told of
+ * a fork, and makes others when they are wanted.  Workers come by a call that tells nobody. */
+static void put_threads_away(void)
+{
+	pid_t child;
+
+	if (!has_threads())
+		return;
+	inner_threads_before_fork();
+	child = fork();
+	if (child == 0)
+		_exit(EXIT_SUCCESS);
+	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 /* It is nothing else: it dies with its parent, and has what a worker would have.  What a module
  * opens does not get the numbers that are a worker's. */
 static void settle(int parent)
@@ -206,6 +234,7 @@ void fork_server_run(void)
 	settle(parent);
 	preload(paths);
 	free(paths);
+	put_threads_away();
 	wish.variables = malloc(MESSAGE_ROOM + 1);
 	if (wish.variables == NULL)
 		_exit(EXIT_FAILURE);

@@ -1,13 +1,16 @@
 #include "instance.h"
 
+#include "context.h"
 #include "cpu.h"
 #include "error.h"
 #include "log.h"
 #include "nesting.h"
 #include "options.h"
+#include "paths.h"
 #include "worker_env.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +69,35 @@ static void host_log(const par_host *host, int32_t level, const char *line)
 	log_line(level, "%s: %s", instance_of(host)->provider->name, line);
 }
 
+/* A batch that runs, as its worker is told of. */
+struct running {
+	struct instance *instance;
+	par_batch handle;
+};
+
+static void tell_waits(void *arg, int32_t waits)
+{
+	const struct running *running = arg;
+
+	running->instance->provider->ops.batch_waits(running->instance->backend, running->handle, waits);
+}
+
+/* Whoever does not ask leaves the thread to whom it works for, as one that runs inline must. */
+static void run_employed(struct instance *instance, struct batch *batch, par_batch handle,
+                         struct ticket_report *report)
+{
+	struct running running = {instance, handle};
+	struct context_employer before;
+
+	if (instance->provider->ops.batch_waits == NULL) {
+		ticket_run(instance->call, batch->quota, 0, report);
+		return;
+	}
+	before = context_employ((struct context_employer){.tell = tell_waits, .arg = &running});
+	ticket_run(instance->call, batch->quota, 0, report);
+	(void)context_employ(before);
+}
+
 static int32_t host_run(const par_host *host, par_batch handle)
 {
 	struct instance *instance = instance_of(host);
@@ -83,7 +115,7 @@ static int32_t host_run(const par_host *host, par_batch handle)
 		         instance->provider->name);
 		return PAR_EINVAL;
 	}
-	ticket_run(instance->call, batch->quota, 0, &report);
+	run_employed(instance, batch, handle, &report);
 	batch->ran = report.ran;
 	batch->ran_ns = report.ns;
 	begin_notice(instance);
@@ -166,14 +198,31 @@ static int32_t timer_start(const par_host *host, int64_t after_ns, int64_t every
 	return loop_start_timer(loop_of(instance_of(host)), after_ns, every_ns, on_time, arg, watch);
 }
 
+/* Calls inside tasks name backends as those outside do, whatever file was chosen here. */
+static char **put_conf(char **env)
+{
+	const char *file = conf_file();
+	char *entry;
+
+	if (asprintf(&entry, PATHS_CONF_VARIABLE "=%s", file != NULL ? file : PATHS_NO_CONF) < 0) {
+		worker_env_free(env);
+		return NULL;
+	}
+	env = worker_env_put(env, entry);
+	free(entry);
+	return env;
+}
+
 static char **env_make(const par_host *host, int32_t n_workers)
 {
 	struct instance *instance = instance_of(host);
 
 	/* Quotas, which take a while to read, can only make fewer of what is one each anyway. */
 	int cores = cpu_affinity() <= n_workers ? n_workers : host_cores(host);
+	char **env = worker_env_make(n_workers, instance->wants.inner_max_num_threads, cores,
+	                             instance->wants.core_share > 0);
 
-	return worker_env_make(n_workers, instance->wants.inner_max_num_threads, cores);
+	return put_conf(env);
 }
 
 static const void *host_extension(const par_host *host, const char *id)
@@ -227,6 +276,8 @@ void instance_init(struct instance *instance, struct loop *loop, struct call *ca
 	instance->provider = provider;
 	instance->settings = settings;
 	instance->wants = *wants;
+	instance->most = INT32_MAX;
+	instance->unrun = (par_error)PAR_ERROR_INIT;
 	atomic_init(&instance->workers, -1);
 }
 
@@ -291,15 +342,25 @@ static int32_t create(struct instance *instance)
 	return status;
 }
 
+/* A backend may have another idea of how many there are. */
+static int32_t within_share(const struct instance *instance, int32_t n_jobs)
+{
+	int32_t most = nesting_most(instance->provider, &instance->wants);
+
+	return n_jobs < most ? n_jobs : most;
+}
+
 int32_t instance_effective_n_jobs(struct instance *instance)
 {
 	const par_backend_ops *ops = &instance->provider->ops;
+	int32_t n_jobs;
 
 	if (!instance->n_jobs_is_set && ops->default_n_jobs != NULL)
 		instance->wants.n_jobs = ops->default_n_jobs(instance->backend);
 	if (instance->wants.n_jobs == 0)
 		instance->wants.n_jobs = 1;
-	return ops->effective_n_jobs(instance->backend, instance->wants.n_jobs);
+	n_jobs = nesting_n_jobs(instance->provider, &instance->wants);
+	return within_share(instance, ops->effective_n_jobs(instance->backend, n_jobs));
 }
 
 static int32_t configure(struct instance *instance)
@@ -340,6 +401,7 @@ static int32_t accept_answer(struct instance *instance)
 {
 	par_answer *answer = &instance->answer;
 	uint32_t places;
+	int32_t status;
 
 	answer->capabilities &= instance->provider->capabilities;
 	if (answer->fallback != NULL)
@@ -348,12 +410,12 @@ static int32_t accept_answer(struct instance *instance)
 		return no_worker(instance);
 	if (answer->n_jobs > MOST_WORKERS)
 		return too_many(instance);
-	if (!(answer->capabilities & PAR_RUNS_INLINE)) {
-		int32_t status = nesting_check(instance->provider, &instance->error);
-
-		if (status != PAR_OK)
-			return status;
-	}
+	status = nesting_check(instance->provider, (answer->capabilities & PAR_RUNS_INLINE) != 0,
+	                       &instance->error);
+	if (status != PAR_OK)
+		return status;
+	if (answer->n_jobs > within_share(instance, answer->n_jobs))
+		answer->n_jobs = answer->holds = within_share(instance, answer->n_jobs);
 	if (answer->holds > MOST_WORKERS)
 		answer->holds = MOST_WORKERS;
 	places = answer->holds > answer->n_jobs ? (uint32_t)answer->holds : (uint32_t)answer->n_jobs;
@@ -458,6 +520,7 @@ static void hand_over(struct instance *instance)
 {
 	instance->provider = instance->next;
 	instance->settings = NULL;
+	instance->wants.is_nested |= instance->next->base != NULL;
 }
 
 static int32_t step_up(struct instance *instance, enum instance_goal goal)
@@ -549,6 +612,18 @@ int32_t instance_step(struct instance *instance, enum instance_goal goal, par_er
 
 /* --- batches ---------------------------------------------------------------------------------- */
 
+void instance_limit(struct instance *instance, int32_t most)
+{
+	instance->most = most < instance->answer.n_jobs ? most : INT32_MAX;
+}
+
+int32_t instance_n_jobs(const struct instance *instance)
+{
+	int32_t n_jobs = instance->answer.n_jobs;
+
+	return n_jobs < instance->most ? n_jobs : instance->most;
+}
+
 uint32_t instance_holds(const struct instance *instance)
 {
 	int32_t workers = atomic_load_explicit(&instance->workers, memory_order_acquire);
@@ -556,6 +631,7 @@ uint32_t instance_holds(const struct instance *instance)
 
 	if (workers >= 0)
 		holds = atomic_load_explicit(&instance->holds, memory_order_relaxed);
+	holds = holds < instance->most ? holds : instance->most;
 	if (instance_can(instance, PAR_RUNS_INLINE))
 		holds = holds > 1 ? 1 : holds;
 	return (uint32_t)holds < instance->batches.n_places ? (uint32_t)holds : instance->batches.n_places;

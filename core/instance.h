@@ -32,6 +32,7 @@ struct instance {
 	par_options *options;
 	const char *const *settings; /* "key=value", the caller's, until it is up */
 	struct par_call wants;
+	int32_t most; /* batches that this call may have out, if it has fewer cores than the pool */
 	int n_jobs_is_set; /* else the backend's default counts, if it has one */
 	struct par_answer answer;
 	enum instance_state state;
@@ -48,6 +49,7 @@ struct instance {
 	_Atomic int32_t ready; /* 0 pending; else 1, with what host->ready() said */
 	int32_t ready_status;
 	par_error ready_error;
+	par_error unrun; /* for the batch that is retired, if it was not run */
 	_Atomic int32_t workers, holds; /* host->capacity(); -1: never told */
 };
 
@@ -90,6 +92,12 @@ static inline int instance_is_pending(const struct instance *instance)
 	return instance->state == INSTANCE_CREATING || instance->state == INSTANCE_CONFIGURING ||
 	       instance->state == INSTANCE_TERMINATING;
 }
+
+/* A call begins: no more than so many of its workers are to have a batch at once. */
+void instance_limit(struct instance *instance, int32_t most);
+
+/* Workers that may have one. */
+int32_t instance_n_jobs(const struct instance *instance);
 
 /* Batches that may be out at once, as the backend told last; 0: it has no worker. */
 uint32_t instance_holds(const struct instance *instance);

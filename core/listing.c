@@ -319,7 +319,7 @@ static int32_t tell(const struct conf *conf, const struct item *item,
 		.remedy = item->error.remedy,
 	};
 
-	backend = item->note == NULL ? NULL : note_find(item->note, item->name);
+	backend = item->note == NULL ? NULL : note_find(item->note, note_plain_name(item->name));
 	if (backend != NULL) {
 		fill_note(&info, item->note, backend, abi, sizeof(abi));
 		options = calloc(backend->schema.n_options + 1, sizeof(*options));
@@ -379,7 +379,7 @@ int32_t par_show_backend(const char *name,
 	if (name == NULL)
 		name = registry_default(conf);
 	item = (struct item){.name = name};
-	if (find_registered(name, &registered)) {
+	if (find_registered(note_plain_name(name), &registered)) {
 		describe_registered(&item, &registered);
 	} else {
 		registry_names(also);

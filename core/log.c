@@ -39,12 +39,11 @@ void par_set_log(void (*log)(void *user, int32_t level, const char *line), void 
 	pthread_mutex_unlock(&sink.lock);
 }
 
-void log_line(int32_t level, const char *format, ...)
+static void log_args(int32_t level, const char *format, va_list args)
 {
 	void (*write)(void *user, int32_t level, const char *line);
 	void *user;
 	char line[2048], shown[2048];
-	va_list args;
 
 	level = level < LOG_DEBUG ? LOG_DEBUG : level > LOG_ERROR ? LOG_ERROR : level;
 	pthread_mutex_lock(&sink.lock);
@@ -53,12 +52,59 @@ void log_line(int32_t level, const char *format, ...)
 	pthread_mutex_unlock(&sink.lock);
 	if (write == NULL && level < lowest_level())
 		return;
-	va_start(args, format);
 	(void)vsnprintf(line, sizeof(line), format, args);
-	va_end(args);
 	error_escape(line, strlen(line), shown, sizeof(shown));
 	if (write != NULL)
 		write(user, level, shown);
 	else
 		fprintf(stderr, "parloop: %s: %s\n", level_names[level], shown);
+}
+
+void log_line(int32_t level, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_args(level, format, args);
+	va_end(args);
+}
+
+/* --- once ----------------------------------------------------------------------------------- */
+
+static struct {
+	pthread_mutex_t lock;
+	/* under lock */
+	char **topics;
+	size_t n;
+} told = {.lock = PTHREAD_MUTEX_INITIALIZER};
+FORKED_RENEWS(told.lock);
+
+/* Without memory for it, it may be told again. */
+static int is_first(const char *topic)
+{
+	char **grown;
+	int is_new = 1;
+
+	pthread_mutex_lock(&told.lock);
+	for (size_t i = 0; is_new && i < told.n; i++)
+		is_new = strcmp(told.topics[i], topic) != 0;
+	grown = is_new ? reallocarray(told.topics, told.n + 1, sizeof(*grown)) : NULL;
+	if (grown != NULL) {
+		told.topics = grown;
+		grown[told.n] = strdup(topic);
+		told.n += grown[told.n] != NULL;
+	}
+	pthread_mutex_unlock(&told.lock);
+	return is_new;
+}
+
+void log_once(const char *topic, int32_t level, const char *format, ...)
+{
+	va_list args;
+
+	if (!is_first(topic))
+		return;
+	va_start(args, format);
+	log_args(level, format, args);
+	va_end(args);
 }

@@ -180,12 +180,36 @@ static int32_t not_installed(const struct conf *conf, size_t which, par_error *e
 	return PAR_EUNAVAIL;
 }
 
+/* What of it is to be compared with the names that there are; "nested_loky" and "nestedloky"
+ * are slips of the pen. */
+static const char *without_nested(const char *name)
+{
+	if (strncmp(name, NOTE_NESTED, strlen(NOTE_NESTED) - 1) != 0)
+		return name;
+	name += strlen(NOTE_NESTED) - 1;
+	return name + (*name == '-' || *name == '_');
+}
+
+static void why_unknown(const char *name, const char *dirs, par_error *error)
+{
+	const char *plain = note_plain_name(name);
+
+	if (note_plain_name(plain) != plain)
+		error_reason(error, NOTE_NESTED " stands there once, and means every level already");
+	else if (!note_is_name(plain))
+		error_reason(error, "a backend's name is [a-z][a-z0-9_-]*, at most 32 letters");
+	else
+		error_reason(error, "no plugin offers %s in %s", plain == name ? "it" : plain, dirs);
+}
+
 /* joblib's sentence, with what joblib does not say: which name is near, and where
  * was looked. */
 static int32_t unknown_name(const struct conf *conf, const struct scan *scan,
                             const char *const *also, const char *name, par_error *error)
 {
-	struct nearest nearest = {.word = name};
+	const char *plain = without_nested(note_plain_name(name));
+	const char *prefix = plain == name ? "" : NOTE_NESTED;
+	struct nearest nearest = {.word = plain};
 	const char *names[64];
 	char listed[160] = "", shown[60], dirs[240];
 	size_t n = all_names(conf, scan, also, names, 64), used = 0;
@@ -195,16 +219,14 @@ static int32_t unknown_name(const struct conf *conf, const struct scan *scan,
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		nearest_offer(&nearest, known[i].name);
 	for (size_t i = 0; i < n && used < sizeof(listed); i++)
-		used += (size_t)snprintf(listed + used, sizeof(listed) - used, "%s'%s'",
-		                         i > 0 ? ", " : "", names[i]);
+		used += (size_t)snprintf(listed + used, sizeof(listed) - used, "%s'%s%s'",
+		                         i > 0 ? ", " : "", prefix, names[i]);
 	list_dirs(conf, dirs, sizeof(dirs));
 	error_set(error, PAR_ENOTFOUND, "Invalid backend: %s, expected one of [%s]",
 	          error_escape(name, strlen(name), shown, sizeof(shown)), listed);
-	error_reason(error, "no plugin offers it in %s", dirs);
-	if (!note_is_name(name))
-		error_reason(error, "a backend's name is [a-z][a-z0-9_-]*, at most 32 letters");
+	why_unknown(name, dirs, error);
 	if (nearest.best != NULL)
-		error_remedy(error, "did you mean \"%s\"?", nearest.best);
+		error_remedy(error, "did you mean \"%s%s\"?", prefix, nearest.best);
 	else
 		error_remedy(error, "put its plugin there, or use one of those listed");
 	return PAR_ENOTFOUND;
@@ -228,49 +250,23 @@ static const struct scan_file *find_broken(const struct scan *scan, const char *
 static int32_t missing(const struct conf *conf, const struct scan *scan,
                        const char *const *also, const char *name, par_error *error)
 {
-	const struct scan_file *broken = find_broken(scan, name);
+	const char *plain = note_plain_name(name);
+	const struct scan_file *broken = find_broken(scan, plain);
 
 	if (broken != NULL) {
-		error_set(error, PAR_EUNAVAIL, "cannot load backend \"%s\"", name);
+		error_set(error, PAR_EUNAVAIL, "cannot load backend \"%s\"", plain);
 		error_file(error, "%s", broken->error.file);
 		error_reason(error, "%s", broken->error.reason);
 		error_remedy(error, "%s", broken->error.remedy);
 		return PAR_EUNAVAIL;
 	}
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (strcmp(known[i].name, name) == 0)
+		if (strcmp(known[i].name, plain) == 0)
 			return not_installed(conf, i, error);
 	return unknown_name(conf, scan, also, name, error);
 }
 
 /* --- two files with one name --------------------------------------------------------------- */
-
-static void report_once(const char *winner, const char *loser, const char *name)
-{
-	static struct {
-		pthread_mutex_t lock;
-		char **told;
-		size_t n;
-	} losers = {.lock = PTHREAD_MUTEX_INITIALIZER};
-	FORKED_RENEWS(losers.lock);
-	int is_new = 1;
-	char **grown;
-
-	pthread_mutex_lock(&losers.lock);
-	for (size_t i = 0; is_new && i < losers.n; i++)
-		is_new = strcmp(losers.told[i], loser) != 0;
-	grown = is_new ? reallocarray(losers.told, losers.n + 1, sizeof(*grown)) : NULL;
-	if (grown != NULL) {
-		losers.told = grown;
-		grown[losers.n] = strdup(loser);
-		losers.n += grown[losers.n] != NULL;
-	}
-	pthread_mutex_unlock(&losers.lock);
-	if (is_new)
-		log_line(LOG_WARNING, "backend \"%s\" is offered by %s, which comes first, and by "
-				      "%s, which is not used",
-			 name, winner, loser);
-}
 
 /* The same file under two names is one plugin. */
 static int is_same_file(const char *a, const char *b)
@@ -291,7 +287,9 @@ void lookup_report_losers(const struct scan *scan)
 			const struct scan_file *winner = scan_find(scan, name);
 
 			if (winner != file && !is_same_file(winner->path, file->path))
-				report_once(winner->path, file->path, name);
+				log_once(file->path, LOG_WARNING,
+				         "backend \"%s\" is offered by %s, which comes first, and by %s, "
+				         "which is not used", name, winner->path, file->path);
 		}
 	}
 }
@@ -309,9 +307,9 @@ static int32_t take_dropped(const struct conf *conf, const char *name,
 	if (status < 0)
 		return status;
 	lookup_report_losers(&scan);
-	file = scan_find(&scan, name);
+	file = scan_find(&scan, note_plain_name(name));
 	if (file != NULL)
-		status = take_file(file->path, name, found, error);
+		status = take_file(file->path, note_plain_name(name), found, error);
 	else
 		status = missing(conf, &scan, also, name, error);
 	scan_finish(&scan);
@@ -321,12 +319,13 @@ static int32_t take_dropped(const struct conf *conf, const char *name,
 int32_t lookup_name(const struct conf *conf, const char *name, const char *const *also,
                     struct lookup *found, par_error *error)
 {
-	const struct conf_backend *backend = conf_find_backend(conf, name);
-	const struct conf_lazy *lazy = conf_find_lazy(conf, name);
+	const char *plain = note_plain_name(name);
+	const struct conf_backend *backend = conf_find_backend(conf, plain);
+	const struct conf_lazy *lazy = conf_find_lazy(conf, plain);
 
 	*found = (struct lookup){0};
 	if (backend != NULL && backend->path != NULL)
-		return take_file(backend->path, name, found, error);
+		return take_file(backend->path, plain, found, error);
 	if (lazy != NULL)
 		return take_lazy(conf, lazy, found, error);
 	return take_dropped(conf, name, also, found, error);

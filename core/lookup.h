@@ -17,9 +17,9 @@ struct lookup {
 	struct stat stat;  /* of the file, to tell whether it changed since */
 };
 
-/* Find the file and read its note.  PAR_ENOTFOUND: nobody has heard of the name, and
- * the error lists what exists (also: the names that need no file, ending in NULL);
- * PAR_EUNAVAIL: known, but not to be had, and why.  Must be finished if PAR_OK. */
+/* Find the file and read its note; nested-NAME's are NAME's.  PAR_ENOTFOUND: nobody has heard
+ * of the name, and the error lists what exists (also: the names that need no file, ending in
+ * NULL); PAR_EUNAVAIL: known, but not to be had, and why.  Must be finished if PAR_OK. */
 int32_t lookup_name(const struct conf *conf, const char *name, const char *const *also,
                     struct lookup *found, par_error *error);
 void lookup_finish(struct lookup *found);

@@ -34,7 +34,14 @@ int note_is_name(const char *name)
 	size_t length = strlen(name);
 
 	return length >= 1 && length <= 32 && strspn(name, letters) == length &&
-	       name[0] >= 'a' && strncmp(name, "nested-", 7) != 0;
+	       name[0] >= 'a' && note_plain_name(name) == name;
+}
+
+const char *note_plain_name(const char *name)
+{
+	const size_t length = strlen(NOTE_NESTED);
+
+	return strncmp(name, NOTE_NESTED, length) == 0 ? name + length : name;
 }
 
 __attribute__((format(printf, 2, 3))) static int32_t

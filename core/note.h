@@ -44,4 +44,9 @@ const struct note_backend *note_find(const struct note *note, const char *name);
  * not "nested-...". */
 int note_is_name(const char *name);
 
+/* What may stand before a backend's name, and means that backend at every level; and the name
+ * without it. */
+#define NOTE_NESTED "nested-"
+const char *note_plain_name(const char *name);
+
 #endif

@@ -128,7 +128,7 @@ int options_parse_time(const char *text, int64_t *ns)
 	return 0;
 }
 
-static int parse_bool(const char *text, int64_t *value)
+int options_parse_bool(const char *text, int64_t *value)
 {
 	static const char *const words[] = {"no", "yes", "off", "on", "false", "true", "0", "1"};
 
@@ -186,7 +186,7 @@ static int parse_value(const struct option *option, const char *text, int64_t *v
 	if (option->type == OPTION_TEXT)
 		return 0;
 	if (option->type == OPTION_BOOL)
-		return parse_bool(text, value);
+		return options_parse_bool(text, value);
 	if (option->type == OPTION_CHOICE)
 		return parse_choice(option->range, text, value);
 	if (parse_number(option->type, text, value) < 0)

@@ -52,6 +52,7 @@ int32_t options_is_set(const struct par_options *options, const char *key);
 /* "20ms" in ns, "64k" in bytes; 0, or -1 if it is not one. */
 int options_parse_time(const char *text, int64_t *ns);
 int options_parse_size(const char *text, int64_t *bytes);
+int options_parse_bool(const char *text, int64_t *value); /* 0 or 1 */
 int options_parse_int(const char *text, int64_t *value);
 
 #endif

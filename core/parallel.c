@@ -8,6 +8,7 @@
 #include "nesting.h"
 #include "scope.h"
 #include "serve.h"
+#include "watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,14 +51,18 @@ static int32_t choose_provider(par_parallel *parallel, struct wish *wish, int64_
 	int32_t code = hints_choose(wish, &parallel->opened, verbose, provider, error);
 
 	parallel->options = wish->options;
-	return code == PAR_OK ? scope_check_inner(wish->inner_max_num_threads, *provider, error) : code;
+	return code == PAR_OK ? scope_check_inner(wish->inner_max_num_threads, error) : code;
 }
 
-static void describe_wants(par_parallel *parallel, const struct plan *plan)
+static int32_t describe_wants(par_parallel *parallel, const struct plan *plan, par_error *error)
 {
 	const par_settings *opened = &parallel->opened;
 	struct par_call *wants = &parallel->wants;
+	int32_t code = settings_oversubscribe(opened, nesting_oversubscribe(), parallel->conf,
+	                                      &wants->oversubscribe, error);
 
+	if (code != PAR_OK)
+		return code;
 	wants->size = sizeof(*wants);
 	nesting_describe(parallel->provider, wants);
 	if (wants->around != NULL) {
@@ -69,6 +74,9 @@ static void describe_wants(par_parallel *parallel, const struct plan *plan)
 	wants->require_sharedmem = opened->require != NULL;
 	if (opened->prefer != NULL)
 		wants->prefer_threads = strcmp(opened->prefer, "threads") == 0 ? 1 : -1;
+	if (wants->core_share > 0 && wants->core_share < parallel->cores)
+		parallel->cores = wants->core_share;
+	return PAR_OK;
 }
 
 static int32_t plan_opening(par_parallel *parallel, struct wish *wish, par_error *error)
@@ -86,10 +94,10 @@ static int32_t plan_opening(par_parallel *parallel, struct wish *wish, par_error
 		return code;
 	parallel->cores = cpu_affinity();
 	code = choose_provider(parallel, wish, plan.verbose, error);
-	if (code != PAR_OK)
-		return code;
-	describe_wants(parallel, &plan);
-	parallel->wants.inner_max_num_threads = (int32_t)wish->inner_max_num_threads.value;
+	if (code == PAR_OK)
+		code = describe_wants(parallel, &plan, error);
+	if (code == PAR_OK && wish->inner_max_num_threads.set)
+		parallel->wants.inner_max_num_threads = (int32_t)wish->inner_max_num_threads.value;
 	return code;
 }
 
@@ -136,6 +144,8 @@ int32_t parallel_create(par_parallel **out, uv_loop_t *uv, const par_settings *s
 	parallel->loop.uv = uv;
 	parallel->conf = conf_get(error);
 	if (parallel->conf != NULL)
+		watch_begin(parallel->conf);
+	if (parallel->conf != NULL)
 		code = scope_settings(&parallel->opened, settings, &wish, parallel->conf, error);
 	else
 		code = error == NULL ? PAR_ECONFIG : error->code;
@@ -172,7 +182,9 @@ static int32_t drive_up(par_parallel *parallel, enum instance_goal goal, par_err
 	int32_t code;
 
 	while ((code = engine_step(engine, goal, error)) == PAR_PENDING) {
+		context_wait();
 		loop_wait(&parallel->loop, 0, rising_is_idle);
+		context_go_on();
 		loop_run_posts(&parallel->loop);
 	}
 	if (code == PAR_OK && goal == INSTANCE_UP)
@@ -266,6 +278,11 @@ int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_error *err
 	return n > 0 ? n : 0;
 }
 
+int32_t par_cpu_count(int32_t only_physical_cores)
+{
+	return only_physical_cores ? cpu_physical_count() : cpu_count();
+}
+
 /* --- calling --------------------------------------------------------------------------------- */
 
 int32_t parallel_refuse(par_error *error, int32_t code, const char *what, const char *remedy)
@@ -303,11 +320,12 @@ static int32_t check_fixed(const par_settings *settings, par_error *error)
 {
 	if (settings->backend == NULL && settings->options == NULL && !settings->n_jobs.set &&
 	    settings->prefer == NULL && settings->require == NULL &&
-	    !settings->inner_max_num_threads.set && !settings->close_timeout.set)
+	    !settings->inner_max_num_threads.set && !settings->close_timeout.set &&
+	    !settings->oversubscribe.set)
 		return PAR_OK;
 	return parallel_refuse(error, PAR_EINVAL,
-	              "backend, options, n_jobs, prefer, require, inner_max_num_threads and "
-	              "close_timeout of an open par_parallel are fixed",
+	              "backend, options, n_jobs, prefer, require, inner_max_num_threads, "
+	              "close_timeout and oversubscribe of an open par_parallel are fixed",
 	              "leave them out here, or call with NULL in place of the par_parallel");
 }
 

@@ -76,10 +76,12 @@ char *paths_absolute(const char *path)
 
 int32_t paths_find_conf(char **out, par_error *error)
 {
-	const char *named = environment("PARLOOP_CONF");
+	const char *named = environment(PATHS_CONF_VARIABLE);
 	char *user;
 
 	*out = NULL;
+	if (named != NULL && strcmp(named, PATHS_NO_CONF) == 0)
+		return PAR_OK;
 	if (named != NULL) {
 		*out = paths_absolute(named);
 		return *out == NULL ? error_memory(error, "finding plugins.conf") : PAR_OK;

@@ -14,7 +14,10 @@ const char *paths_worker(void);
 
 /* The plugins.conf that serves if nobody names one: $PARLOOP_CONF, the user's, the
  * system's.  *out is of malloc, or NULL: there is none.  PAR_ENOMEM is all that can
- * fail: what $PARLOOP_CONF names is returned even if it does not exist. */
+ * fail: what $PARLOOP_CONF names is returned even if it does not exist; this there means
+ * none. */
+#define PATHS_CONF_VARIABLE "PARLOOP_CONF"
+#define PATHS_NO_CONF       "/dev/null"
 int32_t paths_find_conf(char **out, par_error *error);
 
 /* A file as somebody wrote it in a file of that folder: absolute, "~/" is the home

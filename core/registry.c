@@ -5,6 +5,7 @@
 #include "forked.h"
 #include "loader.h"
 #include "lookup.h"
+#include "serve.h"
 #include "trust.h"
 
 #include <parloop/parloop.h>
@@ -22,7 +23,8 @@ enum kind { LINKED, EXTERNAL, PLUGIN };
 /* A name that the program registered, or that somebody asked for and whose file was found. */
 struct entry {
 	struct entry *next;
-	char *name;
+	char *nested_name;        /* NOTE_NESTED, and then ... */
+	const char *name;         /* ... this, which is a part of it */
 	enum kind kind;
 	par_factory_fn factory;   /* LINKED */
 	par_loader_fn loader;     /* EXTERNAL */
@@ -31,7 +33,7 @@ struct entry {
 	struct entry *around;     /* LOADING: which the same thread is loading meanwhile */
 	struct entry *waits_for;  /* LOADING: which must be there first */
 	struct lookup file;       /* PLUGIN, if LOADED or FAILED: what was tried; LINKED: a note */
-	struct provider provider; /* LOADED */
+	struct provider provider, nested; /* LOADED */
 	par_error why;            /* FAILED */
 };
 
@@ -110,11 +112,11 @@ static struct entry *make_entry(const char *name, enum kind kind)
 	if (entry == NULL)
 		return NULL;
 	entry->kind = kind;
-	entry->name = strdup(name);
-	if (entry->name == NULL) {
+	if (asprintf(&entry->nested_name, NOTE_NESTED "%s", name) < 0) {
 		free(entry);
 		return NULL;
 	}
+	entry->name = note_plain_name(entry->nested_name);
 	return entry;
 }
 
@@ -141,6 +143,7 @@ static int is_unchanged(const struct lookup *before, const struct lookup *now)
 
 /* --- loading ------------------------------------------------------------------------------- */
 
+/* Of the note. */
 static void fill_provider(struct entry *entry)
 {
 	const struct note_backend *backend = note_find(entry->file.note, entry->name);
@@ -169,6 +172,9 @@ static int32_t load(struct entry *entry, par_error *error)
 	if (status < 0)
 		error_prefix(&why, why.what[0] == '\0' ? "cannot load backend \"%s\""
 		                                       : "cannot load backend \"%s\": ", entry->name);
+	entry->nested = entry->provider;
+	entry->nested.name = entry->nested_name;
+	entry->nested.base = &entry->provider;
 	pthread_mutex_lock(&table.lock);
 	entry->why = why;
 	end_loading(entry, status < 0 ? FAILED : LOADED);
@@ -230,6 +236,7 @@ static int32_t find_and_load(const struct conf *conf, const char *name, struct e
 	status = lookup_name(conf, name, also, &file, error);
 	if (status < 0)
 		return status;
+	name = note_plain_name(name);
 	/* Not remembered: it is cured by a chmod of any folder above the file. */
 	status = trust_check(file.path, error);
 	if (status < 0) {
@@ -244,14 +251,19 @@ static int32_t find_and_load(const struct conf *conf, const char *name, struct e
 	return status == 1 ? load(*out, error) : status;
 }
 
+static const struct provider *provider_of(const struct entry *entry, const char *name)
+{
+	return note_plain_name(name) == name ? &entry->provider : &entry->nested;
+}
+
 const struct provider *registry_loaded(const char *name)
 {
 	struct entry *entry;
 
 	pthread_mutex_lock(&table.lock);
-	entry = find_settled(name);
+	entry = find_settled(note_plain_name(name));
 	pthread_mutex_unlock(&table.lock);
-	return entry != NULL && entry->state == LOADED ? &entry->provider : NULL;
+	return entry != NULL && entry->state == LOADED ? provider_of(entry, name) : NULL;
 }
 
 /* The loader registers the name, or says why not, unless it forgets to. */
@@ -305,11 +317,23 @@ static int32_t find_registered(const char *name, struct entry **out, par_error *
 	return status < 0 ? status : find_registered(name, out, error);
 }
 
+/* What the program does after that is not done in its workers. */
+static void explain_worker(par_error *error)
+{
+	char remedy[sizeof(error->remedy)];
+
+	if (error == NULL || !serve_is_worker())
+		return;
+	memcpy(remedy, error->remedy, sizeof(remedy));
+	error_remedy(error, "this is a worker: what the program registers is there if that comes "
+	             "before par_worker_main(); else %s", remedy);
+}
+
 int32_t registry_find(const char *name, const struct provider **out, par_error *error)
 {
 	const struct conf *conf;
 	struct entry *entry = NULL;
-	int32_t status = find_registered(name, &entry, error);
+	int32_t status = find_registered(note_plain_name(name), &entry, error);
 
 	*out = NULL;
 	if (status == 1) {
@@ -318,8 +342,10 @@ int32_t registry_find(const char *name, const struct provider **out, par_error *
 			return error == NULL ? PAR_ECONFIG : error->code;
 		status = find_and_load(conf, name, &entry, error);
 	}
+	if (status == PAR_ENOTFOUND)
+		explain_worker(error);
 	if (status == PAR_OK)
-		*out = &entry->provider;
+		*out = provider_of(entry, name);
 	return status;
 }
 
@@ -333,8 +359,8 @@ static int32_t check_new(const char *name, int is_callable, par_error *error)
 		return PAR_OK;
 	error_set(error, PAR_EINVAL, "cannot register backend \"%s\"",
 	          name == NULL ? "" : error_escape(name, strlen(name), shown, sizeof(shown)));
-	if (name != NULL && strncmp(name, "nested-", 7) == 0)
-		error_reason(error, "names that begin with nested- are the core's own");
+	if (name != NULL && note_plain_name(name) != name)
+		error_reason(error, "names that begin with " NOTE_NESTED " are the core's own");
 	else if (is_callable)
 		error_reason(error, "a backend's name is [a-z][a-z0-9_-]*, at most 32 letters");
 	else
@@ -414,7 +440,7 @@ int32_t par_register_external(const char *name, par_loader_fn loader, const char
 		return status;
 	entry = make_entry(name, EXTERNAL);
 	if (entry != NULL && hint != NULL && (entry->hint = strdup(hint)) == NULL) {
-		free(entry->name);
+		free(entry->nested_name);
 		free(entry);
 		entry = NULL;
 	}
@@ -503,7 +529,7 @@ static int32_t set_all(struct par_options *options, const struct provider *provi
 
 	if (conf == NULL)
 		return error == NULL ? PAR_ECONFIG : error->code;
-	status = set_configured(options, conf, provider->name, error);
+	status = set_configured(options, conf, note_plain_name(provider->name), error);
 	for (size_t i = 0; status == PAR_OK && settings != NULL && settings[i] != NULL; i++)
 		status = set_one(options, provider->name, settings[i], error);
 	return status;

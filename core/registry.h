@@ -2,7 +2,7 @@
  *
  * The one lookup, for API, command and plugins.conf alike: what the program
  * registered, then [backend NAME] with a path, then [lazy], then the notes of the
- * files in the plugin directories.  A name is loaded once; concurrent first uses
+ * files in the plugin directories.  nested-NAME is whatever NAME is.  A name is loaded once; concurrent first uses
  * wait for it.  No lock is held in plugin code except dlopen's and the factory's, none
  * in a loader of the program's. */
 #ifndef CORE_REGISTRY_H
@@ -30,8 +30,9 @@ struct provider {
 	const struct schema *schema; /* its options */
 };
 
-/* The backend of that name, loaded if it was not.  PAR_ENOTFOUND lists what exists,
- * with the nearest name; PAR_EUNAVAIL says why it cannot be loaded. [any] */
+/* The backend of that name, loaded if it was not; nested-NAME is there for each NAME.
+ * PAR_ENOTFOUND lists what exists, with the nearest name; PAR_EUNAVAIL says why it cannot
+ * be loaded. [any] */
 int32_t registry_find(const char *name, const struct provider **out, par_error *error);
 
 /* The backend of that name if it is loaded already, else NULL.  [any] */

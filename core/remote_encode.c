@@ -343,6 +343,7 @@ static void fill_head(struct remote *remote, const struct parcel *parcel)
 	batch->head.sharers = call->context.sharers;
 	batch->head.inner_max_num_threads = call->context.inner_max_num_threads;
 	batch->head.chained = call->context.chained;
+	batch->head.oversubscribe = call->context.oversubscribe;
 	batch->head.is_below_threads = call->context.is_below_threads;
 	batch->head.flags = (call->is_stream ? 0 : WIRE_IS_RANGE) |
 	                    (says_starts(remote, parcel) ? WIRE_SAY_STARTS : 0) |

@@ -4,6 +4,7 @@
 #include "error.h"
 #include "forked.h"
 #include "module_cache.h"
+#include "inner_threads.h"
 #include "module.h"
 #include "peak.h"
 #include "wire_answer.h"
@@ -54,6 +55,7 @@ struct runner {
 	int in_outcomes; /* a frame of them is open */
 	size_t reply_at; /* where the outcome of the task that runs begins */
 	int has_reply_room; /* it is a bytes task */
+	par_error why; /* a batch cannot be run; to make one each time takes longer than a task */
 	int64_t begin_ns, sent_ns, looked_ns;
 	uint64_t ran;
 	uint32_t since_look, stride;
@@ -817,6 +819,7 @@ static void begin_run(struct runner *runner)
 	runner->env.worker = head->worker > 0 ? head->worker - 1U : runner->work->worker;
 	runner->env.index = 0;
 	runner->env.level = head->depth;
+	runner->env.inner_max_num_threads = head->inner_max_num_threads;
 	runner->env.reply = reply;
 	runner->env.explain = explain;
 	runner->env.call_seed = head->seed;
@@ -853,6 +856,24 @@ static void finish_run(struct runner *runner)
 	send_answers(runner);
 }
 
+static void run_tasks(struct runner *runner)
+{
+	if (runner->batch.head.flags & WIRE_IS_RANGE)
+		run_range(runner);
+	else
+		run_list(runner);
+}
+
+/* Its modules are loaded by now, with the libraries that they need. */
+static void run_limited(struct runner *runner)
+{
+	struct inner_limit limit;
+
+	inner_threads_enter(&limit, runner->env.inner_max_num_threads);
+	run_tasks(runner);
+	inner_threads_leave(&limit);
+}
+
 static void run_batch(struct runner *runner)
 {
 	const struct wire_batch *batch = &runner->batch;
@@ -868,6 +889,7 @@ static void run_batch(struct runner *runner)
 		.is_below_threads = batch->head.is_below_threads,
 		.cores = batch->head.cores,
 		.sharers = batch->head.sharers,
+		.oversubscribe = batch->head.oversubscribe,
 		.inner_max_num_threads = batch->head.inner_max_num_threads,
 		.task = &runner->env.index,
 	};
@@ -875,10 +897,10 @@ static void run_batch(struct runner *runner)
 
 	begin_run(runner);
 	outside = context_enter(&context);
-	if (batch->head.flags & WIRE_IS_RANGE)
-		run_range(runner);
+	if (batch->head.inner_max_num_threads > 0)
+		run_limited(runner);
 	else
-		run_list(runner);
+		run_tasks(runner);
 	context_leave(&outside);
 	finish_run(runner);
 }
@@ -908,19 +930,21 @@ int32_t runner_cannot(struct runner *runner, uint64_t batch, const struct runner
 int32_t runner_run(struct runner *runner, const struct wire_frame *frame,
                    const struct runner_work *work, par_error *error)
 {
-	par_error why = PAR_ERROR_INIT;
-	int32_t status = wire_get_batch(frame, &runner->batch, &why);
+	par_error *why = &runner->why;
+	int32_t status = wire_get_batch(frame, &runner->batch, why);
 
 	runner->work = work;
 	runner->sent = 0;
 	if (status == PAR_OK)
-		status = find_tasks(runner, &why);
+		status = find_tasks(runner, why);
 	if (status == PAR_OK)
-		status = find_memory(runner, &why);
+		status = find_memory(runner, why);
 	if (status == PAR_OK)
 		run_batch(runner);
 	else
-		(void)runner_cannot(runner, frame->batch, work, &why);
+		(void)runner_cannot(runner, frame->batch, work, why);
+	if (status != PAR_OK)
+		*why = (par_error)PAR_ERROR_INIT;
 	if (runner->sent >= 0)
 		return PAR_OK;
 	error_set(error, PAR_ELOST, "cannot answer");
@@ -940,6 +964,7 @@ struct runner *runner_create(void)
 		free(runner);
 		return NULL;
 	}
+	runner->why = (par_error)PAR_ERROR_INIT;
 	wire_writer_clear(&runner->answers);
 	return runner;
 }

@@ -48,23 +48,13 @@ static int32_t check_fields(const par_settings *settings, par_error *error)
 	return PAR_OK;
 }
 
-int32_t scope_check_inner(par_int inner, const struct provider *provider, par_error *error)
+int32_t scope_check_inner(par_int inner, par_error *error)
 {
-	if (!inner.set)
+	if (!inner.set || (inner.value >= 1 && inner.value <= INT32_MAX))
 		return PAR_OK;
-	if (inner.value < 1 || inner.value > INT32_MAX) {
-		error_set(error, PAR_EINVAL,
-		          "inner_max_num_threads must be a positive integer, got: %lld",
-		          (long long)inner.value);
-		error_remedy(error, "leave it unset, or give 1, 2, ... threads");
-		return PAR_EINVAL;
-	}
-	if (provider->capabilities & PAR_LIMITS_THREADS)
-		return PAR_OK;
-	error_set(error, PAR_EINVAL, "backend \"%s\" does not accept setting inner_max_num_threads",
-	          provider->name);
-	error_reason(error, "its note does not say limits_threads");
-	error_remedy(error, "leave it unset, or choose a backend that says so");
+	error_set(error, PAR_EINVAL, "inner_max_num_threads must be a positive integer, got: %lld",
+	          (long long)inner.value);
+	error_remedy(error, "leave it unset, or give 1, 2, ... threads");
 	return PAR_EINVAL;
 }
 
@@ -81,7 +71,7 @@ static int32_t check_backend(const par_settings *settings, const struct provider
 	if (code == PAR_OK)
 		code = registry_check_options(*provider, settings->options, error);
 	if (code == PAR_OK)
-		code = scope_check_inner(settings->inner_max_num_threads, *provider, error);
+		code = scope_check_inner(settings->inner_max_num_threads, error);
 	return code;
 }
 
@@ -99,6 +89,27 @@ static int32_t check(par_settings *out, const par_settings *settings,
 	return code == PAR_OK ? check_backend(out, provider, error) : code;
 }
 
+/* Does the backend that is inherited come before what was pushed?  A task that pushes
+ * something itself has its own way. */
+static int is_overruled(void)
+{
+	const struct par_context *overruled = context_current()->overruled;
+
+	return overruled != NULL && overruled == context_pushed();
+}
+
+/* What the call around this one left for those inside its tasks. */
+static par_settings inherited(void)
+{
+	const struct context *context = context_current();
+
+	return (par_settings){
+		.size = sizeof(par_settings),
+		.backend = context->backend,
+		.options = context->options,
+	};
+}
+
 /* --- a thread's contexts ------------------------------------------------------------------- */
 
 static const par_settings *innermost(void)
@@ -106,6 +117,20 @@ static const par_settings *innermost(void)
 	struct par_context *context = context_pushed();
 
 	return context != NULL ? &((struct scope *)context)->settings : NULL;
+}
+
+/* What a context that is pushed now stands in; merged is to be finished afterwards. */
+static int32_t see_around(const par_settings **around, par_settings *merged, par_error *error)
+{
+	static const par_settings none = {.size = sizeof(none)};
+	const par_settings *outer = innermost(), inner = inherited();
+
+	*merged = none;
+	*around = outer != NULL ? outer : &none;
+	if (!is_overruled())
+		return PAR_OK;
+	*around = merged;
+	return settings_merge(merged, &inner, outer, error);
 }
 
 static void end_scope(struct par_context *context)
@@ -116,10 +141,9 @@ static void end_scope(struct par_context *context)
 
 int32_t par_context_push(const par_settings *settings, par_context **out, par_error *error)
 {
-	static const par_settings none = {.size = sizeof(none)};
-	const par_settings *outer = innermost();
+	const par_settings *around;
 	const struct provider *provider;
-	par_settings checked;
+	par_settings checked, merged;
 	struct scope *scope;
 	int32_t code = check(&checked, settings, &provider, error);
 
@@ -131,7 +155,10 @@ int32_t par_context_push(const par_settings *settings, par_context **out, par_er
 	if (scope == NULL)
 		return error_memory(error, "cannot push a context");
 	scope->context.end = end_scope;
-	code = settings_merge(&scope->settings, &checked, outer != NULL ? outer : &none, error);
+	code = see_around(&around, &merged, error);
+	if (code == PAR_OK)
+		code = settings_merge(&scope->settings, &checked, around, error);
+	settings_finish(&merged);
 	if (code == PAR_OK && context_push(&scope->context) < 0)
 		code = error_memory(error, "cannot push a context");
 	if (code != PAR_OK)
@@ -238,19 +265,6 @@ static int32_t merge_under(par_settings *inner, const par_settings *outer, struc
 	return PAR_OK;
 }
 
-/* What the call around this one left for those inside its tasks. */
-static int32_t add_inherited(par_settings *settings, struct wish *wish, par_error *error)
-{
-	const struct context *context = context_current();
-	const par_settings outer = {
-		.size = sizeof(outer),
-		.backend = context->backend,
-		.options = context->options,
-	};
-
-	return context->backend == NULL ? PAR_OK : merge_under(settings, &outer, wish, error);
-}
-
 static int32_t add_default(par_settings *settings, struct wish *wish, par_error *error)
 {
 	par_settings outer;
@@ -273,17 +287,21 @@ static int32_t add_default(par_settings *settings, struct wish *wish, par_error 
 static int32_t collect(par_settings *settings, struct wish *wish, const struct conf *conf,
                        par_error *error)
 {
-	const par_settings *outer = innermost();
+	const par_settings *pushed = innermost(), left = inherited();
+	const par_settings *around[] = {pushed, left.backend != NULL ? &left : NULL};
 	int32_t code = PAR_OK;
 
+	if (is_overruled()) {
+		around[0] = around[1];
+		around[1] = pushed;
+	}
 	/* joblib: None says nothing here, but in a context it does. */
 	if (settings->n_jobs.set && settings->n_jobs.value == PAR_UNSET)
 		settings->n_jobs = (par_int){0};
 	wish->backend_by = settings->backend != NULL ? BY_CALL : BY_CONTEXT;
-	if (outer != NULL)
-		code = merge_under(settings, outer, wish, error);
-	if (code == PAR_OK)
-		code = add_inherited(settings, wish, error);
+	for (int i = 0; i < 2 && code == PAR_OK; i++)
+		if (around[i] != NULL)
+			code = merge_under(settings, around[i], wish, error);
 	if (code != PAR_OK)
 		return code;
 	if (settings->backend == NULL)

@@ -28,8 +28,7 @@ struct wish {
 int32_t scope_settings(par_settings *out, const par_settings *call, struct wish *wish,
                        const struct conf *conf, par_error *error);
 
-/* May the backend be given that limit, and is it one? */
-struct provider;
-int32_t scope_check_inner(par_int inner, const struct provider *provider, par_error *error);
+/* Is it a limit, if there is one?  A backend's workers need not know of it. */
+int32_t scope_check_inner(par_int inner, par_error *error);
 
 #endif

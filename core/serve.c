@@ -1,5 +1,6 @@
 #include "serve.h"
 
+#include "context.h"
 #include "error.h"
 #include "fork_server.h"
 #include "runner.h"
@@ -31,11 +32,16 @@ struct server {
 	char *bytes; /* READ_BYTES */
 };
 
-static _Atomic int program_can;
+static _Atomic int program_can, is_worker;
 
 int serve_program_can(void)
 {
 	return atomic_load_explicit(&program_can, memory_order_relaxed);
+}
+
+int serve_is_worker(void)
+{
+	return atomic_load_explicit(&is_worker, memory_order_relaxed);
 }
 
 /* --- one batch -------------------------------------------------------------------------------- */
@@ -93,9 +99,16 @@ static int32_t run_work(struct runner *runner, const par_work *work, par_error *
 	return status;
 }
 
+static struct context_employer employer_of(const par_work *work)
+{
+	return PAR_HAS(work, waits) ? (struct context_employer){.tell = work->waits, .arg = work->user}
+	                            : (struct context_employer){0};
+}
+
 int32_t par_worker_run(const par_work *work, par_error *error)
 {
 	int32_t status = check_work(work, error);
+	struct context_employer before;
 	struct runner *runner;
 
 	if (status < 0)
@@ -103,7 +116,9 @@ int32_t par_worker_run(const par_work *work, par_error *error)
 	runner = runner_take();
 	if (runner == NULL)
 		return error_memory(error, "running a batch");
+	before = context_employ(employer_of(work));
 	status = run_work(runner, work, error);
+	(void)context_employ(before);
 	runner_give(runner);
 	return status;
 }
@@ -344,6 +359,7 @@ void par_worker_main(int argc, char **argv)
 	atomic_store_explicit(&program_can, 1, memory_order_relaxed);
 	if (text == NULL)
 		return;
+	atomic_store_explicit(&is_worker, 1, memory_order_relaxed);
 	if (parse(text, &serving, &is_channel) < 0) {
 		error_set(&error, PAR_EINVAL, "cannot become a worker");
 		error_reason(&error, "$" PAR_WORKER_VARIABLE " is \"%.100s\", not IN:OUT:WORKER:PARENT",

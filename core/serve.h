@@ -8,6 +8,9 @@
 /* Has this program called par_worker_main(), so that it can be executed as its own worker? [any] */
 int serve_program_can(void);
 
+/* Is this a worker that was executed?  Of the program it has what came before par_worker_main(). */
+int serve_is_worker(void);
+
 /* Be the worker of a channel (channel.h), whose socket and memory these are, until its end: PAR_OK.
  * Else why it cannot go on, which the parent was told.  One that was forked is set up as is said
  * here; the other is told by its first frame, and setup has its number and its parent.  Nothing is

@@ -5,6 +5,7 @@
 #include "cpu.h"
 #include "error.h"
 #include "forked.h"
+#include "inner_threads.h"
 #include "last_words.h"
 #include "runner.h"
 #include "serve_attached.h"
@@ -67,22 +68,35 @@ static int64_t clock_ns(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+static void go_elsewhere(int core)
+{
+	cpu_set_t all, others;
+
+	if (sched_getaffinity(0, sizeof(all), &all) < 0)
+		return;
+	others = all;
+	CPU_CLR(core, &others);
+	if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof(others), &others) == 0)
+		(void)sched_setaffinity(0, sizeof(all), &all);
+}
+
 /* Some kernels pack those who wake each other onto one core, where the parent that looks out for us
  * and we take turns.  Once in a while we may go elsewhere, where there is a core to go to; where
  * we may run in general stays as it is. */
 static void leave_core(struct link *link, int64_t now_ns)
 {
-	int core = __atomic_load_n(&link->memory.words->core, __ATOMIC_RELAXED) - 1;
-	cpu_set_t all, others;
+	struct channel_words *words = link->memory.words;
+	int core = __atomic_load_n(&words->core, __ATOMIC_RELAXED) - 1;
+	int32_t before;
 
-	if (core != sched_getcpu() || core < 0 || core >= CPU_SETSIZE ||
-	    now_ns - link->moved_ns < MOVE_NS || sched_getaffinity(0, sizeof(all), &all) < 0)
+	if (core != sched_getcpu() || core < 0 || core >= CPU_SETSIZE || now_ns - link->moved_ns < MOVE_NS)
 		return;
 	link->moved_ns = now_ns;
-	others = all;
-	CPU_CLR(core, &others);
-	if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof(others), &others) == 0)
-		(void)sched_setaffinity(0, sizeof(all), &all);
+	/* The parent may be about to move us itself, and one would put back what the other has set. */
+	before = __atomic_exchange_n(&words->serves, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&words->moves, __ATOMIC_SEQ_CST) == 0)
+		go_elsewhere(core);
+	__atomic_store_n(&words->serves, before, __ATOMIC_RELEASE);
 }
 
 /* Until that word is another: 1; 0: it takes longer. */
@@ -118,14 +132,21 @@ static void receive(struct link *link)
 /* Until there is something to read: 1; 0: nothing will ever come. */
 static int wait_for_bytes(struct link *link)
 {
-	int is_there = spin(link, &link->in.words->put, link->in.here);
+	struct channel_words *words = link->memory.words;
+	int is_there;
 
+	__atomic_store_n(&words->serves, 0, __ATOMIC_RELEASE);
+	is_there = spin(link, &link->in.words->put, link->in.here);
 	while (!is_there && !(is_there = ring_sleep(&link->in, 1))) {
 		if (link->is_over)
 			return 0;
 		receive(link);
 	}
+	/* A full barrier stands between the two. */
+	__atomic_store_n(&words->serves, 1, __ATOMIC_RELAXED);
 	(void)ring_sleep(&link->in, 0);
+	while (__atomic_load_n(&words->moves, __ATOMIC_ACQUIRE) != 0)
+		sched_yield();
 	return 1;
 }
 
@@ -440,6 +461,8 @@ static int32_t begin(struct link *link, par_error *error)
 	/* What a task prints is worth most if it dies.  Of one that was in use only another buffer
 	 * changes the mode. */
 	(void)setvbuf(stdout, line, _IOLBF, sizeof(line));
+	if (link->is_forked)
+		inner_threads_in_worker();
 	status = link->is_forked ? PAR_OK : take_setup(link, error);
 	if (status == PAR_OK)
 		status = process_limit(&link->setup, error);

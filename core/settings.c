@@ -153,6 +153,7 @@ int32_t settings_merge(par_settings *out, const par_settings *over, const par_se
 	inner.retry_delay = INHERIT(retry_delay);
 	inner.retry_on = INHERIT(retry_on);
 	inner.max_nbytes = INHERIT(max_nbytes);
+	inner.oversubscribe = INHERIT(oversubscribe);
 	inner.mmap_mode = inner.mmap_mode != NULL ? inner.mmap_mode : outer.mmap_mode;
 	inner.pre_dispatch = inner.pre_dispatch != NULL ? inner.pre_dispatch : outer.pre_dispatch;
 	inner.prefer = inner.prefer != NULL ? inner.prefer : outer.prefer;
@@ -197,6 +198,19 @@ int32_t settings_n_jobs(const par_settings *settings, const struct conf *conf, i
 		return wrong(error, "n_jobs is beyond all machines", "give 1, 2, ... or -1 for all cores");
 	*n_jobs = (int32_t)wanted.value;
 	return PAR_OK;
+}
+
+int32_t settings_oversubscribe(const par_settings *settings, par_int inherited,
+                               const struct conf *conf, int32_t *oversubscribe, par_error *error)
+{
+	par_int wanted = FIRST_SET(settings->oversubscribe, inherited, conf->oversubscribe);
+
+	*oversubscribe = wanted.set && wanted.value == 1;
+	if (!wanted.set || wanted.value == 0 || wanted.value == 1)
+		return PAR_OK;
+	error_set(error, PAR_EINVAL, "oversubscribe must be 0 or 1, got: %lld", (long long)wanted.value);
+	error_remedy(error, "leave it unset, or give 1 for more n_jobs inside tasks than there are cores");
+	return PAR_EINVAL;
 }
 
 static int32_t plan_batch_size(par_int size, struct plan *plan, par_error *error)

@@ -57,6 +57,11 @@ size_t settings_count(const char *const *options); /* NULL: 0 */
 int32_t settings_n_jobs(const par_settings *settings, const struct conf *conf, int *is_set,
                         int32_t *n_jobs, par_error *error);
 
+/* Is a call to have more workers than its share of the cores?  inherited: what the call around it
+ * says, unset: there is none. */
+int32_t settings_oversubscribe(const par_settings *settings, par_int inherited,
+                               const struct conf *conf, int32_t *oversubscribe, par_error *error);
+
 /* How long closing waits for tasks that were left running, in ns. */
 int32_t settings_close_timeout(const par_settings *settings, const struct conf *conf, int64_t *ns,
                                par_error *error);

@@ -1,6 +1,7 @@
 #include "ticket.h"
 
 #include "error.h"
+#include "inner_threads.h"
 
 #include <sched.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ struct sitter {
 	par_env env;
 	struct call *call;
 	struct duty *duty;
+	struct inner_limit *limit; /* of threads inside its tasks; NULL: none */
 	struct slot *slot; /* stream: of the task that runs */
 	void *reply;       /* a piece of the arena; NULL: it lies in the slot */
 	uint32_t reply_size;
@@ -582,12 +584,14 @@ static void sitter_init(struct sitter *sitter, struct call *call, uint32_t seat)
 		.shared_size = call->shared_size,
 		.stopping = (const int32_t *)&call->stopping,
 		.level = call->context.depth,
+		.inner_max_num_threads = call->context.inner_max_num_threads,
 		.reply = reply,
 		.explain = explain,
 		.call_seed = call->seed,
 	};
 	sitter->call = call;
 	sitter->duty = &call->duties[seat];
+	sitter->limit = NULL;
 	sitter->slot = NULL;
 	sitter->reply = NULL;
 }
@@ -602,6 +606,8 @@ static void take_part(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
 	uint32_t measure = first_piece(call), piece, n;
 
 	while (!call_is_stopping(call)) {
+		if (__builtin_expect(sitter->limit != NULL, 0))
+			inner_threads_look(sitter->limit);
 		if (__builtin_expect(!redo_is_empty(&call->redo), 0) && run_again(sitter)) {
 			now = call->clock();
 			call_tell(call, units * call->unit + 1, now - mark);
@@ -657,6 +663,18 @@ static void take_part(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
 	report->ns = now - begin;
 }
 
+/* Whoever sits here later than the call waits for it has the limit until it gets up. */
+static void take_part_limited(struct sitter *sitter, uint64_t quota, int64_t budget_ns,
+                              struct ticket_report *report)
+{
+	struct inner_limit limit;
+
+	inner_threads_enter(&limit, sitter->env.inner_max_num_threads);
+	sitter->limit = &limit;
+	take_part(sitter, quota, budget_ns, report);
+	inner_threads_leave(&limit);
+}
+
 void ticket_run(struct call *call, uint64_t quota, int64_t budget_ns, struct ticket_report *report)
 {
 	struct sitter sitter;
@@ -671,7 +689,10 @@ void ticket_run(struct call *call, uint64_t quota, int64_t budget_ns, struct tic
 	context.task = &sitter.env.index;
 	context.nests = &call->nests;
 	outside = context_enter(&context);
-	take_part(&sitter, quota, budget_ns, report);
+	if (__builtin_expect(context.inner_max_num_threads > 0, 0))
+		take_part_limited(&sitter, quota, budget_ns, report);
+	else
+		take_part(&sitter, quota, budget_ns, report);
 	context_leave(&outside);
 	get_up(call, (uint32_t)seat);
 	if (call->is_stream)

@@ -1,6 +1,7 @@
 #include "trust.h"
 
 #include "error.h"
+#include "log.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -29,6 +30,17 @@ static int32_t refuse(const char *path, const char *part, const char *why, const
 	return PAR_EUNAVAIL;
 }
 
+/* Whose it is may change it: in a container that is often meant so. */
+static void warn_of_others(const char *part, const struct stat *file)
+{
+	if (file->st_uid != 0 && file->st_uid != geteuid())
+		log_once(part, LOG_WARNING, "%s is user %u's, who can have this program run what they like",
+		         part, (unsigned)file->st_uid);
+	else if (geteuid() == 0 && (file->st_mode & S_IWGRP) != 0 && file->st_gid != 0)
+		log_once(part, LOG_WARNING, "%s may be written by group %u, who can have root run what they "
+		         "like", part, (unsigned)file->st_gid);
+}
+
 /* The file itself, or a folder above it. */
 static int32_t check_part(const char *path, const char *part, par_error *error)
 {
@@ -41,8 +53,10 @@ static int32_t check_part(const char *path, const char *part, par_error *error)
 		return PAR_OK;
 	if ((file.st_mode & S_IWOTH) != 0 && !is_overridden())
 		return refuse(path, part, "may be written by everybody", "chmod o-w", error);
-	if (!is_secure)
+	if (!is_secure) {
+		warn_of_others(part, &file);
 		return PAR_OK;
+	}
 	if ((file.st_mode & S_IWGRP) != 0)
 		return refuse(path, part, "may be written by its group", "chmod g-w", error);
 	if (file.st_uid != 0 && file.st_uid != geteuid())

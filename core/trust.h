@@ -7,8 +7,8 @@
 /* Refuse a file that anybody could have written: it, or a folder above it, is
  * writable by all (a folder like /tmp, where only the owner may replace a file, is
  * not meant).  $PARLOOP_ALLOW_WORLD_WRITABLE=yes overrides that, for file systems that
- * show everything so.  A program with more rights than its user also refuses what
- * is not root's or its own.  PAR_EUNAVAIL, with file, reason and remedy; a file that
+ * show everything so.  What belongs to another user than root and this one, or, for root, may be
+ * written by a group, is a warning, once; a program with more rights than its user refuses both.  PAR_EUNAVAIL, with file, reason and remedy; a file that
  * is not there is nobody's fault here. */
 int32_t trust_check(const char *path, par_error *error);
 

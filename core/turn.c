@@ -1,5 +1,6 @@
 #include "parallel.h"
 
+#include "context.h"
 #include "error.h"
 #include "log.h"
 #include "pre_dispatch.h"
@@ -146,13 +147,22 @@ static void plan_array(par_parallel *parallel)
 static int32_t nest(par_parallel *parallel)
 {
 	struct engine *engine = parallel->engine;
-	const struct instance *instance = &engine->instance;
+	struct instance *instance = &engine->instance;
+	struct par_call here = instance->wants;
 	int32_t code;
 
+	/* The pool may have been opened outside of the task that makes this call. */
+	nesting_describe(instance->provider, &here);
+	(void)settings_oversubscribe(&parallel->opened, nesting_oversubscribe(), parallel->conf,
+	                             &here.oversubscribe, NULL);
+	instance_limit(instance, nesting_most(instance->provider, &here));
 	nesting_finish(&engine->nesting);
 	code = nesting_begin(&engine->nesting, &engine->call.context, parallel->provider,
 	                     parallel->options, instance->provider, instance->backend,
-	                     instance->answer.capabilities, instance->answer.n_jobs);
+	                     instance->answer.capabilities, instance_n_jobs(instance),
+	                     here.oversubscribe);
+	if (instance->wants.inner_max_num_threads > 0)
+		engine->call.context.inner_max_num_threads = instance->wants.inner_max_num_threads;
 	return code == PAR_OK ? PAR_OK : error_memory(&parallel->error, "cannot begin a call");
 }
 
@@ -162,6 +172,7 @@ static int may_spin(const par_parallel *parallel)
 {
 	return parallel->cores > 1 &&
 	       parallel->engine->instance.answer.n_jobs <= parallel->cores &&
+	       parallel->engine->instance.most == INT32_MAX &&
 	       !instance_can(&parallel->engine->instance, PAR_RUNS_INLINE);
 }
 
@@ -307,13 +318,15 @@ static void show_start(par_parallel *parallel)
 }
 
 /* May the loop's thread run tasks besides?  One of them may be long, and who watches, or waits
- * for a deadline, is not to wait for it. */
+ * for a deadline, is not to wait for it.  Nor may the worker of a pool that has given its place
+ * away meanwhile. */
 static int may_help(const par_parallel *parallel)
 {
 	const struct plan *plan = &parallel->plan;
 	const struct instance *instance = &parallel->engine->instance;
 
 	return parallel->loop.is_own && !plan_has_deadline(plan) && plan->on_progress == NULL &&
+	       instance->most == INT32_MAX && !context_is_employed() &&
 	       plan->on_event == NULL && instance_can(instance, PAR_USES_THREADS) &&
 	       !instance_can(instance, PAR_RUNS_INLINE);
 }
@@ -559,6 +572,7 @@ int32_t turn_conclude(par_parallel *parallel, par_error *error)
 
 static void reap_one(par_parallel *parallel, struct batch *batch)
 {
+	const struct call *call = &parallel->engine->call;
 	uint64_t quota = batch->quota, ran = batch->ran;
 	int64_t ns = batch->ran_ns;
 	par_error error = PAR_ERROR_INIT;
@@ -572,8 +586,8 @@ static void reap_one(par_parallel *parallel, struct batch *batch)
 		parallel->unrun = parallel->lost = 0;
 		return;
 	}
-	if (call_is_stopping(&parallel->engine->call) || cursor_waiting(&parallel->engine->call.cursor) == 0 ||
-	    atomic_load(&parallel->engine->call.seated) >= parallel->engine->call.n_jobs)
+	if (call_is_stopping(call) || atomic_load(&call->seated) >= call->n_jobs ||
+	    cursor_waiting(&call->cursor) + cursor_claimed(&call->cursor) == 0)
 		return;
 	parallel->lost += status != PAR_OK;
 	if (++parallel->unrun <= MOST_UNRUN && parallel->lost <= MOST_LOST)
@@ -627,26 +641,28 @@ static void describe_unstarted(const par_parallel *parallel, int32_t status, par
 static void reap_remote(par_parallel *parallel, struct batch *batch)
 {
 	struct remote *remote = &parallel->engine->instance.remote;
-	par_error error = PAR_ERROR_INIT;
+	par_error *error = &parallel->engine->instance.unrun;
 	/* What it ran is known once it was retired, and then it is closed. */
 	uint64_t n = batch->quota, place = (uint64_t)(batch - parallel->engine->instance.batches.places);
-	int32_t status = instance_retire(&parallel->engine->instance, batch, &error);
+	int32_t status = instance_retire(&parallel->engine->instance, batch, error);
 
 	if (remote->parcels[place].ran == n)
 		batcher_completed(&parallel->engine->batcher, n, remote->parcels[place].ran_ns);
-	if (call_is_stopping(&parallel->engine->call))
-		return;
-	if (remote_is_in_trouble(remote)) {
+	if (call_is_stopping(&parallel->engine->call)) {
+		;
+	} else if (remote_is_in_trouble(remote)) {
 		stop_in_trouble(parallel);
 	} else if (status < 0 && status != PAR_ELOST && status != PAR_EABORTED) {
-		describe_unrun(parallel, status, &error);
-		parallel->error = error;
+		describe_unrun(parallel, status, error);
+		parallel->error = *error;
 		stop(parallel, status);
 	} else if (remote->unstarted > MOST_UNRUN) {
-		describe_unstarted(parallel, status, &error);
-		parallel->error = error;
-		stop(parallel, error.code);
+		describe_unstarted(parallel, status, error);
+		parallel->error = *error;
+		stop(parallel, error->code);
 	}
+	if (status != PAR_OK)
+		*error = (par_error)PAR_ERROR_INIT;
 }
 
 static void reap(par_parallel *parallel)
@@ -1320,20 +1336,32 @@ static int help(par_parallel *parallel)
 	return report.ran > 0;
 }
 
+/* A system call, so not every time. */
+static void serve_watches(par_parallel *parallel, int64_t now)
+{
+	if (parallel->loop.first_watch == NULL || now - parallel->served_ns < SERVE_NS)
+		return;
+	loop_turn(&parallel->loop);
+	parallel->served_ns = now;
+}
+
 /* Look out before sleeping, as long as there is a core for that. */
 static int look_out(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
-	int64_t until;
+	int64_t begin, until;
 
 	if (call->spin_ns == 0 || parallel->phase != PHASE_RUNNING ||
 	    atomic_load(&call->seated) >= (uint32_t)parallel->cores)
 		return 0;
-	until = loop_now() + (parallel->engine->instance.has_remote ? REMOTE_SPIN_NS : call->spin_ns);
+	begin = loop_now();
+	until = begin + (parallel->engine->instance.has_remote ? REMOTE_SPIN_NS : call->spin_ns);
 	do {
 		for (int i = 0; i < 16; i++) {
-			if (instance_poll(&parallel->engine->instance, 0) || !turn_is_idle(parallel))
+			if (instance_poll(&parallel->engine->instance, 0) || !turn_is_idle(parallel)) {
+				serve_watches(parallel, begin);
 				return 1;
+			}
 #if defined(__x86_64__) || defined(__i386__)
 			__builtin_ia32_pause();
 #endif
@@ -1345,56 +1373,69 @@ static int look_out(par_parallel *parallel)
 	return 0;
 }
 
-/* A system call, so not every time. */
-static void serve_watches(par_parallel *parallel)
-{
-	int64_t now;
-
-	if (parallel->loop.first_watch == NULL)
-		return;
-	now = loop_now();
-	if (now - parallel->served_ns < SERVE_NS)
-		return;
-	loop_turn(&parallel->loop);
-	parallel->served_ns = now;
-}
-
 /* Nothing to do in this turn: wait for somebody. */
 static void wait(par_parallel *parallel)
 {
 	struct call *call = &parallel->engine->call;
 
-	if (help(parallel) || look_out(parallel)) {
-		serve_watches(parallel);
+	if (help(parallel)) {
+		serve_watches(parallel, loop_now());
 		return;
 	}
+	if (look_out(parallel))
+		return;
 	loop_wait(&parallel->loop, turn_deadline(parallel), turn_may_sleep);
 	/* An exchange: a store would part us from results whose workers found it 0. */
 	(void)atomic_exchange_explicit(&call->hungry, 0, memory_order_acq_rel);
 }
 
+static void stop_idling(int *is_idle)
+{
+	if (*is_idle)
+		context_go_on();
+	*is_idle = 0;
+}
+
+/* The task that we are in, if any, waits from here on, and lets another have its place; but not if
+ * it runs those of this call itself. */
+static void wait_idle(par_parallel *parallel, int *is_idle)
+{
+	if (parallel->engine->call.is_inline) {
+		stop_idling(is_idle);
+	} else if (!*is_idle) {
+		context_wait();
+		*is_idle = 1;
+	}
+	wait(parallel);
+}
+
 int turn_rise(par_parallel *parallel)
 {
-	int over = 0;
+	int over = 0, is_idle = 0;
 
 	while (parallel->phase == PHASE_RISING && !(over = turn_advance(parallel)) &&
 	       parallel->phase == PHASE_RISING)
-		wait(parallel);
+		wait_idle(parallel, &is_idle);
+	stop_idling(&is_idle);
 	return over;
 }
 
 void turn_drive(par_parallel *parallel)
 {
+	int is_idle = 0;
+
 	while (!turn_advance(parallel))
-		wait(parallel);
+		wait_idle(parallel, &is_idle);
+	stop_idling(&is_idle);
 }
 
 int turn_pull(par_parallel *parallel)
 {
-	int over;
+	int over, is_idle = 0;
 
 	while (!(over = turn_advance(parallel)) && !parallel->results.holds)
-		wait(parallel);
+		wait_idle(parallel, &is_idle);
+	stop_idling(&is_idle);
 	return over;
 }
 

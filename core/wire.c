@@ -382,7 +382,7 @@ int wire_get_text(struct wire_cursor *cursor, const char **text)
 	if (length == 0)
 		return 0;
 	*text = before.at + sizeof(length);
-	return memchr(*text, '\0', length) == *text + length - 1 ? 0 : -1;
+	return (*text)[length - 1] == '\0' ? 0 : -1;
 }
 
 /* --- what travels beside ---------------------------------------------------------------------- */

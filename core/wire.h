@@ -233,7 +233,7 @@ static inline int wire_get(struct wire_cursor *cursor, void *out, size_t n)
 	return 0;
 }
 
-/* A text, in place, with its NUL and no other; NULL where it is none.  0, or -1. */
+/* A text, in place, with its NUL, which another one may come before; NULL where it is none.  0, or -1. */
 int wire_get_text(struct wire_cursor *cursor, const char **text);
 
 /* Refuse a frame: what is wrong with it. */

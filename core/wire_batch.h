@@ -53,7 +53,7 @@ struct wire_batch_head {
 	int32_t inner_max_num_threads;
 	int32_t chained;
 	int32_t is_below_threads;
-	int32_t reserved;
+	int32_t oversubscribe;
 	uint16_t n_options, n_modules, n_tasks_known;
 	uint16_t worker;         /* its number for this batch, plus 1; 0: as it was started  */
 	struct wire_ref shared;  /* id 0: inline                                             */

@@ -7,7 +7,7 @@
  *	leaks_end(&leaks);
  *
  * Around every test of check this is done by around.c.  What counts: threads,
- * descriptors, child processes, entries of /dev/shm and of $TMPDIR, signal
+ * descriptors, child processes, entries of /dev/shm that are named after us and of $TMPDIR, signal
  * dispositions and this thread's mask.  It fails the test with the names of what is
  * left, and of descriptors that are gone though the test did not open them.
  *
@@ -42,7 +42,8 @@ LEAKS_USED const char *leaks_tmpdir(void)
 	return folder != NULL && *folder != '\0' ? folder : "/tmp";
 }
 
-LEAKS_USED void leaks_folder(FILE *list, const char *folder)
+/* Of those that others use as well, what has that word in its name. */
+LEAKS_USED void leaks_folder(FILE *list, const char *folder, const char *word)
 {
 	DIR *dir = opendir(folder);
 	struct dirent *entry;
@@ -50,7 +51,8 @@ LEAKS_USED void leaks_folder(FILE *list, const char *folder)
 	if (dir == NULL)
 		return;
 	while ((entry = readdir(dir)) != NULL)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    strstr(entry->d_name, word) != NULL)
 			fprintf(list, "file %s/%s\n", folder, entry->d_name);
 	closedir(dir);
 }
@@ -149,8 +151,8 @@ LEAKS_USED char *leaks_list(const char *tmpdir)
 	leaks_threads(list);
 	leaks_descriptors(list);
 	leaks_children(list);
-	leaks_folder(list, "/dev/shm");
-	leaks_folder(list, tmpdir);
+	leaks_folder(list, "/dev/shm", "parloop");
+	leaks_folder(list, tmpdir, "");
 	leaks_signals(list);
 	fclose(list);
 	return text;

@@ -86,6 +86,20 @@ UNUSED static const char *scratch_write(const char *name, const void *bytes, siz
 	return path;
 }
 
+/* The same, with the folders it needs. */
+UNUSED static void scratch_put(const char *name, const char *text)
+{
+	char path[256];
+
+	(void)snprintf(path, sizeof(path), "%s", scratch_path(name));
+	for (char *at = path + strlen(scratch_dir) + 1; (at = strchr(at, '/')) != NULL; at++) {
+		*at = '\0';
+		(void)mkdir(path, 0700);
+		*at = '/';
+	}
+	scratch_write(name, text, strlen(text));
+}
+
 /* All of a file; of malloc. */
 UNUSED static char *scratch_read(const char *path, size_t *n)
 {

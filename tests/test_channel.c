@@ -402,7 +402,7 @@ START_TEST(runs_tasks_of_a_module)
 	ck_assert_int_eq(channel_out(channel), 1);
 	expect_echo(9, "some words");
 	ck_assert_int_eq(channel_out(channel), 0);
-	ck_assert(channel_is_ready(channel));
+	ck_assert_int_eq(channel_is_ready(channel), 2);
 }
 END_TEST
 
@@ -421,7 +421,7 @@ START_TEST(a_batch_may_be_sent_before_the_worker_is_there)
 	name_demo("echo");
 	for (uint64_t i = 1; i <= 100; i++)
 		send(i, "early");
-	ck_assert(!channel_is_ready(channel));
+	ck_assert_int_eq(channel_is_ready(channel), 0);
 	ck_assert_int_eq(channel_out(channel), 100);
 	for (uint64_t i = 1; i <= 100; i++)
 		expect_echo(i, "early");
@@ -566,6 +566,43 @@ START_TEST(a_descriptor_at_its_end_is_quiet_once_it_was_heard)
 	ck_assert_int_eq(poll(&ready, 1, 0), 1);
 	(void)channel_sleeps(channel, 0);
 	ck_assert_int_eq(poll(&ready, 1, 0), 0);
+}
+END_TEST
+
+static int is_stopped(pid_t pid)
+{
+	char path[64], state = 0;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+	fclose(file);
+	return state == 'T';
+}
+
+/* Who does not begin is called over to the core that is about to be free, and may run where it
+ * might before. */
+START_TEST(who_does_not_begin_is_not_waited_for)
+{
+	cpu_set_t before, after;
+
+	start();
+	name_demo("echo");
+	send(1, "x");
+	expect_echo(1, "x");
+	ck_assert_int_eq(sched_getaffinity(worker, sizeof(before), &before), 0);
+	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
+	while (!is_stopped(worker))
+		sched_yield();
+	send(2, "y");
+	while (channel_sleeps(channel, 1))
+		(void)channel_sleeps(channel, 0);
+	ck_assert_int_eq(sched_getaffinity(worker, sizeof(after), &after), 0);
+	ck_assert(CPU_EQUAL(&before, &after));
+	ck_assert_int_eq(kill(worker, SIGCONT), 0);
+	expect_echo(2, "y");
 }
 END_TEST
 
@@ -1292,19 +1329,6 @@ static pid_t start_parent(const char *word, const int pipe[2])
 		wait_for_more();
 }
 
-static int is_stopped(pid_t pid)
-{
-	char path[64], state = 0;
-	FILE *file;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "re");
-	ck_assert_ptr_nonnull(file);
-	ck_assert_int_eq(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
-	fclose(file);
-	return state == 'T';
-}
-
 /* All of them become our children then, and are gone soon. */
 static void all_die_with_the_parent(const char *word)
 {
@@ -1363,6 +1387,7 @@ int main(int argc, char **argv)
 		a_worker_ends_when_it_has_run_what_it_was_sent,
 		what_a_dead_worker_has_sent_counts,
 		a_descriptor_at_its_end_is_quiet_once_it_was_heard,
+		who_does_not_begin_is_not_waited_for,
 		a_range_lies_in_shared_memory,
 		what_a_worker_writes_to_its_own_pages_stays_there,
 		an_attachment_without_a_descriptor_goes_with_its_bytes,

@@ -23,6 +23,8 @@
 #define COUNT   PAR_BUILD "/tasks/count.so"
 #define NESTED  PAR_BUILD "/tests/libs/nested.so"
 
+#define PROCESSES PAR_BUILD "/tasks/processes.so"
+
 enum { LIMIT_MS = 60 * 1000, N_ARGUMENTS = 64, BIG = 100 * 1000 * 1000 };
 
 static char folder[PATH_MAX];
@@ -272,7 +274,8 @@ END_TEST
 START_TEST(help_names_every_option_of_map)
 {
 	static const char *const options[] = {
-		"-b, --backend", "-j, --n-jobs", "-o, --option", "--config", "--pre-dispatch",
+		"-b, --backend", "-j, --n-jobs", "--oversubscribe", "--inner-max-num-threads",
+		"-o, --option", "--config", "--pre-dispatch",
 		"--batch-size", "--timeout", "--unordered", "-0, --null", "--fail-fast",
 		"-k, --keep-going", "--retries", "--retry-delay", "--task-timeout",
 		"--call-timeout", "--seed", "-v, --verbose", "-q, --no-progress", ":::",
@@ -313,6 +316,8 @@ START_TEST(refuses_values_that_are_none)
 	refuses(2, "--n-jobs \"\"", "", ARGUMENTS("map", "-j", "", "x"));
 	refuses(2, "--n-jobs \"99999999999999999999\"", "",
 	        ARGUMENTS("map", "-j99999999999999999999", "x"));
+	refuses(2, "--inner-max-num-threads \"one\"", "",
+	        ARGUMENTS("map", "--inner-max-num-threads=one", "x"));
 	refuses(2, "--timeout \"-1\"", "above 0", ARGUMENTS("map", "--timeout=-1", "x"));
 	refuses(2, "--timeout \"nan\"", "above 0", ARGUMENTS("map", "--timeout=nan", "x"));
 	refuses(2, "--task-timeout \"0\"", "above 0", ARGUMENTS("map", "--task-timeout=0", "x"));
@@ -404,6 +409,13 @@ START_TEST(the_last_word_on_failures_counts)
 	assert_status(result, 1);
 	ck_assert_str_eq(result.out, "");
 	forget(&result);
+}
+END_TEST
+
+START_TEST(tasks_have_the_workers_that_they_ask_for_only_with_oversubscribe)
+{
+	prints(run("", "map", "-j2", NESTED ":workers", ":::", "x"), "some\n");
+	prints(run("", "map", "-j2", "--oversubscribe", NESTED ":workers", ":::", "x"), "all\n");
 }
 END_TEST
 
@@ -1002,6 +1014,9 @@ START_TEST(takes_the_settings_that_there_are)
 	prints(run("a\nb\n", "map", "--backend=sequential", "--n-jobs=2", "--batch-size=7",
 	           "--pre-dispatch=all", DEMO ":upper"),
 	       "A\nB\n");
+	prints(run("OMP_NUM_THREADS\n", "map", "-b", "multiprocessing", "-o", "start_method=spawn", "-j", "1",
+	           "--inner-max-num-threads", "3", PROCESSES ":variable"),
+	       "3\n");
 }
 END_TEST
 
@@ -1140,6 +1155,8 @@ START_TEST(refuses_an_unknown_backend)
 	        ARGUMENTS("map", "-b", "threadin", DEMO ":echo"));
 	refuses(2, "../evil", "", ARGUMENTS("map", "-b", "../evil", DEMO ":echo"));
 	refuses(2, "threadin", "did you mean \"threading\"?", ARGUMENTS("show", "threadin"));
+	refuses(2, "nested-threadin", "did you mean \"nested-threading\"?",
+	        ARGUMENTS("map", "-b", "nested-threadin", DEMO ":echo"));
 }
 END_TEST
 
@@ -1159,6 +1176,36 @@ static void refuses_conf(const char *text, const char *words, const char *more)
 	refuses(2, words, more, ARGUMENTS("backends", "--config", "conf"));
 	refuses(2, words, more, ARGUMENTS("show", "--config", "conf", "threading"));
 }
+
+START_TEST(each_backend_has_a_name_for_every_level)
+{
+	struct result result = run("", "backends"), plain;
+
+	assert_status(result, 0);
+	assert_has(result.out, "\n# nested: nested-loky, nested-multiprocessing, nested-sequential, "
+	                       "nested-threading\n");
+	ck_assert_ptr_null(strstr(result.out, "\nnested-"));
+	forget(&result);
+	result = run("", "show", "nested-loky");
+	plain = run("", "show", "loky");
+	assert_status(result, 0);
+	assert_has(result.out, "nested-loky - runs tasks in processes that are kept for the next call\n"
+	                       "  levels        all: ");
+	ck_assert_str_eq(strstr(result.out, "  version"), strstr(plain.out, "  version"));
+	forget(&result);
+	forget(&plain);
+	result = run("a\n", "map", "-v", "-b", "nested-threading", "-j2", DEMO ":upper");
+	assert_status(result, 0);
+	ck_assert_str_eq(result.out, "A\n");
+	assert_has(result.err, "Using backend nested-threading with 2 concurrent workers");
+	forget(&result);
+	write_file("conf", "[parloop]\ndefault = nested-threading\n", 37);
+	result = run("a\n", "map", "-v", "--config=conf", "-j2", DEMO ":upper");
+	assert_has(result.err, "Using backend nested-threading with 2 concurrent workers");
+	forget(&result);
+	refuses_conf("[backend nested-loky]\n", "conf:1: ", "[backend loky]");
+}
+END_TEST
 
 START_TEST(refuses_a_configuration_that_is_wrong)
 {
@@ -1325,6 +1372,7 @@ int main(void)
 		what_a_task_says_is_shown_whole,
 		fail_fast_ends_with_the_first_failure,
 		the_last_word_on_failures_counts,
+		tasks_have_the_workers_that_they_ask_for_only_with_oversubscribe,
 		a_failure_tells_its_kind_and_the_failure_inside_it,
 		a_task_that_returns_nothing_has_an_empty_line,
 		a_reply_of_100_megabytes_arrives,
@@ -1366,6 +1414,7 @@ int main(void)
 		refuses_numbers_of_retries_beyond_reason,
 		a_seed_repeats_the_random_numbers,
 		refuses_an_unknown_backend,
+		each_backend_has_a_name_for_every_level,
 		refuses_an_option_that_the_backend_has_not,
 		refuses_a_configuration_that_is_wrong,
 		refuses_a_configuration_that_cannot_be_read,

@@ -86,6 +86,20 @@ START_TEST(reads_deadlines_and_retries)
 }
 END_TEST
 
+START_TEST(the_default_may_be_one_for_every_level)
+{
+	ck_assert_int_eq(read_text("[parloop]\ndefault = nested-loky\n"), PAR_OK);
+	ck_assert_str_eq(conf->default_backend, "nested-loky");
+	conf_destroy(conf);
+	refuses("[parloop]\ndefault = nested-\n", 2, "\"nested-\" is not a backend's name");
+	refuses("[parloop]\ndefault = nested-nested-loky\n", 2, "is not a backend's name");
+	refuses("[parloop]\n[backend nested-loky]\noutput = pass\n", 2,
+	        "write [backend loky], which holds for both");
+	refuses("[lazy]\nnested-mpi = mpi.so\n", 2, "write mpi = FILE, which holds for both");
+	refuses("[backend nested-Upper]\n", 1, "a backend's name is");
+}
+END_TEST
+
 START_TEST(the_checkouts_own_file_is_right)
 {
 	ck_assert_msg(conf_read(&conf, PAR_CHECKOUT "/plugins.conf", &error) == PAR_OK, "%s %s",
@@ -153,6 +167,18 @@ START_TEST(reads_what_is_shared)
 	ck_assert_int_eq(read_text("[parloop]\nmax_nbytes = none\n"), PAR_OK);
 	ck_assert(conf->max_nbytes.set && conf->max_nbytes.value == -1);
 	conf_destroy(conf);
+}
+END_TEST
+
+START_TEST(oversubscribe_is_yes_or_no)
+{
+	ck_assert_int_eq(read_text("[parloop]\noversubscribe = yes\n"), PAR_OK);
+	ck_assert(conf->oversubscribe.set && conf->oversubscribe.value == 1);
+	conf_destroy(conf);
+	ck_assert_int_eq(read_text("[parloop]\noversubscribe = no\n"), PAR_OK);
+	ck_assert(conf->oversubscribe.set && conf->oversubscribe.value == 0);
+	conf_destroy(conf);
+	refuses("[parloop]\noversubscribe = 1\n", 2, "is not yes or no");
 }
 END_TEST
 
@@ -404,11 +430,13 @@ int main(void)
 	tcase_add_test(tests, without_a_file_the_built_in_settings_serve);
 	tcase_add_test(tests, reads_every_setting);
 	tcase_add_test(tests, reads_deadlines_and_retries);
+	tcase_add_test(tests, the_default_may_be_one_for_every_level);
 	tcase_add_test(tests, the_checkouts_own_file_is_right);
 	tcase_add_test(tests, takes_files_as_editors_leave_them);
 	tcase_add_test(tests, a_value_may_be_long_and_have_semicolons);
 	tcase_add_test(tests, refuses_unknown_sections_and_keys_with_the_nearest);
 	tcase_add_test(tests, reads_what_is_shared);
+	tcase_add_test(tests, oversubscribe_is_yes_or_no);
 	tcase_add_test(tests, refuses_to_share_in_ways_that_mean_nothing);
 	tcase_add_test(tests, refuses_values_of_wrong_type_or_range);
 	tcase_add_test(tests, refuses_deadlines_and_retries_that_are_none);

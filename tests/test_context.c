@@ -148,6 +148,34 @@ START_TEST(a_thread_that_ends_ends_what_it_has_pushed)
 }
 END_TEST
 
+START_TEST(of_a_long_note_the_first_line_and_the_end_are_kept)
+{
+	struct context_outside outside;
+	uint64_t task = 0;
+	char text[2000] = "first";
+	const char *note;
+
+	for (int i = 0; i < 100; i++)
+		(void)strcat(strcat(text, "\n"), "in between");
+	(void)strcat(text, "\nthe last");
+	outside = context_enter(&(struct context){.task = &task});
+	/* What was shortened once is shortened again by the call around it. */
+	for (int i = 0; i < 3; i++) {
+		context_note(text);
+		note = context_take_note(0);
+		ck_assert_int_eq(strncmp(note, "first\n...\nin between\n", 21), 0);
+		ck_assert_str_eq(strrchr(note, '\n'), "\nthe last");
+		ck_assert_ptr_null(strstr(note + 10, "...\n...\n"));
+		(void)snprintf(text, sizeof(text), "first\nin between\nin between\n%s", note);
+	}
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	context_note(text);
+	ck_assert_uint_le(strlen(context_take_note(0)), 600);
+	context_leave(&outside);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("context");
@@ -163,6 +191,7 @@ int main(void)
 	tcase_add_test(tests, tasks_do_not_see_what_was_pushed_and_theirs_ends_with_them);
 	tcase_add_test(tests, a_transparent_context_shows_it_but_does_not_let_go_of_it);
 	tcase_add_test(tests, a_thread_that_ends_ends_what_it_has_pushed);
+	tcase_add_test(tests, of_a_long_note_the_first_line_and_the_end_are_kept);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -335,6 +335,29 @@ START_TEST(what_somebody_left_behind_is_worth_a_batch)
 }
 END_TEST
 
+/* Who has claimed a chunk may be at a long task, while others have nothing to do. */
+START_TEST(what_somebody_at_work_has_claimed_is_worth_a_batch)
+{
+	uint64_t first;
+	int32_t seat = cursor_sit(&call.cursor), other = cursor_sit(&call.cursor);
+
+	call.n_jobs = 2;
+	cursor_extend(&call.cursor, 8);
+	ck_assert_uint_eq(cursor_take(&call.cursor, (uint32_t)seat, 1, &first), 1);
+	while (cursor_unclaimed(&call.cursor) > 0)
+		ck_assert_uint_gt(cursor_take(&call.cursor, (uint32_t)other, 1, &first), 0);
+	ck_assert_uint_eq(cursor_claimed(&call.cursor), 1);
+	cursor_leave(&call.cursor, (uint32_t)other);
+	ck_assert_uint_eq(cursor_waiting(&call.cursor), 0);
+	ck_assert_uint_eq(dispatcher_batches(&call, 1, 2, 0), 1);
+	/* Not for more workers than there are to be. */
+	ck_assert_uint_eq(dispatcher_batches(&call, 2, 4, 0), 0);
+	ck_assert_int_eq(cursor_sit(&call.cursor), other);
+	ck_assert_uint_eq(cursor_take(&call.cursor, (uint32_t)other, 1, &first), 1);
+	ck_assert_uint_eq(dispatcher_batches(&call, 1, 2, 0), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("dispatcher");
@@ -363,6 +386,7 @@ int main(void)
 	tcase_add_test(tests, a_description_that_is_not_sound_is_refused);
 	tcase_add_test(tests, no_more_batches_than_tasks_nor_than_are_allowed);
 	tcase_add_test(tests, what_somebody_left_behind_is_worth_a_batch);
+	tcase_add_test(tests, what_somebody_at_work_has_claimed_is_worth_a_batch);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -339,13 +339,23 @@ START_TEST(b23_a_backend_that_is_named_must_share_memory_if_that_is_required)
 }
 END_TEST
 
-START_TEST(a_limit_of_the_calls_own_is_not_dropped_silently)
+static int tell_limit(par_env *env, const int32_t *in, int32_t *out)
 {
+	*out = *in + env->inner_max_num_threads;
+	return 0;
+}
+PAR_TASK_ENV(tell_limit, int32_t, int32_t)
+
+START_TEST(a_limit_of_the_calls_own_goes_to_whoever_serves_it)
+{
+	int32_t in[2] = {0, 10}, out[2];
+
 	push(PAR_SETTINGS(.backend = "remote", .n_jobs = PAR_SET(2)));
-	ck_assert_int_eq(own_squares(PAR_SETTINGS(.require = "sharedmem",
-	                                          .inner_max_num_threads = PAR_SET(2)), &error),
-	                 PAR_EINVAL);
-	assert_contains(error.what, "\"threading\" does not accept setting inner_max_num_threads");
+	ck_assert_int_eq(par_map(NULL, &par_task_tell_limit, in, out, 2,
+	                         PAR_SETTINGS(.require = "sharedmem",
+	                                      .inner_max_num_threads = PAR_SET(3)), &error), PAR_OK);
+	ck_assert_int_eq(out[0], 3);
+	ck_assert_int_eq(out[1], 13);
 }
 END_TEST
 
@@ -380,7 +390,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, b22_a_custom_backend_declares_that_it_shares_memory);
 	tcase_add_test(tests, b23_hints_that_mean_nothing_or_contradict_are_refused);
 	tcase_add_test(tests, b23_a_backend_that_is_named_must_share_memory_if_that_is_required);
-	tcase_add_test(tests, a_limit_of_the_calls_own_is_not_dropped_silently);
+	tcase_add_test(tests, a_limit_of_the_calls_own_goes_to_whoever_serves_it);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

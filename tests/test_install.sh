@@ -156,6 +156,11 @@ mv processes.so "$plugindir/processes.so"
 expect "nothing that was installed names the checkout" \
 	sh -c "! grep -rlF --exclude='*.so*' --exclude='parloop*' '$here' $prefix; \
 		! strings -a $prefix/lib/libparloop.so.0 | grep -F '$here/plugins'"
+for page in parloop.1 parloop-worker.1 plugins.conf.5 libparloop.3 parloop-task.7 parloop-backend.7; do
+	expect "$page is where man looks" test -f "$prefix/share/man/man${page##*.}/$page"
+done
+expect "and what the shell completes where it looks" \
+	test -f "$prefix/share/bash-completion/completions/parloop"
 printf '#include <parloop/parloop.h>\nPAR_VERSION_STRING\n' >version.h
 expect "parloop.pc says the version of the header" \
 	sh -c "$CC -E -P \$(pkg-config --cflags parloop) version.h | tail -n 1 |

@@ -227,6 +227,20 @@ START_TEST(unset_n_jobs_are_the_backends_default)
 	instance.n_jobs_is_set = 0;
 	ck_assert_int_eq(step(INSTANCE_UP), PAR_OK);
 	ck_assert_int_eq(asked_n_jobs, -1);
+	ck_assert_int_eq(instance.answer.n_jobs, 5); /* its share */
+	ck_assert_int_eq(step(INSTANCE_GONE), PAR_OK);
+}
+END_TEST
+
+START_TEST(of_an_outermost_call_n_jobs_are_the_backends_affair)
+{
+	configure_parloop("");
+	wants.core_share = 0;
+	wants.n_jobs = -1;
+	instance_init(&instance, &loop, &call, &provider, NULL, &wants);
+	instance.n_jobs_is_set = 1;
+	ck_assert_int_eq(step(INSTANCE_UP), PAR_OK);
+	ck_assert_int_eq(asked_n_jobs, -1);
 	ck_assert_int_eq(instance.answer.n_jobs, 2);
 	ck_assert_int_eq(step(INSTANCE_GONE), PAR_OK);
 }
@@ -613,6 +627,7 @@ int main(void)
 	tcase_add_test(tests, a_configure_that_failed_is_terminated);
 	tcase_add_test(tests, an_option_that_nobody_knows_is_refused_before_anything_runs);
 	tcase_add_test(tests, unset_n_jobs_are_the_backends_default);
+	tcase_add_test(tests, of_an_outermost_call_n_jobs_are_the_backends_affair);
 	tcase_add_test(tests, a_table_with_what_is_required_only_will_do);
 	tcase_add_test(tests, a_create_may_be_ready_later);
 	tcase_add_test(tests, a_configure_may_be_ready_later);

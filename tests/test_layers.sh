@@ -6,11 +6,11 @@
 # those that stand before it in its line; the stages do not see each other.  conf_check is a
 # part of conf, and stands where conf does; wire_batch and wire_answer are parts of wire.
 cat >"$work/layers" <<'END'
-words  forked peak error log nearest cgroup cpu budget options arena cursor slots context redo events call ticket batch batcher
+words  forked peak error log nearest cgroup cores cpu inner_threads budget options arena cursor slots context redo events call ticket batch batcher
 words  pre_dispatch progress worker_env outcome abi
 ground elf_file note paths trust scan module wire shared ring channel_memory last_words runner fork_server serve channel remote conf settings loader lookup retriever
 stages registry dispatcher results loop
-ring   listing nesting instance engine scope hints parallel closing turn started iter
+ring   listing watch nesting instance engine scope hints parallel closing turn started iter
 END
 
 # Prints every include that goes up or sideways.

@@ -106,10 +106,10 @@ START_TEST(finds_shared_memory)
 {
 	char name[64];
 
-	(void)snprintf(name, sizeof(name), "/test-leaks-%d", (int)getpid());
+	(void)snprintf(name, sizeof(name), "/parloop-leaks-%d", (int)getpid());
 	leaks_begin(&leaks);
 	close(shm_open(name, O_CREAT | O_RDWR, 0600));
-	ck_assert_ptr_nonnull(strstr(left(), "test-leaks"));
+	ck_assert_ptr_nonnull(strstr(left(), "parloop-leaks"));
 	shm_unlink(name);
 	leaks_end(&leaks);
 }

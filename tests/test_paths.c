@@ -46,6 +46,8 @@ static void finds(const char *expected)
 
 START_TEST(a_configuration_is_looked_for_in_order)
 {
+	char *none;
+
 	unsetenv("XDG_CONFIG_HOME");
 	ck_assert_int_eq(setenv("HOME", scratch_dir, 1), 0);
 	finds(paths_system_conf());
@@ -57,6 +59,9 @@ START_TEST(a_configuration_is_looked_for_in_order)
 	finds(scratch_path(".config/parloop/plugins.conf"));
 	ck_assert_int_eq(setenv("PARLOOP_CONF", "", 1), 0);
 	finds(scratch_path(".config/parloop/plugins.conf"));
+	ck_assert_int_eq(setenv("PARLOOP_CONF", "/dev/null", 1), 0);
+	ck_assert_int_eq(paths_find_conf(&none, NULL), PAR_OK);
+	ck_assert_ptr_null(none);
 	ck_assert_int_eq(setenv("PARLOOP_CONF", "/does/not/exist", 1), 0);
 	finds("/does/not/exist");
 }

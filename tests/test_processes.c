@@ -669,6 +669,72 @@ START_TEST(a_worker_that_ends_before_it_is_ready_is_not_started_for_ever)
 }
 END_TEST
 
+/* Longer than a start takes, also on a machine that has much else to do. */
+enum { START_MS = HAS_ASAN || HAS_TSAN ? 4000 : 1000 };
+
+static const char *start_timeout(void)
+{
+	static char option[40];
+
+	(void)snprintf(option, sizeof(option), "start_timeout=%dms", START_MS);
+	return option;
+}
+
+START_TEST(a_worker_that_hangs_before_it_is_ready_is_replaced)
+{
+	char once[200];
+	par_parallel *pool;
+
+	(void)snprintf(once, sizeof(once), "initarg=%s/once", scratch_dir);
+	pool = open_with(_i, 1, "initializer=" MODULE ":hang", once, start_timeout());
+	expect_usable(pool);
+	expect_log("was not ready after");
+	par_close(pool);
+}
+END_TEST
+
+START_TEST(those_that_all_do_are_not_started_for_ever)
+{
+	par_parallel *pool = open_with(_i, 2, "initializer=" MODULE ":hang", "initarg=/nowhere/once",
+	                               "start_timeout=100ms");
+
+	MUST_BE(PAR_EUNAVAIL, map(pool, "pid", 10));
+	ck_assert_msg(strstr(error_line(), "worker processes cannot start") != NULL, "%s",
+	              error_line());
+	ck_assert_msg(strstr(error_line(), "was not ready after 0.1 s") != NULL, "%s", error_line());
+	ck_assert_msg(strstr(error.remedy, "start_timeout") != NULL, "%s", error_line());
+	par_close(pool);
+}
+END_TEST
+
+/* A fork has that module already. */
+START_TEST(nor_are_those_that_hang_as_they_open_a_module)
+{
+	par_parallel *pool = open_with(_i, 1, "env=HANGS=1", start_timeout(), NULL);
+	struct question question = {.payload = ""};
+	const par_task *nothing;
+	par_module *module;
+
+	MUST(par_module_open(&module, PAR_BUILD "/tasks/stillborn.so", &error));
+	MUST(par_module_task(module, "nothing", &nothing, &error));
+	MUST_BE(PAR_EUNAVAIL, par_run(pool, nothing, give, take, &question, NULL, &error));
+	ck_assert_msg(strstr(error_line(), "had not begun its first task") != NULL, "%s",
+	              error_line());
+	par_close(pool);
+}
+END_TEST
+
+START_TEST(a_first_task_may_take_longer_than_a_start)
+{
+	par_parallel *pool = open_with(_i, 1, start_timeout(), NULL, NULL);
+
+	in[0] = 2 * START_MS;
+	MUST(map(pool, "pid", 1));
+	ck_assert_str_eq(scratch_log, "");
+	par_close(pool);
+}
+END_TEST
+
 START_TEST(more_workers_than_descriptors_are_refused)
 {
 	par_parallel *pool;
@@ -1191,6 +1257,10 @@ static void add_starts(TCase *tests)
 	tcase_add_loop_test(tests, one_that_is_not_there_is_too, 0, N_WAYS);
 	tcase_add_loop_test(tests, a_worker_that_ends_before_it_is_ready_is_not_started_for_ever, 0,
 	                    N_WAYS);
+	tcase_add_loop_test(tests, a_worker_that_hangs_before_it_is_ready_is_replaced, 0, N_WAYS);
+	tcase_add_loop_test(tests, those_that_all_do_are_not_started_for_ever, 0, N_WAYS);
+	tcase_add_loop_test(tests, nor_are_those_that_hang_as_they_open_a_module, 1, N_WAYS);
+	tcase_add_loop_test(tests, a_first_task_may_take_longer_than_a_start, 2, N_WAYS);
 	tcase_add_loop_test(tests, more_workers_than_descriptors_are_refused, 0, N_WAYS);
 	tcase_add_loop_test(tests, without_room_for_all_workers_some_do, 0, N_WAYS);
 }

@@ -152,6 +152,43 @@ START_TEST(its_section_is_checked_when_the_name_is_asked_for)
 }
 END_TEST
 
+START_TEST(b110_its_nested_name_is_there_at_once_and_follows_it)
+{
+	const struct provider *first, *second;
+
+	ck_assert_int_eq(own_squares(ON("nested-custom"), &error), PAR_ENOTFOUND);
+	ck_assert_int_eq(register_own("custom", 0), PAR_OK);
+	ck_assert_int_eq(own_squares(ON("nested-custom"), &error), PAR_OK);
+	ck_assert_int_gt(own.batches, 0);
+	ck_assert_int_eq(own.call.is_nested, 1);
+	ck_assert_int_eq(own_squares(ON("custom"), &error), PAR_OK);
+	ck_assert_int_eq(own.call.is_nested, 0);
+	ck_assert_int_eq(own.factory_calls, 1);
+	ck_assert_int_eq(registry_find("nested-custom", &first, &error), PAR_OK);
+	ck_assert_int_eq(register_own("custom", 0), PAR_OK);
+	ck_assert_int_eq(registry_find("nested-custom", &second, &error), PAR_OK);
+	ck_assert_ptr_ne(second, first);
+	ck_assert_int_eq(own.factory_calls, 2);
+}
+END_TEST
+
+START_TEST(its_section_and_options_are_its_nested_names_too)
+{
+	const char *const wrong[] = {"endpint=there", NULL}, *const right[] = {"endpoint=there", NULL};
+
+	configure("[backend custom]\nendpoint = here\n");
+	ck_assert_int_eq(register_own("custom", 0), PAR_OK);
+	ck_assert_int_eq(own_squares(ON("nested-custom"), &error), PAR_OK);
+	ck_assert_str_eq(own.endpoint, "here");
+	ck_assert_int_eq(own_squares(PAR_SETTINGS(.backend = "nested-custom", .options = right), &error),
+	                 PAR_OK);
+	ck_assert_str_eq(own.endpoint, "there");
+	ck_assert_int_eq(own_squares(PAR_SETTINGS(.backend = "nested-custom", .options = wrong), &error),
+	                 PAR_ECONFIG);
+	assert_contains(error.what, "backend \"nested-custom\": unknown option \"endpint\"");
+}
+END_TEST
+
 /* --- loaders ------------------------------------------------------------------------------- */
 
 static _Atomic int loader_calls;
@@ -186,6 +223,15 @@ START_TEST(b12_and_from_every_other_entry_point)
 	ck_assert_int_eq(par_effective_n_jobs("two", 3, &error), 3);
 	ck_assert_int_eq(par_set_default(PAR_SETTINGS(.backend = "three"), &error), PAR_OK);
 	ck_assert_int_eq(loader_calls, 3);
+}
+END_TEST
+
+START_TEST(b12_a_loader_is_run_for_the_nested_name_as_well)
+{
+	ck_assert_int_eq(par_register_external("custom", load_custom, NULL, &error), PAR_OK);
+	ck_assert_int_eq(own_squares(ON("nested-custom"), &error), PAR_OK);
+	ck_assert_int_eq(own_squares(ON("custom"), &error), PAR_OK);
+	ck_assert_int_eq(loader_calls, 1);
 }
 END_TEST
 
@@ -344,6 +390,9 @@ START_TEST(they_are_listed_and_shown)
 	listed[0] = '\0';
 	ck_assert_int_eq(par_show_backend(NULL, list_one, NULL, &error), PAR_OK);
 	ck_assert_int_eq(par_show_backend("later", list_one, NULL, &error), PAR_OK);
+	ck_assert_int_eq(par_show_backend("nested-custom", list_one, NULL, &error), PAR_OK);
+	assert_contains(listed, "\nnested-custom:4:linked into the program:"
+	                        "shares_memory uses_threads limits_threads:2:\n");
 	ck_assert_int_eq(strncmp(listed, "custom:4:", 9), 0);
 	assert_contains(listed, "later:2:");
 	ck_assert_int_eq(loader_calls, 0);
@@ -383,8 +432,11 @@ int main(void)
 	tcase_add_test(tests, it_comes_before_plugins_of_the_same_name);
 	tcase_add_test(tests, what_a_factory_returns_is_checked_and_can_be_replaced);
 	tcase_add_test(tests, its_section_is_checked_when_the_name_is_asked_for);
+	tcase_add_test(tests, b110_its_nested_name_is_there_at_once_and_follows_it);
+	tcase_add_test(tests, its_section_and_options_are_its_nested_names_too);
 	tcase_add_test(tests, b12_a_loader_is_run_at_the_first_use_in_a_context);
 	tcase_add_test(tests, b12_and_from_every_other_entry_point);
+	tcase_add_test(tests, b12_a_loader_is_run_for_the_nested_name_as_well);
 	tcase_add_test(tests, what_is_registered_already_needs_no_loader);
 	tcase_add_test(tests, a_loader_that_registers_nothing_is_told_of);
 	tcase_add_test(tests, b25_what_is_not_installed_says_how_to_install_it);

@@ -54,7 +54,8 @@ END_TEST
 START_TEST(a_name_that_cannot_be_one_is_escaped)
 {
 	static const char *const names[] = {"../evil", "/abs", "", "Upper", "new\nline",
-	                                    "abcdefghijklmnopqrstuvwxyzabcdefg", "nested-good"};
+	                                    "abcdefghijklmnopqrstuvwxyzabcdefg", "nested-",
+	                                    "nested-Upper"};
 	const struct provider *provider;
 
 	configure("");
@@ -63,6 +64,56 @@ START_TEST(a_name_that_cannot_be_one_is_escaped)
 		ck_assert_ptr_null(strchr(error.what, '\n'));
 		assert_contains(error.reason, "a backend's name is");
 	}
+}
+END_TEST
+
+START_TEST(each_has_a_second_name_for_every_level)
+{
+	const struct provider *plain, *nested, *again;
+	struct par_options *options;
+
+	scratch_copy(PLUGIN("good"), "good.so");
+	configure("[backend good]\ncount = 7\n");
+	ck_assert_ptr_null(registry_loaded("nested-good"));
+	ck_assert_int_eq(registry_find("nested-good", &nested, &error), PAR_OK);
+	ck_assert_int_eq(registry_find("good", &plain, &error), PAR_OK);
+	ck_assert_ptr_null(plain->base);
+	ck_assert_ptr_eq(nested->base, plain);
+	ck_assert_str_eq(nested->name, "nested-good");
+	ck_assert_ptr_eq(nested->file, plain->file);
+	ck_assert_ptr_eq(nested->schema, plain->schema);
+	ck_assert_uint_eq(nested->capabilities, plain->capabilities);
+	ck_assert_int_eq(memcmp(&nested->ops, &plain->ops, sizeof(plain->ops)), 0);
+	ck_assert_int_eq(registry_find("nested-good", &again, &error), PAR_OK);
+	ck_assert_ptr_eq(again, nested);
+	ck_assert_ptr_eq(registry_loaded("nested-good"), nested);
+	ck_assert_int_eq(registry_options(nested, NULL, &options, &error), PAR_OK);
+	ck_assert_int_eq(options_int(options, "count"), 7);
+	options_destroy(options);
+}
+END_TEST
+
+START_TEST(of_a_second_name_that_is_unknown_the_nearest_is_said)
+{
+	static const char *const wrong[] = {"nested-goood", "nested_good", "nestedgood",
+	                                    "nested-nested-good"};
+	const struct provider *provider;
+
+	scratch_copy(PLUGIN("good"), "good.so");
+	configure("[lazy]\nlater = later.so\n");
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		ck_assert_int_eq(registry_find(wrong[i], &provider, &error), PAR_ENOTFOUND);
+		assert_contains(error.what, wrong[i]);
+		assert_contains(error.what, "'nested-good', 'nested-later', ");
+		ck_assert_str_eq(error.remedy, "did you mean \"nested-good\"?");
+	}
+	ck_assert_str_eq(error.reason, "nested- stands there once, and means every level already");
+	ck_assert_int_eq(registry_find("nested-what", &provider, &error), PAR_ENOTFOUND);
+	assert_contains(error.reason, "no plugin offers what in ");
+	ck_assert_int_eq(registry_find("nested-ray", &provider, &error), PAR_EUNAVAIL);
+	assert_contains(error.what, "backend \"ray\" (workers under MPI) is known but not installed");
+	ck_assert_int_eq(registry_find("nested-later", &provider, &error), PAR_EUNAVAIL);
+	assert_contains(error.what, "\"later\" is known but not installed");
 }
 END_TEST
 
@@ -179,6 +230,29 @@ START_TEST(a_file_that_anybody_may_write_is_not_run)
 	assert_contains(error.reason, "its folder ");
 	ck_assert_int_eq(setenv("PARLOOP_ALLOW_WORLD_WRITABLE", "yes", 1), 0);
 	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_OK);
+}
+END_TEST
+
+START_TEST(who_else_could_change_a_file_is_told_once)
+{
+	const struct provider *provider;
+	char *first;
+
+	if (geteuid() != 0)
+		return;
+	scratch_copy(PLUGIN("good"), "good.so");
+	ck_assert_int_eq(chown(scratch_path("good.so"), 12345, 0), 0);
+	configure("");
+	ck_assert_int_eq(registry_find("good", &provider, &error), PAR_OK);
+	first = strstr(scratch_log, "good.so is user 12345's, who can have this program run");
+	ck_assert_ptr_nonnull(first);
+	ck_assert_ptr_null(strstr(first + strlen("good.so is"), "is user 12345's"));
+
+	scratch_copy(PLUGIN("keyed"), "keyed.so");
+	ck_assert_int_eq(chown(scratch_path("keyed.so"), 0, 12345), 0);
+	ck_assert_int_eq(chmod(scratch_path("keyed.so"), 0664), 0);
+	(void)registry_find("keyed", &provider, &error);
+	assert_contains(scratch_log, "keyed.so may be written by group 12345, who can have root run");
 }
 END_TEST
 
@@ -438,6 +512,8 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, finds_a_file_that_was_just_dropped);
 	tcase_add_test(tests, an_unknown_name_lists_what_exists_and_the_nearest);
 	tcase_add_test(tests, a_name_that_cannot_be_one_is_escaped);
+	tcase_add_test(tests, each_has_a_second_name_for_every_level);
+	tcase_add_test(tests, of_a_second_name_that_is_unknown_the_nearest_is_said);
 	tcase_add_test(tests, a_known_backend_says_how_to_get_it);
 	tcase_add_test(tests, a_lazy_file_must_have_the_name);
 	tcase_add_test(tests, a_path_wins_over_dropped_files);
@@ -445,6 +521,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, a_broken_file_is_told_only_to_who_asks_for_it);
 	tcase_add_test(tests, a_failure_is_remembered_until_the_file_changes);
 	tcase_add_test(tests, a_file_that_anybody_may_write_is_not_run);
+	tcase_add_test(tests, who_else_could_change_a_file_is_told_once);
 	tcase_add_test(tests, threads_that_race_load_it_once);
 	tcase_add_test(tests, a_lazy_file_is_not_opened_before_its_name_is_asked_for);
 	tcase_add_test(tests, options_merge_defaults_configuration_and_call);

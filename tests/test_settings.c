@@ -130,6 +130,30 @@ END_TEST
 
 /* --- sharing --------------------------------------------------------------------------------- */
 
+static int32_t insists(par_int call, par_int inherited, par_int file)
+{
+	const par_settings settings = {.size = sizeof(settings), .oversubscribe = call};
+	int32_t answer = -1;
+
+	conf.oversubscribe = file;
+	return settings_oversubscribe(&settings, inherited, &conf, &answer, &error) == PAR_OK ? answer : -2;
+}
+
+START_TEST(to_oversubscribe_is_said_by_the_call_the_one_around_it_or_the_file)
+{
+	const par_int none = {0}, yes = PAR_SET(1), no = PAR_SET(0), odd = PAR_SET(7);
+
+	ck_assert_int_eq(insists(none, none, none), 0);
+	ck_assert_int_eq(insists(none, none, yes), 1);
+	ck_assert_int_eq(insists(none, no, yes), 0);
+	ck_assert_int_eq(insists(none, yes, no), 1);
+	ck_assert_int_eq(insists(no, yes, yes), 0);
+	ck_assert_int_eq(insists(yes, no, no), 1);
+	ck_assert_int_eq(insists(odd, yes, yes), -2);
+	assert_contains(error.what, "oversubscribe must be 0 or 1, got: 7");
+}
+END_TEST
+
 START_TEST(max_nbytes_is_a_size_or_never)
 {
 	par_settings call = unset;
@@ -326,6 +350,7 @@ int main(void)
 	tcase_add_test(tests, a_timeout_is_a_positive_number);
 	tcase_add_test(tests, an_order_or_on_error_that_means_nothing_is_refused);
 	tcase_add_test(tests, what_is_shared_is_the_calls_or_the_pools);
+	tcase_add_test(tests, to_oversubscribe_is_said_by_the_call_the_one_around_it_or_the_file);
 	tcase_add_test(tests, max_nbytes_is_a_size_or_never);
 	tcase_add_test(tests, mmap_mode_is_one_of_joblibs);
 	tcase_add_test(tests, sharing_is_the_calls_or_the_pools_or_the_files);

@@ -43,11 +43,11 @@ static void expect_all(char **env, const char *value)
 
 START_TEST(shares_the_cores_among_the_workers)
 {
-	char **env = worker_env_make(2, 0, 8);
+	char **env = worker_env_make(2, 0, 8, 0);
 
 	expect_all(env, "4");
 	worker_env_free(env);
-	env = worker_env_make(3, 0, 8);
+	env = worker_env_make(3, 0, 8, 0);
 	expect_all(env, "2");
 	worker_env_free(env);
 }
@@ -55,11 +55,11 @@ END_TEST
 
 START_TEST(leaves_every_worker_a_thread)
 {
-	char **env = worker_env_make(100, 0, 8);
+	char **env = worker_env_make(100, 0, 8, 0);
 
 	expect_all(env, "1");
 	worker_env_free(env);
-	env = worker_env_make(0, 0, 0);
+	env = worker_env_make(0, 0, 0, 0);
 	expect_all(env, "1");
 	worker_env_free(env);
 }
@@ -71,7 +71,7 @@ START_TEST(what_the_caller_set_goes_before_the_share)
 
 	setenv("OMP_NUM_THREADS", "7", 1);
 	setenv("MKL_NUM_THREADS", "", 1);
-	env = worker_env_make(2, 0, 8);
+	env = worker_env_make(2, 0, 8, 0);
 	ck_assert_str_eq(value_of(env, "OMP_NUM_THREADS"), "7");
 	ck_assert_str_eq(value_of(env, "MKL_NUM_THREADS"), "");
 	ck_assert_str_eq(value_of(env, "BLIS_NUM_THREADS"), "4");
@@ -84,21 +84,40 @@ START_TEST(the_inner_limit_goes_before_both)
 	char **env;
 
 	setenv("OMP_NUM_THREADS", "7", 1);
-	env = worker_env_make(2, 3, 8);
+	env = worker_env_make(2, 3, 8, 0);
 	expect_all(env, "3");
 	worker_env_free(env);
 	ck_assert_str_eq(getenv("OMP_NUM_THREADS"), "7");
 }
 END_TEST
 
+START_TEST(in_a_worker_what_it_was_given_is_shared_once_more)
+{
+	char **env;
+
+	setenv("OMP_NUM_THREADS", "4", 1);
+	setenv("MKL_NUM_THREADS", "1", 1);
+	setenv("BLIS_NUM_THREADS", "some", 1);
+	env = worker_env_make(2, 0, 4, 1);
+	ck_assert_str_eq(value_of(env, "OMP_NUM_THREADS"), "2");
+	ck_assert_str_eq(value_of(env, "MKL_NUM_THREADS"), "1");
+	ck_assert_str_eq(value_of(env, "BLIS_NUM_THREADS"), "some");
+	ck_assert_str_eq(value_of(env, "OPENBLAS_NUM_THREADS"), "2");
+	worker_env_free(env);
+	env = worker_env_make(2, 8, 4, 1);
+	expect_all(env, "8");
+	worker_env_free(env);
+}
+END_TEST
+
 START_TEST(tbb_may_share_unless_the_caller_decided)
 {
-	char **env = worker_env_make(2, 0, 8);
+	char **env = worker_env_make(2, 0, 8, 0);
 
 	ck_assert_str_eq(value_of(env, "ENABLE_IPC"), "1");
 	worker_env_free(env);
 	setenv("ENABLE_IPC", "0", 1);
-	env = worker_env_make(2, 0, 8);
+	env = worker_env_make(2, 0, 8, 0);
 	ck_assert_str_eq(value_of(env, "ENABLE_IPC"), "0");
 	worker_env_free(env);
 }
@@ -110,11 +129,29 @@ START_TEST(the_rest_is_the_callers)
 
 	setenv("PARLOOP_TEST_ENV", "a=b c", 1);
 	setenv("OMP_NUM_THREADS_X", "kept", 1);
-	env = worker_env_make(2, 5, 8);
+	env = worker_env_make(2, 5, 8, 0);
 	ck_assert_str_eq(value_of(env, "PARLOOP_TEST_ENV"), "a=b c");
 	ck_assert_str_eq(value_of(env, "OMP_NUM_THREADS_X"), "kept");
 	ck_assert_str_eq(value_of(env, "PATH"), getenv("PATH"));
 	worker_env_free(env);
+}
+END_TEST
+
+START_TEST(one_more_takes_the_place_of_what_has_its_name)
+{
+	char **env, **before;
+
+	setenv("PARLOOP_TEST_ENV", "old", 1);
+	unsetenv("PARLOOP_TEST");
+	env = before = worker_env_make(2, 0, 8, 0);
+	env = worker_env_put(env, "PARLOOP_TEST_ENV=new");
+	ck_assert_ptr_eq(env, before);
+	ck_assert_str_eq(value_of(env, "PARLOOP_TEST_ENV"), "new");
+	env = worker_env_put(env, "PARLOOP_TEST=a=b");
+	ck_assert_str_eq(value_of(env, "PARLOOP_TEST"), "a=b");
+	ck_assert_str_eq(value_of(env, "PARLOOP_TEST_ENV"), "new");
+	worker_env_free(env);
+	ck_assert_ptr_null(worker_env_put(NULL, "PARLOOP_TEST=1"));
 }
 END_TEST
 
@@ -124,7 +161,7 @@ START_TEST(an_empty_environment_gets_the_limits_alone)
 	int n = 0;
 
 	clearenv();
-	env = worker_env_make(2, 0, 8);
+	env = worker_env_make(2, 0, 8, 0);
 	expect_all(env, "4");
 	while (env[n] != NULL)
 		n++;
@@ -147,8 +184,10 @@ int main(void)
 	tcase_add_test(tests, leaves_every_worker_a_thread);
 	tcase_add_test(tests, what_the_caller_set_goes_before_the_share);
 	tcase_add_test(tests, the_inner_limit_goes_before_both);
+	tcase_add_test(tests, in_a_worker_what_it_was_given_is_shared_once_more);
 	tcase_add_test(tests, tbb_may_share_unless_the_caller_decided);
 	tcase_add_test(tests, the_rest_is_the_callers);
+	tcase_add_test(tests, one_more_takes_the_place_of_what_has_its_name);
 	tcase_add_test(tests, an_empty_environment_gets_the_limits_alone);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -18,7 +18,10 @@ const char backends_help[] =
 	"  loaded     its code is in this program already\n"
 	"  lazy       in [lazy] of plugins.conf: not looked at before it is asked for\n"
 	"  broken     cannot be used\n"
-	"Then the default backend, the plugins.conf in use and where plugins are looked for.\n"
+	"Then the names that mean one of these at every level, which is to say that loops inside\n"
+	"its tasks run on it as well; the default backend; the plugins.conf in use and where\n"
+	"plugins are looked for; and how many cores there are for us, which affinity, cgroups and\n"
+	"PARLOOP_MAX_CPU_COUNT limit.\n"
 	"On a terminal the columns are aligned; else they are separated by tabs, and every\n"
 	"other line begins with \"# \".\n"
 	"\n"
@@ -131,6 +134,22 @@ static void print_aligned(const struct table *table)
 			             j + 1 < COLUMNS ? "  " : "\n");
 }
 
+static void print_nested(const char *before, const struct table *table)
+{
+	const char *comma = "";
+
+	(void)printf("%snested:", before);
+	for (size_t i = 0; i < table->n_rows; i++) {
+		char *const *text = table->rows[i].text;
+
+		if (strcmp(text[1], state_name(PAR_STATE_BROKEN)) == 0)
+			continue;
+		(void)printf("%s nested-%s", comma, text[0]);
+		comma = ",";
+	}
+	(void)printf("\n");
+}
+
 static void print_places(const char *before)
 {
 	const char *file = par_config_file(), *const *dirs = par_plugin_dirs();
@@ -141,10 +160,12 @@ static void print_places(const char *before)
 	for (size_t i = 0; dirs != NULL && dirs[i] != NULL; i++)
 		(void)printf("%s %s", i > 0 ? "," : "", dirs[i]);
 	(void)printf("%s\n", dirs == NULL || dirs[0] == NULL ? " nowhere" : "");
+	(void)printf("%scores: %d, physical: %d\n", before, (int)par_cpu_count(0), (int)par_cpu_count(1));
 }
 
 static int list(void)
 {
+	const char *before = isatty(STDOUT_FILENO) ? "" : "# ";
 	struct table table = {0};
 	par_error error = PAR_ERROR_INIT;
 	int status;
@@ -158,7 +179,8 @@ static int list(void)
 			print_aligned(&table);
 		else
 			print_tabs(&table);
-		print_places(isatty(STDOUT_FILENO) ? "" : "# ");
+		print_nested(before, &table);
+		print_places(before);
 		status = finish_stdout();
 	}
 	finish(&table);

@@ -16,9 +16,14 @@ const char map_help[] =
 	"on standard error with its number, from 1, its input, and what is known of why.\n"
 	"MODULE.so is a file with tasks in it (PAR_TASK_OF_BYTES of parloop/task.h).\n"
 	"\n"
-	"  -b, --backend NAME       what runs the tasks (parloop backends lists them);\n"
+	"  -b, --backend NAME       what runs the tasks (parloop backends lists them), and\n"
+	"                           with nested- before it, the loops inside of them as well;\n"
 	"                           default: the one that plugins.conf names\n"
 	"  -j, --n-jobs N           how many workers; -1 (default) all cores, -2 all but one\n"
+	"      --oversubscribe      calls inside tasks have the n_jobs that they ask for; without\n"
+	"                           it no more than their share of the cores\n"
+	"      --inner-max-num-threads N\n"
+	"                           threads that OpenMP, BLAS and the like use in each worker\n"
 	"  -o, --option KEY=VALUE   an option of that backend (parloop show NAME)\n"
 	"      --config FILE        the plugins.conf to use\n"
 	"      --pre-dispatch EXPR  tasks read before the first has ended: all, a number, or\n"
@@ -104,10 +109,12 @@ enum {
 	OPT_PRE_DISPATCH,
 	OPT_BATCH_SIZE,
 	OPT_UNORDERED,
+	OPT_OVERSUBSCRIBE,
 	OPT_SEED,
 	OPT_FAIL_FAST,
 	OPT_RETRIES,
 	OPT_RETRY_DELAY,
+	OPT_INNER,
 	OPT_TASK_TIMEOUT,
 	OPT_CALL_TIMEOUT,
 	OPT_TIMEOUT
@@ -116,11 +123,13 @@ enum {
 static const struct option long_options[] = {
 	{"backend", required_argument, NULL, 'b'},
 	{"n-jobs", required_argument, NULL, 'j'},
+	{"inner-max-num-threads", required_argument, NULL, OPT_INNER},
 	{"option", required_argument, NULL, 'o'},
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"pre-dispatch", required_argument, NULL, OPT_PRE_DISPATCH},
 	{"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
 	{"unordered", no_argument, NULL, OPT_UNORDERED},
+	{"oversubscribe", no_argument, NULL, OPT_OVERSUBSCRIBE},
 	{"null", no_argument, NULL, '0'},
 	{"seed", required_argument, NULL, OPT_SEED},
 	{"keep-going", no_argument, NULL, 'k'},
@@ -149,6 +158,10 @@ static int choose(struct choices *choices, int option, char *value, char **argv)
 		if (parse_int(value, &settings->n_jobs) < 0)
 			return refuse_value("--n-jobs", value, "a whole number");
 		return GO_ON;
+	case OPT_INNER:
+		if (parse_int(value, &settings->inner_max_num_threads) < 0)
+			return refuse_value("--inner-max-num-threads", value, "a whole number");
+		return GO_ON;
 	case 'o':
 		if (strchr(value, '=') == NULL || value[0] == '=')
 			return refuse_value("--option", value, "KEY=VALUE");
@@ -166,6 +179,9 @@ static int choose(struct choices *choices, int option, char *value, char **argv)
 		return GO_ON;
 	case OPT_UNORDERED:
 		settings->order = PAR_UNORDERED;
+		return GO_ON;
+	case OPT_OVERSUBSCRIBE:
+		settings->oversubscribe = (par_int)PAR_SET(1);
 		return GO_ON;
 	case OPT_SEED:
 		if (parse_int(value, &settings->seed) < 0)

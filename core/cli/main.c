@@ -54,7 +54,7 @@ static int help_main(int argc, char **argv)
 {
 	const struct command *command;
 
-	if (argc > 1) {
+	if (argc > 1 && strcmp(argv[1], "help") != 0) {
 		command = find(argv[1]);
 		return command != NULL ? print_help(command->help) : refuse(argv[1]);
 	}

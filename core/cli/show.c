@@ -10,6 +10,7 @@ const char show_help[] =
 	"\n"
 	"Show a backend and its options, for -o KEY=VALUE and for [backend NAME] in\n"
 	"plugins.conf.  Nothing of it is run.  The value of a secret is never shown.\n"
+	"nested-NAME is NAME at every level: loops inside its tasks run on it as well.\n"
 	"\n"
 	"      --config FILE  the plugins.conf to use\n"
 	"  -h, --help         this text\n";
@@ -43,6 +44,8 @@ static void print_option(const par_option_info *option)
 static void print_backend(const par_backend_info *info)
 {
 	(void)printf("%s - %s\n", info->name, or_none(info->summary));
+	if (strncmp(info->name, "nested-", 7) == 0)
+		(void)printf("  levels        all: loops inside its tasks run on it as well\n");
 	(void)printf("  version       %s\n", or_none(info->version));
 	(void)printf("  file          %s\n", info->file != NULL ? info->file : "built in");
 	(void)printf("  ABI           %s\n", or_none(info->abi));

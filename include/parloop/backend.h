@@ -33,6 +33,7 @@
  *   effective_n_jobs, default_n_jobs   at any time after create
  *   run, done                          from submit until the batch is given back
  *   poll                               while batches are out
+ *   batch_waits                        while a batch is in run()
  *   kill                               for a batch that is out
  *   abort_everything                   between start_call and stop_call, at most once a call
  *   stop_call                          when every batch was given back
@@ -84,11 +85,14 @@ typedef uint64_t par_batch;
  * configure() may remove some for its instance, and may not add any. */
 enum {
 	PAR_SHARES_MEMORY = 1 << 0,  /* shares_memory    runs batches in this address space       */
-	PAR_USES_THREADS = 1 << 1,   /* uses_threads     its workers are threads of this process  */
+	PAR_USES_THREADS = 1 << 1,   /* uses_threads     its workers are threads of this process, */
+	                             /*                  of which the caller's may be one         */
 	PAR_RUNS_INLINE = 1 << 2,    /* runs_inline      calls run() inside submit()              */
 	PAR_SURVIVES_CRASH = 1 << 3, /* survives_crash   a task that crashes costs only its worker */
 	PAR_CAN_KILL = 1 << 4,       /* can_kill         kill() ends a running batch              */
-	PAR_LIMITS_THREADS = 1 << 5, /* limits_threads   honours inner_max_num_threads            */
+	PAR_LIMITS_THREADS = 1 << 5, /* limits_threads   its workers begin with                   */
+	                             /* inner_max_num_threads, as by parloop.worker-env/1;       */
+	                             /* what is loaded the core limits, on every backend         */
 	PAR_RERUNS = 1 << 6,         /* reruns           may run a batch again by itself          */
 	PAR_SHIPS_MODULES = 1 << 7,  /* ships_modules    has task modules among the attachments    */
 	PAR_AUTO_BATCHES = 1 << 8,   /* auto_batches     wants the core's auto-batching           */
@@ -98,7 +102,8 @@ enum {
 /* What a call wants, for configure().  Fields are appended. */
 typedef struct par_call {
 	uint32_t size;
-	int32_t n_jobs;                /* as asked, never 0; negative counts from all cores   */
+	int32_t n_jobs;                /* as asked, never 0; negative counts from all cores.  What    */
+	                               /* becomes of that is in the answer                       */
 	int32_t level;                 /* of nesting: 0 for an outermost call                 */
 	int32_t inner_max_num_threads; /* for each worker; 0: unset                           */
 	int32_t core_share;            /* of a nested call: cores it may use; 0: host->cores()  */
@@ -106,7 +111,7 @@ typedef struct par_call {
 	int32_t prefer_threads;        /* 1 threads, -1 processes, 0 no preference            */
 	int32_t require_sharedmem;     /* 1 if the tasks need this address space              */
 	int32_t may_block;             /* 0: submit() may not run tasks (time-outs, foreign loop) */
-	int32_t reserved;
+	int32_t oversubscribe;         /* 1: n_jobs may be more than core_share               */
 	const par_options *options;    /* the call's merged over the constructor's            */
 	const char *around;            /* backend whose worker makes this call, without its   */
 	                               /* nested-; NULL: an outermost call                    */
@@ -146,7 +151,8 @@ typedef struct par_nested {
 	int32_t n_jobs;              /* their n_jobs if unset there; 0: leave it unset       */
 	int32_t myself;              /* 1: this backend again, with these options            */
 	const char *name;            /* else that one; static; NULL: the core's rule         */
-	const char *const *options;  /* "key=value", ends in NULL; static; NULL: none        */
+	const char *const *options;  /* "key=value", ends in NULL; static; NULL: none, or,   */
+	                             /* with myself, those that this call was given          */
 } par_nested;
 
 /* --- what the core does for a plugin ---------------------------------------------------- */
@@ -285,8 +291,9 @@ typedef struct par_backend_ops {
 	void (*retrieval_enter)(par_backend *backend);
 	void (*retrieval_exit)(par_backend *backend);
 
-	/* The backend for calls inside this one's tasks.  Default: threading at level 1,
-	 * sequential below it. [any] */
+	/* The backend for calls inside this one's tasks.  Not asked where this one was named
+	 * nested-NAME: then they run on it, too.  Default: threading at level 1, sequential
+	 * below it. [any] */
 	int32_t (*get_nested_backend)(par_backend *backend, par_nested *nested);
 
 	/* Free what configure() made.  May answer PAR_PENDING.  Default: nothing. [loop] */
@@ -303,6 +310,14 @@ typedef struct par_backend_ops {
 	 * this is called again or takes what came.  Returns 1 if anything came; then the loop does
 	 * not sleep.  Default: nothing comes this way. [loop] */
 	int32_t (*poll)(par_backend *backend, int32_t sleeps);
+
+	/* A task of this batch begins to wait for a call of its own (1), whichever backend serves
+	 * that, or goes on (0): never twice the same, and on the thread that called run().  For pools
+	 * of a fixed size, which would be full of workers that wait for one another: meanwhile its
+	 * slot is free for another batch, and with 0 it may wait for one.  (retrieval_enter is told
+	 * of a call by its own instance, and not at all if the call is another backend's.)  A task that
+	 * turns a loop of its own (par_open_on) waits without a word.  Default: nothing. [worker] */
+	void (*batch_waits)(par_backend *backend, par_batch batch, int32_t waits);
 } par_backend_ops;
 
 /* The one symbol of a plugin: the operations of the backend of that name, or
@@ -350,7 +365,8 @@ typedef struct par_ext_timer {
 
 /* The environment for n workers that are about to be started: the caller's,
  * with thread limits added as joblib does (OMP_NUM_THREADS and its six
- * relatives). */
+ * relatives), and with the plugins.conf in force as $PARLOOP_CONF, since
+ * tasks may make calls of their own. */
 typedef struct par_ext_worker_env {
 	uint32_t size;
 	uint32_t reserved;
@@ -456,7 +472,9 @@ typedef struct par_ext_channel {
 	uint32_t reserved;
 
 	/* kind: PAR_CHANNEL_FORKED, whose worker can run any task that this process knew when it
-	 * was forked, or PAR_CHANNEL_EXECUTED, whose worker finds them by file and name. [any] */
+	 * was forked, or PAR_CHANNEL_EXECUTED, whose worker finds them by file and name.  [any], but
+	 * of a fork by the thread that is about to fork it: OpenMP's threads that wait for it end
+	 * here, for in its worker, where they are not, it would wait for them. */
 	int32_t (*open)(int32_t kind, par_channel **channel, par_error *error);
 
 	/* NULL is allowed.  Its worker, if it lives, sees the end of its socket, and ends by itself
@@ -491,7 +509,8 @@ typedef struct par_ext_channel {
 	 * watched by who has the channel.  Also at the end of the worker, as a hint. [any] */
 	int32_t (*fd)(const par_channel *channel);
 
-	/* Has the worker said that it is there?  Its process id is as it sees it. [loop] */
+	/* 1: the worker has said that it is there.  2: it has begun a task as well; while it goes
+	 * from one to the next it may be 1 again for a moment.  0: neither. [loop] */
 	int32_t (*is_ready)(const par_channel *channel);
 
 	/* Encode that batch and send it, within submit(); worker as in par_how.  It never waits:

@@ -115,10 +115,10 @@ typedef void (*par_event_fn)(void *watcher, const par_event *event); /* as par_p
  *	par_open(&pool, PAR_SETTINGS(.backend = "threading", .n_jobs = PAR_SET(2)), &error);
  *
  * Of an open par_parallel the backend and what is asked of it (options, n_jobs, prefer,
- * require, inner_max_num_threads, close_timeout) are fixed; its calls may set the others anew.  Unset
- * takes what the par_parallel was opened with, then the contexts of the thread that opened
- * it, the process-wide default (par_set_default), [parloop] of plugins.conf, and the
- * default named here. */
+ * require, inner_max_num_threads, close_timeout, oversubscribe) are fixed; its calls may set
+ * the others anew.  Unset takes what the par_parallel was opened with, then the contexts of the
+ * thread that opened it, the process-wide default (par_set_default), [parloop] of plugins.conf,
+ * and the default named here. */
 typedef struct par_settings {
 	uint32_t size;
 
@@ -136,7 +136,8 @@ typedef struct par_settings {
 	int32_t on_error;
 	int32_t reserved;
 
-	/* name of the backend; NULL: plugins.conf's default, which is threading */
+	/* name of the backend; NULL: plugins.conf's default, which is threading.  nested-NAME:
+	 * that backend, and with the same options for calls inside the tasks that name none */
 	const char *backend;
 
 	/* "key=value" options of that backend, NULL at the end; NULL: none.  They win
@@ -179,8 +180,10 @@ typedef struct par_settings {
 	const char *prefer;
 	const char *require;
 
-	/* threads that OpenMP, BLAS and the like may use inside each worker; only for a
-	 * backend that says limits_threads */
+	/* threads that OpenMP, OpenBLAS, MKL and BLIS use inside each worker, on every backend:
+	 * 1, 2, ...; unset: those of worker processes have as many as there are cores for each
+	 * worker, unless their variable (OMP_NUM_THREADS, ...) is set here, and those of this
+	 * process are left alone.  See par_each_library(). */
 	par_int inner_max_num_threads;
 
 	/* par_map: room for n values, which become the status of each task: PAR_OK, PAR_EFAILED,
@@ -232,6 +235,16 @@ typedef struct par_settings {
 	 * is not copied, and is read-only. */
 	par_int max_nbytes;
 	const char *mmap_mode;
+
+	/* for calls inside tasks.  Such a call has a share of the cores: those of the call around it,
+	 * divided by that call's workers, and at least 1.  n_jobs counts from that if negative, and is
+	 * no more than that; a line in the log (info) says so, par_n_jobs() what it is.  So a tree of
+	 * calls runs no more tasks at once than its outermost call has cores, or n_jobs if those are
+	 * more.  1: n_jobs above the share is had nevertheless.  0 (default): it is not.  Calls inside
+	 * the tasks inherit it, at any depth; so given to an outermost call, which has all cores and
+	 * as many n_jobs as it likes, it is for those inside.  Backends whose workers are not on
+	 * this machine's cores are not limited. */
+	par_int oversubscribe;
 } par_settings;
 
 /* In C; C++ sets the fields of a par_settings{} one by one, size first. */
@@ -290,9 +303,10 @@ PAR_API int32_t par_open(par_parallel **parallel, const par_settings *settings,
 /* End it and its workers.  NULL is allowed. */
 PAR_API void par_close(par_parallel *parallel);
 
-/* How many tasks will run at once (0 while a backend on the caller's loop is not ready);
- * the backend's name; the file it came from (NULL
- * if linked in).  The texts live until par_close(). */
+/* How many tasks will run at once (0 while a backend on the caller's loop is not ready); the
+ * backend's name; the file it came from (NULL if linked in).  The texts live until par_close().
+ * A pool that was opened in a task has no more workers than its share of the cores (see
+ * oversubscribe); of one that was opened outside, a call in a task uses no more than that. */
 PAR_API int32_t par_n_jobs(const par_parallel *parallel);
 PAR_API const char *par_backend_name(const par_parallel *parallel);
 PAR_API const char *par_backend_file(const par_parallel *parallel);
@@ -458,7 +472,7 @@ PAR_API void par_close_on(par_parallel *parallel, void (*closed)(void *user), vo
 /* --- backends by name ---------------------------------------------------------------------- */
 
 /* Read this plugins.conf and no other, from now on; before the first use of any
- * backend.  Without it: $PARLOOP_CONF, the user's, the system's.  Never one in
+ * backend.  Without it: $PARLOOP_CONF (/dev/null: none), the user's, the system's.  Never one in
  * the current directory.  NULL: the built-in settings only. [any] */
 PAR_API int32_t par_configure(const char *plugins_conf, par_error *error);
 
@@ -470,9 +484,17 @@ PAR_API const char *const *par_plugin_dirs(void);
 /* The backend that a call uses if it names none, and no context does. [any] */
 PAR_API const char *par_default_backend(void);
 
-/* n_jobs as this backend would have it (NULL: the one that a call of this thread would get);
- * PAR_UNSET: of a call that does not say.  0 and an error if it cannot be had. [any] */
+/* n_jobs as this backend would have it (NULL: the one that a call of this thread would get), in a
+ * task by its share of the cores; PAR_UNSET: of a call that does not say.  0 and an error if it cannot be had. [any] */
 PAR_API int32_t par_effective_n_jobs(const char *backend, int32_t n_jobs, par_error *error);
+
+/* joblib's cpu_count: cores that this process may use, at least 1.  The least of those that are
+ * online, the calling thread's affinity, the quotas (rounded up) and cpusets of the cgroups that
+ * the process is in and of those above them, and $PARLOOP_MAX_CPU_COUNT, which can only lower it;
+ * what is no whole number there is ignored, with a warning.  Cgroups are read once.
+ * only_physical_cores: of a machine of which all may be used, those that are not merely threads
+ * of another; else the same, and so, with one warning, where the system does not tell. [any] */
+PAR_API int32_t par_cpu_count(int32_t only_physical_cores);
 
 enum {
 	PAR_STATE_AVAILABLE = 0, /* its note was read; nothing of it has run  */
@@ -513,12 +535,13 @@ typedef struct par_backend_info {
 } par_backend_info;
 
 /* Every backend that can be named, by name; fn returns 0 to go on.  What it is
- * given is valid until it returns.  Runs no code of a plugin. [any] */
+ * given is valid until it returns.  Runs no code of a plugin.  Each can be named
+ * nested-NAME as well, which is not listed. [any] */
 PAR_API int32_t par_each_backend(int32_t (*fn)(void *user, const par_backend_info *info),
                                  void *user, par_error *error);
 
-/* One of them (NULL: the default); a name in [lazy] is opened for it, but nothing of
- * it is run.  fn is called once, or an error returned. [any] */
+/* One of them, or its nested-NAME (NULL: the default); a name in [lazy] is opened for
+ * it, but nothing of it is run.  fn is called once, or an error returned. [any] */
 PAR_API int32_t par_show_backend(const char *name,
                                  int32_t (*fn)(void *user, const par_backend_info *info),
                                  void *user, par_error *error);
@@ -548,8 +571,8 @@ typedef const struct par_backend_ops *(*par_factory_fn)(const struct par_host *h
  *	                     0, &error);
  *
  * NULL: no options, and of the capabilities shares_memory alone, which host->run() needs.
- * A name that was taken is replaced, for those who ask from now on; one that begins
- * with nested- is refused.  make_default: calls that name none use it, until
+ * A name that was taken is replaced, for those who ask from now on, and so is nested-NAME, which
+ * cannot be registered itself.  make_default: calls that name none use it, until
  * par_set_default().  [any] */
 PAR_API int32_t par_register_backend(const char *name, par_factory_fn factory, const char *note,
                                      int32_t make_default, par_error *error);
@@ -591,6 +614,30 @@ PAR_API int32_t par_module_open(par_module **module, const char *path, par_error
 /* Its task of that name; an unknown one lists those it has. [any] */
 PAR_API int32_t par_module_task(par_module *module, const char *name, const par_task **task,
                                 par_error *error);
+
+/* --- threads inside tasks -------------------------------------------------------------------- */
+
+#define PAR_HAS_LIBRARIES 1
+
+/* A library in this process that makes threads of its own when it is called. */
+typedef struct par_library {
+	uint32_t size;
+	int32_t n_threads;  /* that it would use now, were it called by this thread           */
+	int32_t per_thread; /* 1: that number is this thread's; 0: it is the process's        */
+	int32_t reserved;
+	const char *kind;   /* "openmp" (of gcc, LLVM or Intel), "openblas", "mkl" or "blis"  */
+	const char *file;   /* that it was loaded from; static                                */
+} par_library;
+
+/* Those that are loaded, for fn, which returns 0 to go on.  Inside a task of a call with
+ * inner_max_num_threads, and in all that it calls, the number of one that keeps it for each thread
+ * is that limit.  Of one that keeps it for the process (OpenBLAS with threads of its own, BLIS)
+ * it is the least of all limits that are in force, for who has none too; when none is left
+ * it is again what it was.  What a task loads itself has the limit from the next task on,
+ * and where tasks run in batches from the next batch or piece of one.  In a worker process it
+ * tells of that.  A library that was seen here or by a call with a limit stays loaded.  [any] */
+PAR_API int32_t par_each_library(int32_t (*fn)(void *user, const par_library *library), void *user,
+                                 par_error *error);
 
 /* --- messages ------------------------------------------------------------------------------ */
 

@@ -55,7 +55,7 @@ struct par_env {
 	uint64_t shared_size;    /* bytes                                              */
 	const int32_t *stopping; /* non-zero once the call ends early                  */
 	int32_t level;           /* of nesting: 1 in the tasks of an outermost call    */
-	int32_t reserved;
+	int32_t inner_max_num_threads; /* that a task is to use itself; 0: nobody said */
 	void *(*reply)(par_env *env, uint64_t size); /* room for the reply, or NULL    */
 	/* why the task fails; type and where may be NULL                              */
 	void (*explain)(par_env *env, const char *type, const char *where, const char *text);

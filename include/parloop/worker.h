@@ -47,6 +47,10 @@ typedef struct par_work {
 	int32_t (*send)(void *user, const void *bytes, uint64_t n_bytes);
 	void *user;
 
+	/* a task begins to wait for a call of its own (1), or goes on (0), as batch_waits in backend.h:
+	 * for engines whose workers are of a fixed number.  On the same thread.  NULL: nobody is told */
+	void (*waits)(void *user, int32_t waits);
+
 	/* becomes 1 before the last piece is sent, which may therefore wait for those of the next
 	 * batch; others are wanted at once: who runs what, should this process die.  NULL: nobody
 	 * asks */

@@ -29,7 +29,10 @@
 	                  "worker's number, keep the end for errors only, or let them write "   \
 	                  "to ours")                                                            \
 	PAR_OPTION_TIME("abort_grace", "20ms", "0s", "1h",                                      \
-	                "how long tasks may take to end by themselves when a call ends early")
+	                "how long tasks may take to end by themselves when a call ends early")  \
+	PAR_OPTION_TIME("start_timeout", "60s", "0s", "87600h",                                 \
+	                "a worker that has not begun to work by then is replaced; 0: never, "   \
+	                "as with an initializer, unless this is set")
 
 PAR_PLUGIN(
 	PAR_VERSION("1.0.0")
@@ -114,11 +117,21 @@ static int32_t effective_n_jobs(par_backend *backend, int32_t n_jobs)
 	return n < 1 ? 1 : (int32_t)n;
 }
 
+/* One in a worker of ours looks out for the death of its parent; it holds no lock. */
+static int count_threads(const struct par_call *call)
+{
+	int is_worker = call->around != NULL && !call->below_threads &&
+	                (strcmp(call->around, "multiprocessing") == 0 || strcmp(call->around, "loky") == 0);
+	int n = settings_count_threads();
+
+	return is_worker && n > 1 ? n - 1 : n;
+}
+
 /* Which of them auto is now. */
-static enum method choose_method(const struct pool *pool)
+static enum method choose_method(const struct pool *pool, const struct par_call *call)
 {
 	enum method method = pool->settings.method;
-	int n_threads = settings_count_threads();
+	int n_threads = count_threads(call);
 	char line[160];
 
 	if (method == METHOD_AUTO) {
@@ -137,12 +150,46 @@ static enum method choose_method(const struct pool *pool)
 	return method;
 }
 
+/* joblib's rule for a call that a worker makes: it may have workers of its own if both are loky's,
+ * or if it says nested-.  Why not, NULL: it may. */
+static const char *forbidden(const par_backend *backend, const par_call *call)
+{
+	const int is_loky = backend->pool.keeps;
+
+	if (call->around == NULL || call->is_nested)
+		return NULL;
+	if (call->below_threads)
+		return is_loky ? "Loky-backed parallel loops cannot be nested below threads"
+		               : "Multiprocessing-backed parallel loops cannot be nested below threads";
+	if (strcmp(call->around, "multiprocessing") == 0)
+		return is_loky ? "Loky-backed parallel loops cannot be called in a multiprocessing"
+		               : "Multiprocessing-backed parallel loops cannot be nested";
+	if (strcmp(call->around, "loky") == 0 && !is_loky)
+		return "Multiprocessing-backed parallel loops cannot be nested below loky";
+	return NULL;
+}
+
+static void choose_n_jobs(const par_backend *backend, const par_call *call, par_answer *answer)
+{
+	const char *why = forbidden(backend, call);
+	char line[160];
+
+	if (why == NULL)
+		return;
+	answer->n_jobs = 1;
+	if (call->n_jobs == 1)
+		return;
+	(void)snprintf(line, sizeof(line), "%s, setting n_jobs=1; nested-%s may", why,
+	               backend->pool.keeps ? "loky" : "multiprocessing");
+	backend->pool.host->log(backend->pool.host, 2, line);
+}
+
 static int32_t configure(par_backend *backend, const par_call *call, par_answer *answer,
                          par_error *error)
 {
-	(void)call;
+	choose_n_jobs(backend, call, answer);
 	answer->holds = pool_holds(answer->n_jobs);
-	return pool_start(&backend->pool, answer->n_jobs, choose_method(&backend->pool), error);
+	return pool_start(&backend->pool, answer->n_jobs, choose_method(&backend->pool, call), error);
 }
 
 static int32_t start_call(par_backend *backend, par_error *error)

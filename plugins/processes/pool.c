@@ -88,8 +88,10 @@ int32_t pool_submit(struct pool *pool, par_batch batch, void **future, par_error
 	status = worker->channels->send(pool->host, worker->channel, worker->slot, batch, error);
 	if (status != PAR_OK)
 		return status;
-	if (worker->n_out++ == 0)
+	if (worker->n_out++ == 0) {
 		worker->heard = pool->n_over;
+		tending_look_after(worker);
+	}
 	worker->last_used = ++pool->n_sent;
 	*future = worker;
 	return PAR_OK;
@@ -303,6 +305,7 @@ int32_t pool_stop(struct pool *pool)
 	if (pool->spare != NULL)
 		part_with(pool, pool->spare);
 	pool->spare_after = 0;
+	tending_look_away(pool);
 	free(pool->workers);
 	pool->workers = NULL;
 	pool->n_jobs = 0;

@@ -9,7 +9,8 @@
  * A worker that dies is known by its pidfd.  What it answered before counts; what else it had
  * is given back as lost.  Its place is filled while a call is under way; and where one has died
  * others will, so from then on a spare one is kept, unless workers of different slots differ.
- * Workers that never become ready are tried a few times, and then the call is told why. */
+ * Workers that never become ready are tried a few times, and then the call is told why; those
+ * that hang until then are killed after start_timeout. */
 #ifndef POOL_H
 #define POOL_H
 
@@ -32,6 +33,7 @@ struct pool {
 	                         /* another spare is started; 0: none is wanted                   */
 	int has_answered;        /* it has                                                        */
 	par_watch *impatience;   /* until those are killed */
+	par_watch *looks;        /* at those that start */
 	uint64_t n_sent, n_over; /* batches */
 
 	int in_call;

@@ -67,6 +67,10 @@ static int32_t read_common(struct settings *settings, const par_host *host,
 	settings->cpu_limit_ns = host->option_int(options, "cpu_limit");
 	settings->max_growth = host->option_int(options, "max_growth");
 	settings->abort_grace_ns = host->option_int(options, "abort_grace");
+	settings->start_timeout_ns = host->option_int(options, "start_timeout");
+	/* It may load whatever it likes, for as long as that takes. */
+	if (settings->initializer != NULL && !host->option_is_set(options, "start_timeout"))
+		settings->start_timeout_ns = 0;
 	return environment_check(settings->variables, error);
 }
 

@@ -18,6 +18,7 @@ struct settings {
 	int64_t memory_limit, max_growth; /* bytes; 0: any */
 	int64_t cpu_limit_ns;             /* 0: any        */
 	int64_t abort_grace_ns, idle_timeout_ns;
+	int64_t start_timeout_ns; /* 0: never */
 };
 
 /* Of multiprocessing, whose start method may also come from the environment; of loky. */

@@ -8,6 +8,7 @@
 #include <time.h>
 
 enum {
+	LOOKS = 4, /* at one that starts, in its time */
 	WORDS_ROOM = 4096,
 	WORDS_EACH = 340 /* of its own, and of what it printed */
 };
@@ -175,16 +176,16 @@ int tending_hear(struct worker *worker)
 	int n = 0;
 
 	while (worker->channel != NULL) {
-		par_error error = PAR_ERROR_INIT;
-		int32_t status = worker->channels->next(pool->host, worker->channel, &batch,
-		                                        &error);
+		/* What it said first counts. */
+		par_error *why = worker->why.code == PAR_OK ? &worker->why : NULL;
+		int32_t status = worker->channels->next(pool->host, worker->channel, &batch, why);
 
 		if (status == PAR_PENDING)
 			return n;
 		if (status < 0) {
-			/* One that is at its end says nothing. */
-			if (status != PAR_ELOST)
-				worker->why = error;
+			/* That it is at its end tells its pidfd better. */
+			if (status == PAR_ELOST && why != NULL)
+				*why = (par_error)PAR_ERROR_INIT;
 			worker_kill(worker);
 			return n;
 		}
@@ -202,6 +203,77 @@ static void on_news(void *arg, int32_t events, int32_t error)
 
 /* --- its start -------------------------------------------------------------------------------- */
 
+/* A fork may find a lock locked for ever; and a module may hang when it is opened. */
+static int is_starting(const struct worker *worker)
+{
+	return !worker->was_ready &&
+	       worker->channels->is_ready(worker->channel) < (worker->n_out > 0 ? 2 : 1);
+}
+
+static void give_up(struct worker *worker)
+{
+	const struct pool *pool = worker->pool;
+	int is_ready = worker->channels->is_ready(worker->channel);
+
+	worker->is_late = 1;
+	(void)par_fail(&worker->why, PAR_EUNAVAIL, "worker %d (process %d) %s after %g s",
+	               worker->slot, (int)worker->pid,
+	               is_ready ? "had not begun its first task" : "was not ready",
+	               (double)pool->settings.start_timeout_ns / 1e9);
+	par_remedy(&worker->why, "%s",
+	           pool->recipe.method == METHOD_FORK
+	                   ? "a lock that another thread holds at a fork is locked for ever in the "
+	                     "worker: try start_method=forkserver or spawn; or raise start_timeout"
+	                   : "raise start_timeout, if it needs as long as that");
+	failing_warn(pool, "%s: it is killed", worker->why.reason);
+	worker_kill(worker);
+}
+
+/* 1: it is worth another look. */
+static int look_at_start(struct worker *worker)
+{
+	if (worker == NULL)
+		return 0;
+	(void)tending_hear(worker);
+	if (worker->was_killed || !is_starting(worker))
+		return 0;
+	if (worker->n_looks++ < LOOKS)
+		return 1;
+	give_up(worker);
+	return 0;
+}
+
+/* Several looks, so that none is killed because this process was stopped, or did not come to turn
+ * its loop, while a worker had what it needs to begin only from here. */
+static void on_look(void *arg)
+{
+	struct pool *pool = arg;
+	int n = look_at_start(pool->spare);
+
+	for (int i = 0; i < pool->n_jobs; i++)
+		n += look_at_start(pool->workers[i]);
+	if (n == 0)
+		tending_look_away(pool);
+}
+
+void tending_look_after(struct worker *worker)
+{
+	struct pool *pool = worker->pool;
+	int64_t every_ns = pool->settings.start_timeout_ns / LOOKS;
+
+	worker->n_looks = 0;
+	/* Without memory for a timer it may take as long as it likes. */
+	if (every_ns > 0 && !worker->was_ready && pool->looks == NULL)
+		(void)pool->timer->start(pool->host, every_ns, every_ns, on_look, pool, &pool->looks);
+}
+
+void tending_look_away(struct pool *pool)
+{
+	if (pool->looks != NULL)
+		pool->timer->stop(pool->looks);
+	pool->looks = NULL;
+}
+
 static void on_death(void *arg, int32_t events, int32_t error);
 
 static int32_t watch(struct pool *pool, struct worker *worker)
@@ -218,6 +290,8 @@ static int32_t watch(struct pool *pool, struct worker *worker)
 		status = output_watch(&worker->output, pool->host, pool->watcher);
 	if (status < 0)
 		tending_let_go(worker);
+	else
+		tending_look_after(worker);
 	return status;
 }
 
@@ -364,7 +438,7 @@ static void has_died(struct worker *worker, const struct death *death)
 	was_spare = worker == pool->spare;
 	leave_place(worker);
 	put_words(worker, words, sizeof(words));
-	if (!worker->was_ready && !worker->channels->is_ready(worker->channel))
+	if (!worker->was_ready && (worker->is_late || !worker->channels->is_ready(worker->channel)))
 		failing_note_death(worker, death, words);
 	/* First, since that takes longest; as long as there may be work for it. */
 	if (pool->in_call && !pool->aborts && !was_spare) {

@@ -15,6 +15,10 @@ void tending_keep_spare(struct pool *pool);
 int32_t tending_adopt(struct pool *pool, struct worker *worker);
 void tending_let_go(struct worker *worker);
 
+/* It starts, or was sent the first that it is to do: see that it begins in time. */
+void tending_look_after(struct worker *worker);
+void tending_look_away(struct pool *pool);
+
 /* Give back what it has answered; how many batches. */
 int tending_hear(struct worker *worker);
 

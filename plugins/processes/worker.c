@@ -123,6 +123,7 @@ int32_t worker_start(const struct recipe *recipe, int slot, struct worker **out,
 		return par_fail(error, PAR_ENOMEM, "no memory");
 	worker->channels = recipe->channels;
 	worker->slot = slot;
+	worker->why = (par_error)PAR_ERROR_INIT;
 	worker->pidfd = -1;
 	worker->own_peak = own_peak(recipe);
 	status = output_open(&worker->output, recipe->settings->output, slot, error);

@@ -38,6 +38,8 @@ struct worker {
 	                    /* or began to work                                      */
 	int is_proven;      /* it has answered in this call                          */
 	int was_ready;      /* at some time                                          */
+	int n_looks;        /* while it started                                      */
+	int is_late;        /* it was killed since it did not begin in time          */
 	int retires;        /* gets nothing more to do, since it has grown           */
 	int is_leaving;     /* its end was asked for                                 */
 	int was_killed;     /* by us                                                 */

@@ -15,6 +15,8 @@
 #ifndef TESTS_ACCEPTANCE_H
 #define TESTS_ACCEPTANCE_H
 
+#include "../tasks/inner.h"
+
 #include <parloop/parloop.h>
 
 #include <stdint.h>
@@ -128,7 +130,7 @@ int64_t now_ms(void);
 
 /* --- what many of them need (common.c) -------------------------------------------------------- */
 
-/* A task of tests/tasks/acceptance.c or conformance.c.  For the first thread only, as error is. */
+/* A task of tests/tasks/acceptance.c, conformance.c or inner.c.  For the first thread only, as error is. */
 const par_task *task(const char *name);
 
 /* Settings for the backend under test, and a pool of it. */
@@ -146,9 +148,18 @@ void meet_workers_of_call(int n, const char *const *options, uint64_t *pids);
 int is_among(uint64_t pid, const uint64_t *pids, int n);
 int n_among(const uint64_t *some, int n_some, const uint64_t *pids, int n);
 
+int is_alive(uint64_t pid);
+
 /* A process has ended; a file is there.  Both wait for it. */
 void await_end(uint64_t pid);
 void await_file(const char *path);
+
+/* The file of a library with threads of its own, which is loaded here and in workers; NULL: it is not
+ * installed.  And how many threads it has in a task of a call with these settings, also at work if it
+ * is used there. */
+enum library { OPENMP, OPENBLAS };
+const char *library_file(enum library library);
+struct inner_seen ask_library(int use, const par_settings *settings);
 
 /* A task of bytes, asked once; its reply is a text, valid until the next question. */
 const char *ask_task(par_parallel *pool, const char *name, const char *payload);

@@ -3,6 +3,7 @@
 
 #include "../tasks/conformance.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,7 +11,8 @@
 const par_task *task(const char *name)
 {
 	static const char *const files[] = {PAR_BUILD "/tasks/acceptance.so",
-	                                    PAR_BUILD "/tasks/conformance.so"};
+	                                    PAR_BUILD "/tasks/conformance.so",
+	                                    PAR_BUILD "/tasks/inner.so"};
 	par_module *module;
 	const par_task *found;
 
@@ -46,6 +48,43 @@ const char *const *not_keeping(void)
 }
 
 /* --- processes ---------------------------------------------------------------------------------- */
+
+/* --- libraries with threads of their own --------------------------------------------------------- */
+
+const char *library_file(enum library library)
+{
+	static const char *const files[] = {"libgomp.so.1", "libopenblas.so.0"};
+
+	setenv(INNER_VARIABLE, files[library], 1);
+	return dlopen(files[library], RTLD_NOW) != NULL ? files[library] : NULL;
+}
+
+static int32_t take_seen(void *user, const par_outcome *outcome)
+{
+	if (outcome->n_bytes == sizeof(struct inner_seen))
+		memcpy(user, outcome->bytes, sizeof(struct inner_seen));
+	return 0;
+}
+
+static int32_t give_file(void *user, par_item *item)
+{
+	struct inner_seen *seen = user;
+
+	if (seen->pid != 0)
+		return 0;
+	seen->pid = -1;
+	item->payload = getenv(INNER_VARIABLE);
+	item->n_bytes = strlen(item->payload);
+	return 1;
+}
+
+struct inner_seen ask_library(int use, const par_settings *settings)
+{
+	struct inner_seen seen = {0};
+
+	MUST(par_run(NULL, task(use ? "inner_use" : "inner_look"), give_file, take_seen, &seen, settings, &error));
+	return seen;
+}
 
 /* A word that all workers write to: see meet in ../tasks/acceptance.c. */
 #define MEETING(n_met) .shared = (n_met), .shared_size = sizeof(*(n_met)), .max_nbytes = PAR_SET(0), \
@@ -101,7 +140,7 @@ void pass_time(void)
 }
 
 /* One that has ended may be there until its parent, which may be anybody by now, takes note. */
-static int is_alive(uint64_t pid)
+int is_alive(uint64_t pid)
 {
 	char path[64], text[512];
 	const char *close;

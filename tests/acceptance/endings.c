@@ -19,12 +19,13 @@ enum { MOST = 64, TASKS = 100 };
 
 /* --- tasks that stay, and those who run them ---------------------------------------------------- */
 
-/* Where they leave the numbers of their processes, and on which backend they make calls. */
+/* Where they leave the numbers of their processes, and on which backend they make calls: the same,
+ * by the name that may have workers in its workers. */
 static const struct acceptance_nest *nest(void)
 {
 	static struct acceptance_nest nest;
 
-	(void)snprintf(nest.backend, sizeof(nest.backend), "%s", backend);
+	(void)snprintf(nest.backend, sizeof(nest.backend), "nested-%.56s", backend);
 	(void)snprintf(nest.folder, sizeof(nest.folder), "%s", getenv("TMPDIR"));
 	return &nest;
 }
@@ -294,8 +295,61 @@ BEHAVIOUR(76, STARTING_PROCESSES, "of a program that is killed no worker is left
 
 /* --- processes of processes --------------------------------------------------------------------- */
 
-BEHAVIOUR(85, STARTING_PROCESSES, "a task that is killed takes five generations of processes along "
-                                  "(ours: those that stay in its group)")
+/* Of those, the one whose parent is none of them. */
+static pid_t root_of(const uint64_t *pids, int n)
+{
+	for (int i = 0; i < n; i++) {
+		char path[64];
+		int parent = 0;
+		FILE *file;
+
+		(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pids[i]);
+		file = fopen(path, "re");
+		if (file == NULL)
+			continue;
+		if (fscanf(file, "%*d (%*[^)]) %*c %d", &parent) != 1)
+			parent = 0;
+		fclose(file);
+		if (parent != 0 && !is_among((uint64_t)parent, pids, n))
+			return (pid_t)pids[i];
+	}
+	not_met(__FILE__, __LINE__, "nobody is the first of them");
+}
+
+enum { FAMILY = 1 + 5 };
+
+/* The worker of a family is killed; its task is run again, elsewhere, and has another. */
+static void kill_first_family(uv_timer_t *timer)
+{
+	static uint64_t pids[MOST];
+	static int is_killed;
+
+	if (!is_killed && find_present(pids) == FAMILY)
+		is_killed = kill(root_of(pids, FAMILY), SIGKILL) == 0;
+	if (!is_killed)
+		return;
+	for (int i = 0; i < FAMILY; i++)
+		if (is_alive(pids[i]))
+			return;
+	pending.n_awaited = 2 * FAMILY;
+	EXPECT_INT(0, uv_timer_start(timer, close_pending, 0, 1));
+}
+
+static void forget_present(void)
+{
+	uint64_t pids[MOST];
+
+	for (int i = find_present(pids); i-- > 0;) {
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "here-%llu", (unsigned long long)pids[i]);
+		(void)remove(path_of(name));
+	}
+}
+
+BEHAVIOUR(85, STARTING_PROCESSES, "five generations of processes below a task end with its worker, "
+                                  "whoever kills it, and with its pool (ours: those that stay in its "
+                                  "group)")
 {
 	uint64_t pids[MOST], in[2] = {0}, out[2];
 	int32_t seen[2];
@@ -307,24 +361,62 @@ BEHAVIOUR(85, STARTING_PROCESSES, "a task that is killed takes five generations 
 	                                          .on_error = PAR_COLLECT), &error));
 	EXPECT_INT(PAR_ETIMEOUT, seen[0]);
 	EXPECT_INT(PAR_OK, seen[1]);
-	EXPECT_INT(6, find_present(pids));
-	await_ends(pids, 6);
+	EXPECT_INT(FAMILY, find_present(pids));
+	await_ends(pids, FAMILY);
 	expect_usable(pool);
 	par_close(pool);
+	forget_present();
+
+	open_pending();
+	pending.in[0] = 5;
+	start_pending("generations", 1);
+	EXPECT_INT(0, uv_timer_init(&pending.loop, &pending.watch));
+	EXPECT_INT(0, uv_timer_start(&pending.watch, kill_first_family, 0, 1));
+	uv_run(&pending.loop, UV_RUN_DEFAULT);
+	EXPECT_INT(0, uv_loop_close(&pending.loop));
+	EXPECT_INT(PAR_ECANCELED, pending.status);
+	EXPECT_INT(2 * FAMILY, find_present(pids));
+	await_ends(pids, 2 * FAMILY);
 }
 
-BEHAVIOUR(86, STARTING_PROCESSES, "pools in tasks of pools work ten deep, and the eleventh is an "
-                                  "error; all of them can be killed")
+static void dig(uint64_t depth, int32_t expected)
 {
-	uint64_t pids[MOST], ten = 10, eleven = 11, out = 0;
+	uint64_t out = 0;
 
-	MUST(par_map(NULL, task("dig"), &ten, &out, 1, ON(NEST, .n_jobs = PAR_SET(1)), &error));
-	EXPECT_INT(10, out);
+	MUST_BE(expected, par_map(NULL, task("dig"), &depth, &out, 1, ON(NEST, .n_jobs = PAR_SET(1)),
+	                          &error));
+	if (expected == PAR_OK)
+		EXPECT_INT(depth, out);
+	else
+		EXPECT_CONTAINS("nested too deep", error.trace);
+}
+
+BEHAVIOUR(86, STARTING_PROCESSES, "pools in tasks of pools work ten deep, or PARLOOP_MAX_DEPTH, and "
+                                  "the eleventh is an error that names them; all can be killed")
+{
+	uint64_t pids[MOST];
+	char chain[128];
+
+	dig(10, PAR_OK);
 	EXPECT_INT(10, find_present(pids));
-	MUST_BE(PAR_EFAILED, par_map(NULL, task("dig"), &eleven, &out, 1, ON(NEST, .n_jobs = PAR_SET(1)),
-	                             &error));
-	EXPECT_CONTAINS("10", error.trace);
-	EXPECT_CONTAINS("deep", error.trace);
+	dig(11, PAR_EFAILED);
+	(void)snprintf(chain, sizeof(chain), "it is inside %s > nested-%s (9 times)", backend, backend);
+	EXPECT_CONTAINS(chain, error.trace);
+	EXPECT_CONTAINS("PARLOOP_MAX_DEPTH is 10", error.trace);
+	setenv("PARLOOP_MAX_DEPTH", "3", 1);
+	dig(3, PAR_OK);
+	dig(4, PAR_EFAILED);
+	EXPECT_CONTAINS("PARLOOP_MAX_DEPTH is 3", error.trace);
+	setenv("PARLOOP_MAX_DEPTH", "11", 1);
+	dig(11, PAR_OK);
+	/* The innermost stays, until the outermost pool is closed. */
+	forget_present();
+	open_pending();
+	pending.in[0] = 11;
+	start_pending("dig_and_stay", 1);
+	run_pending(11);
+	EXPECT_INT(PAR_ECANCELED, pending.status);
+	await_ends(pending.pids, 11);
 }
 
 BEHAVIOUR(87, STARTING_PROCESSES, "a pool that a task has left open is no deadlock when its worker "

@@ -1,4 +1,4 @@
-/* memory_maps.c - what tasks in other processes are given, and how: B81 to B83, B88, B89 and B101 to
+/* memory_maps.c - what tasks in other processes are given, and how: B81 to B83, B88 to B90 and B101 to
  * B106.
  *
  * joblib writes large arrays into files, in folders, and has a process that looks after them.  Here
@@ -45,14 +45,13 @@ BEHAVIOUR(81, STARTING_PROCESSES, "a worker has the variables that it is to have
 	EXPECT_TEXT("red", getenv("COLOUR"));
 }
 
-/* A fork has them as they are: it is executed programs that would freeze. */
-BEHAVIOUR(88, STARTING_PROCESSES, "threads of OpenMP in the program freeze no worker, whose tasks "
-                                  "may use them too (ours: by default; a fork that is asked for warns)")
+BEHAVIOUR(88, STARTING_PROCESSES, "threads of OpenMP and OpenBLAS in the program freeze no worker, "
+                                  "whose tasks may use them too (ours: a fork that is asked for "
+                                  "warns where there are threads)")
 {
-	void *library = dlopen("libgomp.so.1", RTLD_NOW);
 	uint64_t in[8] = {2, 2, 2, 2, 2, 2, 2, 2}, out[8];
 
-	if (library == NULL)
+	if (library_file(OPENMP) == NULL)
 		leave_out("no OpenMP here");
 #ifdef __SANITIZE_THREAD__
 	leave_out("ThreadSanitizer does not see how OpenMP's threads wait for each other");
@@ -61,7 +60,6 @@ BEHAVIOUR(88, STARTING_PROCESSES, "threads of OpenMP in the program freeze no wo
 	if (start_method != NULL && strcmp(start_method, "fork") == 0) {
 		par_close(open_n(2));
 		EXPECT_CONTAINS("start_method=fork with", printed());
-		setenv("PARLOOP_START_METHOD", "auto", 1);
 	}
 	for (int i = 0; i < 3; i++) {
 		memset(out, 0, sizeof(out));
@@ -70,6 +68,12 @@ BEHAVIOUR(88, STARTING_PROCESSES, "threads of OpenMP in the program freeze no wo
 		for (int k = 0; k < 8; k++)
 			EXPECT_INT(2, out[k]);
 	}
+	if (library_file(OPENBLAS) == NULL) {
+		but("OpenBLAS is not installed");
+		return;
+	}
+	(void)ask_library(1, PAR_SETTINGS(.backend = "sequential", .inner_max_num_threads = PAR_SET(2)));
+	EXPECT_BETWEEN(1, 2, ask_library(1, ON(.n_jobs = PAR_SET(2))).used);
 }
 
 static int of_the_program(const int64_t *in, int64_t *out)
@@ -89,6 +93,37 @@ BEHAVIOUR(89, STARTING_PROCESSES, "tasks of the program itself run in workers, w
 	MUST(par_map(NULL, &par_task_of_the_program, in, out, 20, ON(.n_jobs = PAR_SET(2)), &error));
 	for (int i = 0; i < 20; i++)
 		EXPECT(out[i] != 0, "task %d was run by the program", i);
+}
+
+static uint64_t changing;
+
+static int see_changes(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t brought;
+
+	memcpy(&brought, env->shared, sizeof(brought));
+	*out = *in + 100 * brought + 10000 * changing;
+	return 0;
+}
+PAR_TASK_ENV(see_changes, uint64_t, uint64_t)
+
+BEHAVIOUR(90, STARTING_PROCESSES, "workers see at the next call what it brings anew: payloads and "
+                                  ".shared (ours: and no variables of the program's)")
+{
+	par_parallel *pool = open_n(2);
+
+	for (uint64_t round = 1; round <= 3; round++) {
+		uint64_t in[20], out[20];
+
+		for (uint64_t i = 0; i < 20; i++)
+			in[i] = i * round;
+		MUST(par_map(pool, &par_task_see_changes, in, out, 20,
+		             PAR_SETTINGS(.shared = &round, .shared_size = sizeof(round)), &error));
+		for (uint64_t i = 0; i < 20; i++)
+			EXPECT_INT(i * round + 100 * round, out[i]);
+		changing = round;
+	}
+	par_close(pool);
 }
 
 /* --- payloads ----------------------------------------------------------------------------------- */

@@ -288,6 +288,16 @@ static struct workload workloads[] = {
 		.repeats = 1,
 	},
 	{
+		.id = "inner",
+		.title = "OpenBLAS in the tasks of two workers: products of 256 x 256",
+		.view = EFFICIENCY,
+		.unit = "least us",
+		.unit_size = 1e3,
+		.shape = EVEN,
+		.n = 400,
+		.repeats = 3,
+	},
+	{
 		.id = "calls",
 		.title = "system calls per 1000 tasks",
 		.unit = "calls",
@@ -304,6 +314,7 @@ static const struct peer {
 	{"parloop", cells_ours},
 	{"parloop in processes", cells_processes},
 	{"MPI", cells_mpi},
+	{"OpenBLAS inside tasks", cells_inner},
 	{"W6", cells_start},
 	{"gcc's OpenMP", cells_openmp},
 	{"oneTBB", cells_tbb},
@@ -539,7 +550,7 @@ static int usage(int status)
 	fprintf(status == 0 ? stdout : stderr,
 		"usage: bench [--rounds N] [--only W1b,W2,...] [--quick]\n"
 		"  --rounds N  measure every cell N times (5)\n"
-		"  --only IDS  only these of W1a W1b W2 W3 W4 W4s back W5 W6 W6b W9 calls,\n"
+		"  --only IDS  only these of W1a W1b W2 W3 W4 W4s back W5 W6 W6b W9 inner calls,\n"
 		"              or one of their kinds: W2-single W2-processes W5-full ...\n"
 		"  --quick     two rounds of a fifth of the tasks\n");
 	return status;

@@ -86,6 +86,8 @@ static const struct goal goals[] = {
 	{"W9-workers", EXECUTED, UNITS, 1, NULL, "MB an idle worker, executed"},
 	ON_MPI("openmpi"),
 	ON_MPI("mpich"),
+	{"inner", "loky, 1 thread inside", TIMES, 1, "loky, 2 threads inside",
+	 "x as long as with 2 threads inside"},
 };
 
 static const struct row *compared_with(const struct table *table, const struct goal *goal)

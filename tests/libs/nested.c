@@ -1,4 +1,5 @@
-/* A task module whose task makes a call of its own, which fails. */
+/* A task module whose tasks make calls of their own: one that fails, and one that wants
+ * 300 workers. */
 #include <parloop/parloop.h>
 
 static int inner(par_env *env, const int *in, int *out)
@@ -19,3 +20,18 @@ static int outer(par_env *env, const void *payload, uint64_t size)
 	return 0;
 }
 PAR_TASK_OF_BYTES(outer)
+
+static int workers(par_env *env, const void *payload, uint64_t size)
+{
+	par_error error = PAR_ERROR_INIT;
+	par_parallel *pool;
+	int n;
+
+	(void)payload, (void)size;
+	if (par_open(&pool, PAR_SETTINGS(.backend = "threading", .n_jobs = PAR_SET(300)), &error) < 0)
+		return par_fail_task(env, 4, "%s", error.what);
+	n = par_n_jobs(pool);
+	par_close(pool);
+	return par_reply(env, n == 300 ? "all" : "some", n == 300 ? 3 : 4);
+}
+PAR_TASK_OF_BYTES(workers)

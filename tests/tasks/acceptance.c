@@ -5,9 +5,12 @@
 
 #include <parloop/parloop.h>
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -123,11 +126,13 @@ static int meet(par_env *env, const uint64_t *in, uint64_t *out)
 PAR_TASK_ENV(meet, uint64_t, uint64_t)
 
 static char remembered[64];
+static pid_t remembered_by;
 
 /* An initializer, and who looks whether it has run with what the call shares. */
 static int remember(par_env *env, const void *payload, uint64_t size)
 {
 	(void)env;
+	remembered_by = getpid();
 	(void)snprintf(remembered, sizeof(remembered), "%.*s", (int)size, (const char *)payload);
 	return 0;
 }
@@ -261,11 +266,20 @@ static int stay(par_env *env, const uint64_t *in, uint64_t *out)
 }
 PAR_TASK_ENV(stay, uint64_t, uint64_t)
 
-/* On the backend that is named, with what this task shares. */
+static const char *backend_below(const par_env *env)
+{
+	const struct acceptance_nest *nest = env->shared;
+
+	return nest->backend[0] != '\0' ? nest->backend : NULL;
+}
+
+/* On the backend that is named, if one is, with what this task shares, and as many workers as are
+ * asked for. */
 #define BELOW(env, n)                                                                           \
-	PAR_SETTINGS(.backend = ((const struct acceptance_nest *)(env)->shared)->backend,       \
+	PAR_SETTINGS(.backend = backend_below(env),                                             \
 	             .n_jobs = PAR_SET(n), .shared = (env)->shared,                             \
-	             .shared_size = (env)->shared_size, .batch_size = PAR_SET(1))
+	             .shared_size = (env)->shared_size, .batch_size = PAR_SET(1),               \
+	             .oversubscribe = PAR_SET(1))
 
 static int stay_below(par_env *env, const uint64_t *in, uint64_t *out)
 {
@@ -309,6 +323,21 @@ static int dig(par_env *env, const uint64_t *in, uint64_t *out)
 }
 PAR_TASK_ENV(dig, uint64_t, uint64_t)
 
+static int dig_and_stay(par_env *env, const uint64_t *in, uint64_t *out);
+extern const par_task par_task_dig_and_stay;
+
+static int dig_and_stay(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t below = *in - 1;
+
+	if (be_present(env) != 0)
+		return 1;
+	if (below == 0)
+		stay_here();
+	return par_map(NULL, &par_task_dig_and_stay, &below, out, 1, BELOW(env, 1), NULL);
+}
+PAR_TASK_ENV(dig_and_stay, uint64_t, uint64_t)
+
 static int present(par_env *env, const uint64_t *in, uint64_t *out)
 {
 	*out = *in;
@@ -329,6 +358,180 @@ static int leave_open(par_env *env, const uint64_t *in, uint64_t *out)
 	return code;
 }
 PAR_TASK_ENV(leave_open, uint64_t, uint64_t)
+
+/* --- calls in calls --------------------------------------------------------------------------- */
+
+/* The warnings of a call that is about to be made, in the whole process. */
+static struct {
+	pthread_mutex_t lock;
+	int n;
+	char words[256];
+} heard = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void hear(void *user, int32_t level, const char *line)
+{
+	(void)user, (void)level;
+	pthread_mutex_lock(&heard.lock);
+	if (strstr(line, "-backed parallel loops cannot be ") != NULL && heard.n++ == 0)
+		(void)snprintf(heard.words, sizeof(heard.words), "%s", line);
+	pthread_mutex_unlock(&heard.lock);
+}
+
+static int count_threads(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	int n = -2;
+
+	while (dir != NULL && readdir(dir) != NULL)
+		n++;
+	if (dir != NULL)
+		closedir(dir);
+	return n;
+}
+
+/* "loky:2 - sequential" names the backends of calls in calls, and how many workers they are to have;
+ * - is whatever there is where nobody says. */
+static const char *next_word(const char *path, char *backend, size_t size, par_settings *settings)
+{
+	const size_t length = strcspn(path, " "), name = strcspn(path, ": ");
+
+	(void)snprintf(backend, size, "%.*s", (int)name, path);
+	if (strcmp(backend, "-") != 0)
+		settings->backend = backend;
+	if (path[name] == ':') {
+		settings->n_jobs = (par_int)PAR_SET(atoi(path + name + 1));
+		settings->oversubscribe = (par_int)PAR_SET(1);
+	}
+	return path + length + (path[length] == ' ');
+}
+
+static int32_t give_path(void *user, par_item *item)
+{
+	const char **path = user;
+
+	if (*path == NULL)
+		return 0;
+	item->payload = *path;
+	item->n_bytes = strlen(*path) + 1;
+	item->stays = 1;
+	*path = NULL;
+	return 1;
+}
+
+extern const par_task par_task_look_down;
+
+/* What the tasks below have seen is put behind what this one has. */
+static int32_t call_below(struct acceptance_sight *sight, const char *path, par_outcome ***below,
+                          uint64_t *n)
+{
+	par_settings settings = {.size = sizeof(settings)};
+	par_error error = PAR_ERROR_INIT;
+	par_parallel *pool = NULL;
+	char backend[64];
+	int32_t code;
+
+	path = next_word(path, backend, sizeof(backend), &settings);
+	heard.n = 0;
+	par_set_log(hear, NULL);
+	code = par_open(&pool, &settings, &error);
+	par_set_log(NULL, NULL);
+	(void)snprintf(sight->backend, sizeof(sight->backend), "%.47s", backend);
+	sight->warnings = heard.n;
+	(void)snprintf(sight->words, sizeof(sight->words), "%s", heard.n > 0 ? heard.words : "");
+	if (code == PAR_OK) {
+		(void)snprintf(sight->backend, sizeof(sight->backend), "%s", par_backend_name(pool));
+		sight->n_jobs = par_n_jobs(pool);
+		code = par_list(pool, &par_task_look_down, give_path, &path, NULL, below, n, &error);
+	}
+	if (code != PAR_OK)
+		(void)par_error_text(&error, 0, sight->words, sizeof(sight->words));
+	par_close(pool);
+	return code;
+}
+
+static int look_down(par_env *env, const void *payload, uint64_t size)
+{
+	struct acceptance_sight sights[24] = {{.level = env->level, .pid = (int32_t)getpid()}};
+	par_outcome **below = NULL;
+	uint64_t n = 0, n_bytes = 0;
+
+	if (size > 1) {
+		sights[0].code = call_below(sights, payload, &below, &n);
+		sights[0].n_threads = count_threads();
+	}
+	if (n == 1 && below[0]->status == PAR_OK && below[0]->n_bytes <= sizeof(sights) - sizeof(sights[0])) {
+		n_bytes = below[0]->n_bytes;
+		memcpy(sights + 1, below[0]->bytes, n_bytes);
+	}
+	par_list_free(below);
+	return par_reply(env, sights, sizeof(sights[0]) + n_bytes);
+}
+PAR_TASK_OF_BYTES(look_down)
+
+/* Four values in a call below, by twos: the sum of what they become. */
+static int sum_below(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t values[4], squares[4] = {0};
+	int32_t code;
+
+	for (uint64_t i = 0; i < 4; i++)
+		values[i] = *in + i;
+	code = par_map(NULL, &par_task_square, values, squares, 4, BELOW(env, 2), NULL);
+	*out = squares[0] + squares[1] + squares[2] + squares[3];
+	return code;
+}
+PAR_TASK_ENV(sum_below, uint64_t, uint64_t)
+
+/* The most threads that a task below has found in this process. */
+static _Atomic int most_threads;
+
+static int threads_found(const uint64_t *in, uint64_t *out)
+{
+	(void)in;
+	*out = (uint64_t)most_threads;
+	return 0;
+}
+PAR_TASK(threads_found, uint64_t, uint64_t)
+
+/* Calls in calls that do not say on what, so many: in how many of their tasks the worker's own
+ * initializer has run. */
+static int recall_below(par_env *env, const uint64_t *in, uint64_t *out);
+extern const par_task par_task_recall_below;
+
+static int recall_below(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t below = *in - 1, n_recalled = 0;
+	int32_t code = PAR_OK;
+
+	(void)env;
+	if (*in > 0)
+		code = par_map(NULL, &par_task_recall_below, &below, &n_recalled, 1, NULL, NULL);
+	*out = n_recalled + (remembered_by == getpid());
+	return code;
+}
+PAR_TASK_ENV(recall_below, uint64_t, uint64_t)
+
+/* Two calls of itself in each, without end. */
+static int fall(par_env *env, const uint64_t *in, uint64_t *out);
+extern const par_task par_task_fall;
+
+static int fall(par_env *env, const uint64_t *in, uint64_t *out)
+{
+	uint64_t below[2] = {*in + 1, *in + 1}, deepest[2] = {0};
+	int n_threads = count_threads(), most = most_threads;
+	int32_t code = be_present(env);
+
+	while (n_threads > most && !atomic_compare_exchange_weak(&most_threads, &most, n_threads))
+		;
+	if (code == 0)
+		code = par_map(NULL, &par_task_fall, below, deepest, 2,
+		               PAR_SETTINGS(.backend = backend_below(env), .n_jobs = PAR_SET(2),
+		                            .shared = env->shared, .shared_size = env->shared_size),
+		               NULL);
+	*out = deepest[0];
+	return code;
+}
+PAR_TASK_ENV(fall, uint64_t, uint64_t)
 
 /* --- what tasks are given --------------------------------------------------------------------- */
 

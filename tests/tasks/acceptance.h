@@ -25,11 +25,23 @@ static inline uint64_t acceptance_sum(const unsigned char *bytes, uint64_t n)
 	return sum;
 }
 
-/* What tasks share that start other processes: the backend of their own calls, and where each
+/* What tasks share that make calls: the backend of those (empty: they do not say), and where each
  * process leaves a file here-PID. */
 struct acceptance_nest {
 	char backend[64];
 	char folder[448];
+};
+
+/* What the task `look_down` replies, an array of these, one for each level of tasks: where it is, and
+ * what became of the call that it made itself, if it made one. */
+struct acceptance_sight {
+	int32_t level, pid;
+	int32_t code;     /* of the call: that of opening a pool, or of running one     */
+	int32_t n_jobs;
+	int32_t warnings; /* that the backend was not to be had as it was asked for      */
+	int32_t n_threads; /* of the process                                             */
+	char backend[48]; /* empty: there was no call                                    */
+	char words[256];  /* the warning, or the error                                   */
 };
 
 #endif

@@ -3,6 +3,8 @@
 
 #include <parloop/task.h>
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -164,7 +166,7 @@ PAR_TASK_OF_BYTES(ask_child)
 
 static char remembered[64] = "nothing";
 
-/* Two that may be initializers. */
+/* Three that may be initializers. */
 static int remember(par_env *env, const void *payload, uint64_t size)
 {
 	(void)env;
@@ -179,6 +181,22 @@ static int refuse(par_env *env, const void *payload, uint64_t size)
 	return par_fail_task(env, 3, "it does not want to");
 }
 PAR_TASK_OF_BYTES(refuse)
+
+/* For ever, if that file cannot be, or is not there yet: the next does not. */
+static int hang(par_env *env, const void *payload, uint64_t size)
+{
+	char path[256];
+	int fd;
+
+	(void)env;
+	(void)snprintf(path, sizeof(path), "%.*s", (int)size, (const char *)payload);
+	fd = open(path, O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 && errno == EEXIST)
+		return 0;
+	for (;;)
+		(void)pause();
+}
+PAR_TASK_OF_BYTES(hang)
 
 static int recall(par_env *env, const void *payload, uint64_t size)
 {

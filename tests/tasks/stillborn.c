@@ -1,4 +1,4 @@
-/* stillborn.c - a module whose loading ends the process. */
+/* stillborn.c - a module whose loading ends the process, or does not end itself. */
 #include <parloop/task.h>
 
 #include <stdio.h>
@@ -7,6 +7,8 @@
 
 __attribute__((constructor)) static void end(void)
 {
+	while (getenv("HANGS") != NULL)
+		(void)pause();
 	if (getenv("STILLBORN") == NULL)
 		return;
 	(void)fputs("no, not here\n", stderr);
