@@ -111,7 +111,7 @@ START_TEST(of_a_second_name_that_is_unknown_the_nearest_is_said)
 	ck_assert_int_eq(registry_find("nested-what", &provider, &error), PAR_ENOTFOUND);
 	assert_contains(error.reason, "no plugin offers what in ");
 	ck_assert_int_eq(registry_find("nested-ray", &provider, &error), PAR_EUNAVAIL);
-	assert_contains(error.what, "backend \"ray\" (workers under MPI) is known but not installed");
+	assert_contains(error.what, "backend \"ray\" (a Ray cluster) is known but not installed");
 	ck_assert_int_eq(registry_find("nested-later", &provider, &error), PAR_EUNAVAIL);
 	assert_contains(error.what, "\"later\" is known but not installed");
 }

@@ -83,16 +83,16 @@ static int is_of_other_launcher(void)
 
 /* What Open MPI has in /dev/shm is removed at the end of a rank, unless that is killed.  Once all
  * have mapped it its name may go; at the end Open MPI wants it back, to remove it. */
-static void name_segment(int rank, int is_there)
+static void name_segment(int is_there)
 {
-	const char *job = getenv("OMPI_MCA_ess_base_jobid");
+	const char *job = getenv("OMPI_MCA_ess_base_jobid"), *rank = getenv("OMPI_COMM_WORLD_LOCAL_RANK");
 	char host[HOST_CHARS] = "", path[160];
 	static int was_there;
 	int fd;
 
-	if (job == NULL || gethostname(host, sizeof(host) - 1) < 0)
+	if (job == NULL || rank == NULL || gethostname(host, sizeof(host) - 1) < 0)
 		return;
-	(void)snprintf(path, sizeof(path), "/dev/shm/vader_segment.%.*s.%u.%lx.%d", (int)strcspn(host, "."),
+	(void)snprintf(path, sizeof(path), "/dev/shm/vader_segment.%.*s.%u.%lx.%.8s", (int)strcspn(host, "."),
 	               host, (unsigned)geteuid(), strtoul(job, NULL, 10), rank);
 	if (!is_there) {
 		was_there = unlink(path) == 0;
@@ -119,7 +119,7 @@ static int be_rank(int argc, char **argv)
 	MPI_Comm_rank(MPI_COMM_WORLD, &rank);
 	MPI_Comm_size(MPI_COMM_WORLD, &n_ranks);
 	if (begin(rank, n_ranks, line) == 0 && bells_open(&bells) == 0) {
-		name_segment(rank, 0);
+		name_segment(0);
 		if (rank > 0) {
 			place_describe(&seat);
 			MPI_Gather(&seat, sizeof(seat), MPI_BYTE, NULL, 0, MPI_BYTE, 0, MPI_COMM_WORLD);
@@ -127,9 +127,9 @@ static int be_rank(int argc, char **argv)
 		status = rank == 0 ? hub_run(&bells, line) : worker_run(&bells);
 		bells_close(&bells);
 	}
-	name_segment(rank, 1);
+	name_segment(1);
 	MPI_Finalize();
-	name_segment(rank, 0);
+	name_segment(0);
 	return status;
 }
 
