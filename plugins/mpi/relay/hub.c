@@ -26,7 +26,7 @@ enum {
 
 /* After it had something to do the hub looks around for so long, before it sleeps; and so long it
  * sleeps at most while a message is under way, or a rank of another machine has work. */
-#define LOOK_NS 30000
+#define LOOK_NS 2000
 #define WAIT_NS 100000000
 
 struct seat {
