@@ -65,8 +65,13 @@ FUZZ    := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/*.c
 LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
 SONAME  := libparloop.so.0
 
-all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(TASKS) $(O)/parloop.pc \
-  $(if $(SAN),$(PYTHON:plugins/%=$(PLUGINS)/%))
+# A relay for each MPI that there is, built by its compiler; with a sanitizer none, since an MPI
+# under one says much of itself and nothing of us.
+MPIS    := $(if $(SAN),,$(foreach mpi,openmpi mpich,$(if $(shell command -v mpicc.$(mpi)),$(mpi))))
+RELAY   := $(MPIS:%=$(O)/parloop-mpi-relay.%)
+
+all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(RELAY) $(TASKS) \
+  $(O)/parloop.pc $(if $(SAN),$(PYTHON:plugins/%=$(PLUGINS)/%))
 
 # A source says what else it is linked with: /* link: -lz */
 link_flags = $(shell sed -n 's|^[ /]*[*] link: *\([^*]*\).*|\1|p' $(1))
@@ -116,6 +121,15 @@ LINK_WORKER = $(CC) $(ALL) $(filter %.o,$^) -static-libgcc -Wl,--dynamic-list=co
 
 $(O)/parloop-worker: $(WORKER) $(CORE) core/worker/exports.map
 	$(call say,LD,$@)$(LINK_WORKER)
+
+# The other half of the backend mpi: a worker whose batches come by MPI.
+RELAY_SOURCES := $(wildcard plugins/mpi/relay/*.c)
+LINK_RELAY = OMPI_CC='$(CC)' MPICH_CC='$(CC)' mpicc.$* $(ALL) -DRELAY_MPI='"$*"' -MMD -MP \
+             -MF $(O)/plugins/mpi-relay.$*.d $(RELAY_SOURCES) $(filter %.o,$^) -static-libgcc -Wl,--dynamic-list=core/worker/exports.map \
+             $(LDFLAGS) $(CORE_LIBS) -o $@
+
+$(RELAY): $(O)/parloop-mpi-relay.%: $(RELAY_SOURCES) $(CORE) core/worker/exports.map $(O)/flags
+	$(call say,MPI,$@)$(LINK_RELAY)
 
 # A plugin sees include/ and nothing else of us, and links against nothing of us.
 $(PLUGINS)/%.so: plugins/%.c $(O)/flags
@@ -272,7 +286,7 @@ MAN := $(wildcard core/*.[1-9] core/*/*.[1-9] include/parloop/*.[1-9] plugins/*.
 man_place = $(MANDIR)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 
 D := $(DESTDIR)
-install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGIN)
+install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGIN) $(RELAY)
 	$(Q)install -d $D$(BINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/parloop $D$(PLUGINDIR) $D$(SYSCONFDIR)/parloop
 	$(Q)install $(I)/parloop $(I)/parloop-worker $D$(BINDIR)
 	$(Q)install -m 644 $(I)/$(SONAME) $D$(LIBDIR)
@@ -282,6 +296,7 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 	$(Q)install -m 644 $(PLUGIN) $D$(PLUGINDIR)
 	$(Q)install -d $D$(PLUGINDIR)/engines
 	$(Q)install -m 644 $(PYTHON) $D$(PLUGINDIR)/engines
+	$(Q)$(if $(RELAY),install $(RELAY) $D$(PLUGINDIR))
 	$(Q)$(foreach page,$(MAN),install -D -m 644 $(page) $D$(call man_place,$(page)) &&) :
 	$(Q)install -D -m 644 core/cli/parloop.bash $D$(COMPLETIONDIR)/parloop
 	$(Q)test -e $D$(SYSCONFDIR)/parloop/plugins.conf || install -m 644 plugins.conf $D$(SYSCONFDIR)/parloop
@@ -291,7 +306,8 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 uninstall:
 	$(Q)rm -f $D$(BINDIR)/parloop $D$(BINDIR)/parloop-worker $D$(LIBDIR)/$(SONAME) $D$(LIBDIR)/libparloop.so $D$(LIBDIR)/pkgconfig/parloop.pc \
 	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
-	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN))) $(addprefix $D$(PLUGINDIR)/engines/,$(notdir $(PYTHON))) \
+	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)) parloop-mpi-relay.openmpi parloop-mpi-relay.mpich) \
+	  $(addprefix $D$(PLUGINDIR)/engines/,$(notdir $(PYTHON))) \
 	  $(foreach page,$(MAN),$D$(call man_place,$(page))) $D$(COMPLETIONDIR)/parloop
 	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
 	$(Q)for d in $D$(PLUGINDIR)/engines $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \

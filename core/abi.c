@@ -268,11 +268,12 @@ AT(par_encoded, attachments, 24);
 AT(par_encoded, name, 32);
 AT(par_encoded, n_tasks, 40);
 
-SIZE(par_ext_encode, 24);
+SIZE(par_ext_encode, 32);
 AT(par_ext_encode, size, 0);
 AT(par_ext_encode, reserved, 4);
 AT(par_ext_encode, encode, 8);
 AT(par_ext_encode, receive, 16);
+AT(par_ext_encode, runs_at, 24);
 SIZE(par_worker_setup, 48);
 AT(par_worker_setup, size, 0);
 AT(par_worker_setup, worker, 4);
@@ -337,7 +338,7 @@ AT(par_library, reserved, 12);
 AT(par_library, kind, 16);
 AT(par_library, file, 24);
 
-SIZE(par_work, 72);
+SIZE(par_work, 80);
 AT(par_work, size, 0);
 AT(par_work, worker, 4);
 AT(par_work, bytes, 8);
@@ -349,6 +350,7 @@ AT(par_work, stopping, 40);
 AT(par_work, send, 48);
 AT(par_work, user, 56);
 AT(par_work, waits, 64);
+AT(par_work, is_last, 72);
 
 SIZE(par_serving, 24);
 AT(par_serving, size, 0);

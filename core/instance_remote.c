@@ -161,12 +161,22 @@ static int32_t receive(const par_host *host, par_batch handle, const void *bytes
 	return status < 0 ? status : PAR_OK;
 }
 
+static void runs_at(const par_host *host, par_batch handle, int32_t worker, const char *machine)
+{
+	struct instance *instance = instance_of(host);
+	struct batch *batch = find(instance, handle);
+
+	if (batch != NULL)
+		remote_runs_at(&instance->remote, place_of(instance, batch), worker, machine);
+}
+
 const par_ext_encode *instance_encoding(void)
 {
 	static const par_ext_encode services = {
 		.size = sizeof(services),
 		.encode = encode,
 		.receive = receive,
+		.runs_at = runs_at,
 	};
 
 	return &services;

@@ -55,6 +55,7 @@ struct carriage {
 	struct wire_writer bytes;
 	struct wire_reader answer;
 	const par_attachment **attachments;
+	char machine[64]; /* on which it runs; empty: this one */
 };
 
 /* Tasks that were lost, and are no worse for it. */
@@ -154,6 +155,9 @@ int32_t remote_take(struct remote *remote, uint32_t place, const struct wire_fra
 /* The same for bytes as they come, in frames that are whole or not. */
 int32_t remote_receive(struct remote *remote, uint32_t place, const void *bytes, uint64_t n_bytes,
                        par_error *error);
+
+/* Of bytes that somebody else moves: who has them, in words of backend.h. [any] */
+void remote_runs_at(struct remote *remote, uint32_t place, int32_t worker, const char *machine);
 
 /* The worker that has it is gone: note what it was at. */
 void remote_note_lost(struct remote *remote, uint32_t place);

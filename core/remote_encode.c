@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What all tasks see goes with each batch, where no memory is shared, if it is no more. */
+enum { BROADCAST_BYTES = 1024 };
+
 /* --- which tasks ------------------------------------------------------------------------------- */
 
 static int32_t place_of_module(struct remote *remote, par_module *module, par_error *error)
@@ -133,19 +136,14 @@ static int32_t check_worker(const struct remote *remote, const par_channel *chan
 
 /* --- which memory ------------------------------------------------------------------------------- */
 
-/* Where workers find these bytes: shared already, or copied there if there are many.  Else they
- * go with each batch, as they do if there is no memory for a copy. */
-static void look_for(struct remote *remote, const void *bytes, uint64_t n, struct shared_copy **copy,
-                     struct wire_ref *ref, const par_attachment **attachment)
+/* Copied to where workers find them.  Without memory for that they go with each batch. */
+static void copy_there(const void *bytes, uint64_t n, enum shared_mode mode, struct shared_copy **copy,
+                       struct wire_ref *ref, const par_attachment **attachment)
 {
 	par_error error = PAR_ERROR_INIT;
 	char text[1200];
 
-	*ref = (struct wire_ref){0, 0};
-	*attachment = NULL;
-	if (bytes == NULL || n == 0 || shared_find(bytes, n, ref, attachment) || n <= remote->max_nbytes)
-		return;
-	*copy = shared_copy(bytes, n, remote->mode, &error);
+	*copy = shared_copy(bytes, n, mode, &error);
 	if (*copy == NULL) {
 		log_line(LOG_WARNING, "what goes to workers is not shared: %s",
 		         par_error_text(&error, 0, text, sizeof(text)));
@@ -153,6 +151,15 @@ static void look_for(struct remote *remote, const void *bytes, uint64_t n, struc
 	}
 	*attachment = shared_copy_attachment(*copy);
 	ref->id = (*attachment)->id;
+}
+
+/* Where workers find these bytes: shared already, or copied there if there are many.  Else they
+ * go with each batch. */
+static void look_for(struct remote *remote, const void *bytes, uint64_t n, struct shared_copy **copy,
+                     struct wire_ref *ref, const par_attachment **attachment)
+{
+	if (bytes != NULL && n > 0 && !shared_find(bytes, n, ref, attachment) && n > remote->max_nbytes)
+		copy_there(bytes, n, remote->mode, copy, ref, attachment);
 }
 
 static int overlap(const void *a, uint64_t n_a, const void *b, uint64_t n_b)
@@ -172,23 +179,43 @@ static void look_for_out(struct remote *remote, uint64_t n_in, uint64_t n_out)
 		(void)shared_find_out(call->out, n_out, &remote->out, &remote->out_attachment);
 }
 
-/* Who moves bytes brings back none that were written elsewhere: there results come in the answer. */
-static void look_for_memory(struct remote *remote, const par_channel *channel)
+static void look_for_memory(struct remote *remote)
 {
 	const struct call *call = remote->call;
 	const par_task *task = call->tasks[0];
 
-	remote->has_looked = 1;
 	look_for(remote, call->shared, call->shared_size, &remote->shared_copy, &remote->shared,
 	         &remote->shared_attachment);
-	remote->in = remote->out = (struct wire_ref){0, 0};
-	remote->in_attachment = remote->out_attachment = NULL;
 	if (call->is_stream)
 		return;
 	look_for(remote, call->in, call->n_tasks * task->in_size, &remote->in_copy, &remote->in,
 	         &remote->in_attachment);
-	if (channel != NULL)
-		look_for_out(remote, call->n_tasks * task->in_size, call->n_tasks * task->out_size);
+	look_for_out(remote, call->n_tasks * task->in_size, call->n_tasks * task->out_size);
+}
+
+/* Whoever moves bytes moves no memory: results come as bytes too, and of the caller's array each
+ * batch has the part that it is for.  What all tasks see goes once to each worker. */
+static void look_for_bytes(struct remote *remote)
+{
+	const struct call *call = remote->call;
+
+	if (call->shared != NULL && call->shared_size > BROADCAST_BYTES)
+		copy_there(call->shared, call->shared_size, SHARED_BROADCAST, &remote->shared_copy,
+		           &remote->shared, &remote->shared_attachment);
+}
+
+/* Once a call. */
+static void look_once(struct remote *remote, int is_moved)
+{
+	if (remote->has_looked)
+		return;
+	remote->has_looked = 1;
+	remote->shared = remote->in = remote->out = (struct wire_ref){0, 0};
+	remote->shared_attachment = remote->in_attachment = remote->out_attachment = NULL;
+	if (is_moved)
+		look_for_bytes(remote);
+	else
+		look_for_memory(remote);
 }
 
 static int need(struct remote *remote, const par_attachment *attachment)
@@ -247,9 +274,7 @@ static int32_t prepare_payloads(struct remote *remote, struct parcel *parcel, pa
 		if (__builtin_expect(!(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA)), 1))
 			continue;
 		if (!is_found(slot, &ref, &attachment)) {
-			/* Of those that move bytes each is used once, so it goes with the batch; and the
-			 * next copy would have its id. */
-			if (slot->in_size <= remote->max_nbytes || parcel->channel == NULL)
+			if (slot->in_size <= remote->max_nbytes)
 				continue;
 			copy = shared_copy(slot_payload(slot), slot->in_size, remote->mode, NULL);
 			/* Without memory it goes with the batch. */
@@ -277,8 +302,7 @@ int32_t remote_prepare(struct remote *remote, uint32_t place, par_channel *chann
 		status = check_worker(remote, channel, error);
 	if (status < 0)
 		return status;
-	if (!remote->has_looked)
-		look_for_memory(remote, channel);
+	look_once(remote, channel == NULL);
 	parcel->channel = channel;
 	remote->n_attachments = 0;
 	if (need(remote, remote->shared_attachment) < 0 || need(remote, remote->in_attachment) < 0 ||
@@ -287,7 +311,9 @@ int32_t remote_prepare(struct remote *remote, uint32_t place, par_channel *chann
 	for (uint32_t i = 0; channel == NULL && i < remote->n_modules; i++)
 		if (need(remote, remote->contents[i]) < 0)
 			return error_memory(error, "cannot send a batch");
-	return remote->call->is_stream ? prepare_payloads(remote, parcel, error) : PAR_OK;
+	/* For those who move bytes a payload is used once, so it goes with its batch. */
+	return remote->call->is_stream && channel != NULL ? prepare_payloads(remote, parcel, error)
+	                                                  : PAR_OK;
 }
 
 /* --- the frame ------------------------------------------------------------------------------------- */
@@ -373,7 +399,7 @@ static void encode_slot(const struct remote *remote, struct parcel *parcel, uint
 	                 WIRE_ITEM_ATTACHED},
 	};
 
-	if (__builtin_expect(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA), 0)) {
+	if (__builtin_expect(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA), 0) && parcel->channel != NULL) {
 		if (is_found(slot, &item.ref, &attachment)) {
 			wire_put_attached(writer, &item);
 			return;

@@ -50,7 +50,9 @@ static void read_failure(const struct parcel *parcel, const struct wire_outcome 
 	failure->pid = failure->signal = 0;
 	failure->exit_code = -1;
 	failure->peak_memory = 0;
-	failure->host[0] = failure->input[0] = '\0';
+	copy_text(failure->host, sizeof(failure->host),
+	          parcel->carriage != NULL ? parcel->carriage->machine : NULL);
+	failure->input[0] = '\0';
 	copy_text(failure->type, sizeof(failure->type), outcome->type);
 	copy_text(failure->text, sizeof(failure->text), outcome->text);
 	copy_text(failure->trace, sizeof(failure->trace), outcome->where);
@@ -338,6 +340,17 @@ int32_t remote_take(struct remote *remote, uint32_t place, const struct wire_fra
 		remote->out_of_memory = "cannot keep a reply";
 	pthread_mutex_unlock(&remote->lock);
 	return status;
+}
+
+void remote_runs_at(struct remote *remote, uint32_t place, int32_t worker, const char *machine)
+{
+	struct parcel *parcel = &remote->parcels[place];
+
+	pthread_mutex_lock(&remote->lock);
+	parcel->worker = worker;
+	if (parcel->carriage != NULL)
+		copy_text(parcel->carriage->machine, sizeof(parcel->carriage->machine), machine);
+	pthread_mutex_unlock(&remote->lock);
 }
 
 int32_t remote_receive(struct remote *remote, uint32_t place, const void *bytes, uint64_t n_bytes,

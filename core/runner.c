@@ -851,6 +851,8 @@ static void finish_run(struct runner *runner)
 	end_outcomes(runner);
 	tell_chunk(runner);
 	wire_put_finished(&runner->answers, runner->batch.batch, &finished);
+	if (runner->work->is_last != NULL)
+		*runner->work->is_last = 1;
 	send_answers(runner);
 }
 

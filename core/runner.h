@@ -24,6 +24,7 @@ struct runner_work {
 	 * negative if nobody wants them any more. */
 	int32_t (*send)(void *user, const void *bytes, uint64_t n_bytes);
 	void *user;
+	int32_t *is_last; /* becomes 1 before the last of a batch are sent; NULL: nobody asks */
 };
 
 struct runner;

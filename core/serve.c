@@ -84,6 +84,7 @@ static int32_t run_work(struct runner *runner, const par_work *work, par_error *
 		.stopping = work->stopping,
 		.send = work->send,
 		.user = work->user,
+		.is_last = PAR_HAS(work, is_last) ? work->is_last : NULL,
 	};
 	par_error why = PAR_ERROR_INIT;
 	struct wire_frame frame;

@@ -196,14 +196,16 @@ int shared_is_there(uint64_t id)
 static par_attachment attachment_of(const struct shared_file *file, uint64_t bytes,
                                     enum shared_mode mode)
 {
+	const int is_moved = mode == SHARED_BROADCAST;
+
 	return (par_attachment){
 		.size = sizeof(par_attachment),
-		.kind = PAR_ATTACH_ARRAY,
+		.kind = is_moved ? PAR_ATTACH_BROADCAST : PAR_ATTACH_ARRAY,
 		.id = new_id(),
 		.bytes = bytes,
 		.address = file->address,
-		.fd = file->fd,
-		.writable = (int32_t)mode,
+		.fd = is_moved ? -1 : file->fd,
+		.writable = is_moved ? PAR_ATTACH_READ : (int32_t)mode,
 	};
 }
 
@@ -306,7 +308,7 @@ static struct shared_copy *take_pooled(uint64_t n, enum shared_mode mode)
 		    copy->file.room / 2 <= room && (best == NULL || copy->file.room < best->file.room))
 			best = copy;
 	}
-	if (best != NULL && mode == SHARED_PRIVATE) {
+	if (best != NULL && (mode == SHARED_PRIVATE || mode == SHARED_BROADCAST)) {
 		end_id(best->attachment.id);
 		best->attachment.id = new_id();
 	}
@@ -381,6 +383,13 @@ static void refill(struct shared_copy *copy, const void *bytes, uint64_t n)
 		memcpy(copy->file.address, bytes, (size_t)n);
 }
 
+/* What lies behind the copy is not worth moving. */
+static void fit(struct shared_copy *copy, uint64_t n)
+{
+	if (copy->mode == SHARED_BROADCAST)
+		copy->attachment.bytes = n;
+}
+
 struct shared_copy *shared_copy(const void *bytes, uint64_t n, enum shared_mode mode,
                                 par_error *error)
 {
@@ -389,6 +398,7 @@ struct shared_copy *shared_copy(const void *bytes, uint64_t n, enum shared_mode 
 
 	if (copy != NULL) {
 		refill(copy, bytes, n);
+		fit(copy, n);
 		return copy;
 	}
 	watch_forks();
@@ -400,8 +410,10 @@ struct shared_copy *shared_copy(const void *bytes, uint64_t n, enum shared_mode 
 	why = make_copy(copy, bytes, n, mode);
 	if (why != 0 && may_help(why))
 		why = make_copy(copy, bytes, n, mode);
-	if (why == 0)
+	if (why == 0) {
+		fit(copy, n);
 		return copy;
+	}
 	(void)shared_file_refuse(error, n, why);
 	free(copy);
 	return NULL;

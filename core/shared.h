@@ -16,8 +16,9 @@
 
 /* How workers see what they are given (joblib's mmap_mode), as in par_attachment: 'r' read-only;
  * 'r+' writable, and seen by the other workers; 'c' writable, and seen by nobody else.  ('w+' is
- * 'r+'.) */
-enum shared_mode { SHARED_READ, SHARED_WRITE, SHARED_PRIVATE };
+ * 'r+'.)  Or it is a copy for all tasks of a call whose bytes somebody else moves (parloop.encode/1):
+ * without a descriptor, and no two have the same id. */
+enum shared_mode { SHARED_READ, SHARED_WRITE, SHARED_PRIVATE, SHARED_BROADCAST };
 
 /* What such a text means: 0, or -1: nothing. [any] */
 int shared_parse_mode(const char *text, enum shared_mode *mode);
@@ -37,8 +38,8 @@ int shared_find_out(const void *bytes, uint64_t n, struct wire_ref *ref,
 
 /* A copy of bytes, to be seen that way.  The attachment may be longer, and what follows in it is
  * anything.  Its pages are used again for the next copy once it is released: the same id then has
- * other bytes (but not SHARED_PRIVATE, where a worker that wrote would not see them).  NULL: not
- * enough memory, and the error says so. [any] */
+ * other bytes (but not SHARED_PRIVATE, where a worker that wrote would not see them, nor where
+ * the bytes are moved).  NULL: not enough memory, and the error says so. [any] */
 struct shared_copy;
 struct shared_copy *shared_copy(const void *bytes, uint64_t n, enum shared_mode mode,
                                 par_error *error);

@@ -11,10 +11,11 @@ tool() { # tool NAME LINE ...: a command of the made-up machine
 
 machine() { # machine USER-ID LACKS: one where everything else is installed
 	rm -rf "$work/bin" && mkdir "$work/bin"
-	for there in sort tr mktemp rm cat env sh; do
+	for there in sort tr mktemp rm cat env sh tail; do
 		ln -s "$(command -v $there)" "$work/bin/$there"
 	done
-	for there in cc g++ strace readelf mandoc valgrind python3; do
+	for there in cc g++ strace readelf mandoc valgrind python3 \
+		mpicc.openmpi mpirun.openmpi mpicc.mpich mpiexec.hydra; do
 		tool "$there" true
 	done
 	tool id "echo $1"
@@ -106,6 +107,18 @@ expect "nor is sudo used to look" deps 1 --look build
 expect "though it is in the command to type" \
 	said "sudo sh -c 'apt-get update && apt-get install -y zlib1g-dev'"
 expect "which is not typed" asked
+
+machine 0 nothing
+rm "$work/bin/mpicc.mpich"
+expect "what can be done without is installed too" deps 0 test
+expect "by itself" asked "$install libmpich-dev"
+tool apt-get 'echo "E: no such package"; exit 100'
+expect "where it cannot be had nothing stops" deps 0 test
+expect "but it is said" said 'what needs it is skipped: libmpich-dev'
+machine 1000 nothing
+rm "$work/bin/mpicc.mpich"
+expect "nor where nobody may install it" deps 0 test
+expect "and that is said" said 'deps: not installed, and what needs it is skipped: libmpich-dev'
 
 machine 0 libuv
 rm "$work/bin/apt-get" "$work/bin/pkg-config"

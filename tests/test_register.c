@@ -280,9 +280,9 @@ START_TEST(b25_what_is_not_installed_says_how_to_install_it)
 	ck_assert_str_eq(error.remedy, hint);
 	ck_assert_int_eq(par_context_pop(NULL, &error), PAR_EINVAL);
 	ck_assert_int_eq(own_squares(ON("custom"), &error), PAR_OK);
-	ck_assert_int_eq(own_squares(ON("mpi"), &error), PAR_EUNAVAIL);
+	ck_assert_int_eq(own_squares(ON("ray"), &error), PAR_EUNAVAIL);
 	assert_contains(error.what, "known but not installed");
-	assert_contains(error.remedy, "put mpi.so into ");
+	assert_contains(error.remedy, "put ray.so into ");
 }
 END_TEST
 

@@ -2,6 +2,7 @@
  * batches as bytes, runs them by par_worker_run() on a thread, and hands back the answer.  Its
  * workers can be made to die, and to lie. */
 #include "scratch.h"
+#include "shared.h"
 
 #include <parloop/backend.h>
 #include <parloop/parloop.h>
@@ -36,15 +37,53 @@ static struct {
 	_Atomic int batches, deaths;
 } worker;
 
+/* What is there of attachments, as whoever moves bytes would have it: each id once. */
+enum { MOST_MOVED = 2000 };
+static struct {
+	par_attachment attachments[MOST_MOVED];
+	int n, n_named;
+} moved;
+
 struct work {
 	par_backend *backend;
 	par_batch batch;
 	par_encoded encoded;
+	const par_attachment **attachments;
 	pthread_t thread;
 	int32_t status;
+	int32_t is_last;
 	int is_dead;
 	uint64_t sent, most;
 };
+
+static const par_attachment *move_attachment(const par_attachment *attachment)
+{
+	par_attachment *copy = &moved.attachments[moved.n];
+	void *bytes;
+
+	moved.n_named++;
+	for (int i = 0; i < moved.n; i++)
+		if (moved.attachments[i].id == attachment->id)
+			return &moved.attachments[i];
+	ck_assert_int_lt(moved.n, MOST_MOVED);
+	ck_assert_int_eq(attachment->fd, -1);
+	ck_assert_int_eq(attachment->writable, PAR_ATTACH_READ);
+	*copy = *attachment;
+	bytes = malloc(attachment->bytes);
+	memcpy(bytes, attachment->address, attachment->bytes);
+	copy->address = bytes;
+	moved.n++;
+	return copy;
+}
+
+static void end(void)
+{
+	while (moved.n > 0)
+		free((void *)(uintptr_t)moved.attachments[--moved.n].address);
+	moved.n_named = 0;
+	shared_shrink();
+	scratch_end();
+}
 
 static int32_t create(const par_host *host, const par_options *options, int32_t level, int32_t inner,
                       par_backend **backend, par_error *why)
@@ -97,11 +136,25 @@ static int has_value_of(const unsigned char *bytes, uint64_t n, int64_t task)
 	return 0;
 }
 
+/* The frame that ends a batch. */
+static int has_end(const unsigned char *bytes, uint64_t n)
+{
+	uint64_t at = 0, size;
+
+	for (; at + 24 <= n; at += 24 + size) {
+		memcpy(&size, bytes + at + 8, sizeof(size));
+		if (bytes[at + 3] == 20)
+			return 1;
+	}
+	return 0;
+}
+
 static int32_t take_answer(void *user, const void *bytes, uint64_t n)
 {
 	struct work *work = user;
 	par_backend *backend = work->backend;
 
+	ck_assert_int_eq(work->is_last, has_end(bytes, n));
 	if (work->is_dead)
 		return -1;
 	if (worker.dies_silently && has_value_of(bytes, n, worker.dies_at)) {
@@ -128,8 +181,11 @@ static void *run(void *arg)
 		.size = sizeof(wanted),
 		.bytes = work->encoded.bytes,
 		.n_bytes = work->encoded.n_bytes,
+		.attachments = work->attachments,
+		.n_attachments = work->encoded.n_attachments,
 		.send = take_answer,
 		.user = work,
+		.is_last = &work->is_last,
 	};
 	const par_how how = {
 		.size = sizeof(how),
@@ -141,6 +197,7 @@ static void *run(void *arg)
 		.text = "last words",
 	};
 
+	work->backend->ext->runs_at(host, work->batch, 1, "elsewhere.example");
 	if (!work->is_dead && !worker.gives_back)
 		(void)par_worker_run(&wanted, NULL);
 	if (work->is_dead)
@@ -160,6 +217,9 @@ static int32_t submit(par_backend *backend, par_batch batch, void **future, par_
 		free(work);
 		return status;
 	}
+	work->attachments = calloc(work->encoded.n_attachments + 1, sizeof(const par_attachment *));
+	for (uint32_t i = 0; i < work->encoded.n_attachments; i++)
+		work->attachments[i] = move_attachment(work->encoded.attachments[i]);
 	if (worker.lost_unstarted > 0) {
 		worker.lost_unstarted--;
 		work->is_dead = 1;
@@ -178,6 +238,7 @@ static int32_t retrieve(par_backend *backend, par_batch batch, void *future, int
 
 	(void)backend, (void)batch, (void)why;
 	pthread_join(work->thread, NULL);
+	free(work->attachments);
 	free(work);
 	return status;
 }
@@ -307,6 +368,8 @@ START_TEST(a_failure_comes_with_its_story)
 	ck_assert_int_eq(error.task, 7);
 	ck_assert_int_eq(error.task_code, 4);
 	ck_assert_int_eq(error.attempts, 2);
+	ck_assert_int_eq(error.worker, 1);
+	ck_assert_str_eq(error.host, "elsewhere.example");
 	ck_assert_str_eq(error.type, "TooHigh");
 	ck_assert_str_eq(error.reason, "7 is too high");
 	ck_assert_ptr_nonnull(strstr(error.trace, "tasks/remote.c:"));
@@ -336,6 +399,58 @@ START_TEST(the_shared_value_travels)
 	                 PAR_OK);
 	for (int64_t i = 0; i < 10; i++)
 		ck_assert_int_eq(out[i], i * 100 + 7);
+}
+END_TEST
+
+START_TEST(what_tasks_share_goes_once_a_call)
+{
+	static int64_t shared[1000];
+
+	for (int call = 1; call <= 2; call++) {
+		shared[0] = call;
+		worker.batches = 0;
+		ck_assert_int_eq(par_map(NULL, task("tell"), in, out, 100,
+		                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .batch_size = PAR_SET(10),
+		                                      .shared = shared, .shared_size = sizeof(shared)),
+		                         &error),
+		                 PAR_OK);
+		for (int64_t i = 0; i < 100; i++)
+			ck_assert_int_eq(out[i], i * 100 + call);
+		ck_assert_int_eq(worker.batches, 10);
+		ck_assert_int_eq(moved.n, call);
+		ck_assert_int_eq(moved.n_named, 10 * call);
+		ck_assert_int_eq(moved.attachments[call - 1].kind, PAR_ATTACH_BROADCAST);
+		ck_assert_uint_eq(moved.attachments[call - 1].bytes, sizeof(shared));
+	}
+}
+END_TEST
+
+/* Nobody there sees the caller's memory, shared with processes of this machine or not. */
+START_TEST(arrays_in_shared_memory_go_there_and_back_too)
+{
+	int64_t *ours = par_shared_alloc(2 * sizeof(in), &error);
+
+	memcpy(ours, in, sizeof(in));
+	ck_assert_int_eq(par_map(NULL, task("triple"), ours, ours + N, N,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .max_nbytes = PAR_SET(100)), &error),
+	                 PAR_OK);
+	for (int64_t i = 0; i < N; i++)
+		ck_assert_int_eq(ours[N + i], 3 * i);
+	ck_assert_int_eq(moved.n_named, 0);
+	par_shared_free(ours);
+}
+END_TEST
+
+START_TEST(a_large_payload_goes_with_its_batch)
+{
+	given = taken = 0;
+	ck_assert_int_eq(par_run(NULL, task("echo"), give, take, NULL,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .order = PAR_ORDERED,
+	                                      .max_nbytes = PAR_SET(100)),
+	                         &error),
+	                 PAR_OK);
+	ck_assert_uint_eq(taken, 1000);
+	ck_assert_int_eq(moved.n_named, 0);
 }
 END_TEST
 
@@ -474,13 +589,16 @@ int main(void)
 	int failed;
 
 	suite_add_tcase(suite, tests);
-	tcase_add_checked_fixture(tests, begin, scratch_end);
+	tcase_add_checked_fixture(tests, begin, end);
 	tcase_add_test(tests, arrays_go_there_and_back);
 	tcase_add_test(tests, a_batch_has_as_many_as_are_asked_for);
 	tcase_add_loop_test(tests, streams_go_there_and_back, 0, 2);
 	tcase_add_test(tests, a_failure_comes_with_its_story);
 	tcase_add_test(tests, the_first_failure_ends_the_call);
 	tcase_add_test(tests, the_shared_value_travels);
+	tcase_add_test(tests, what_tasks_share_goes_once_a_call);
+	tcase_add_test(tests, arrays_in_shared_memory_go_there_and_back_too);
+	tcase_add_test(tests, a_large_payload_goes_with_its_batch);
 	tcase_add_test(tests, what_was_lost_before_it_began_is_sent_again);
 	tcase_add_loop_test(tests, what_came_before_the_end_of_a_worker_counts, 0, 40);
 	tcase_add_test(tests, a_task_that_kills_three_workers_is_condemned);

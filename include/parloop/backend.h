@@ -390,9 +390,9 @@ enum {
 typedef struct par_attachment {
 	uint32_t size;
 	int32_t kind;
-	uint64_t id;          /* equal ids are the same memory, within the process; of */
-	                      /* a module the same bytes, and else within a call, from */
-	                      /* start_call to stop_call.  Who maps it sees changes    */
+	uint64_t id;          /* equal ids are the same memory, within the process; if */
+	                      /* it has no descriptor, they are the same bytes.  What  */
+	                      /* can be mapped may change from one batch to the next   */
 	uint64_t bytes;
 	const void *address;  /* or NULL                                         */
 	int32_t fd;           /* a sealed memfd, or -1                           */
@@ -412,7 +412,9 @@ typedef struct par_encoded {
 } par_encoded;
 
 /* Batches as bytes, for workers in another address space, which run them by par_worker_run()
- * (worker.h).  For processes of this machine parloop.channel/1 does the moving too. */
+ * (worker.h).  What all tasks of a call share is an attachment, if it is not small, and so are
+ * modules; all else, also of memory that processes of this machine could share, is in the bytes.
+ * For those processes parloop.channel/1 does the moving too. */
 typedef struct par_ext_encode {
 	uint32_t size;
 	uint32_t reserved;
@@ -426,6 +428,10 @@ typedef struct par_ext_encode {
 	 * worker is not to be asked again. [any] */
 	int32_t (*receive)(const par_host *host, par_batch batch, const void *bytes,
 	                   uint64_t n_bytes);
+	/* Who runs it, for errors and events: worker as in par_how; machine NULL: this one (it is
+	 * copied).  Before the first receive() of what that worker sent, and again if another has
+	 * it.  Left out, it is worker 0 of this machine. [any] */
+	void (*runs_at)(const par_host *host, par_batch batch, int32_t worker, const char *machine);
 } par_ext_encode;
 
 /* The way to one worker process of this machine: a socket, and shared memory by which batches

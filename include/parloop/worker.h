@@ -50,6 +50,11 @@ typedef struct par_work {
 	/* a task begins to wait for a call of its own (1), or goes on (0), as batch_waits in backend.h:
 	 * for engines whose workers are of a fixed number.  On the same thread.  NULL: nobody is told */
 	void (*waits)(void *user, int32_t waits);
+
+	/* becomes 1 before the last piece is sent, which may therefore wait for those of the next
+	 * batch; others are wanted at once: who runs what, should this process die.  NULL: nobody
+	 * asks */
+	int32_t *is_last;
 } par_work;
 
 /* Run a batch.  PAR_OK: it was answered; what its tasks did wrong, or that none of them could

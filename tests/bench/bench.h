@@ -114,6 +114,7 @@ struct cell {
 #define PEER_TABLE __attribute__((weak))
 extern const struct cell cells_ours[] PEER_TABLE;
 extern const struct cell cells_processes[] PEER_TABLE;
+extern const struct cell cells_mpi[] PEER_TABLE;
 extern const struct cell cells_inner[] PEER_TABLE;
 extern const struct cell cells_openmp[] PEER_TABLE;
 extern const struct cell cells_tbb[] PEER_TABLE;

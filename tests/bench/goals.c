@@ -36,6 +36,14 @@ struct goal {
 	{workload, FORKED variant, measure, bar, to, words ", multiprocessing" variant}, \
 	{workload, EXECUTED variant, measure, bar, to, words ", loky" variant}
 
+#define BY_HAND "by hand, 32 a message"
+#define ON_MPI(mpi)                                                                    \
+	{"W1b-" mpi, "parloop mpi", TIMES, 2, BY_HAND, "x " BY_HAND},                  \
+	{"W1a-" mpi, "parloop mpi, one by one", TIMES, 5, "by hand, one a message",    \
+	 "x by hand, one a message"},                                                  \
+	{"W1a-" mpi, "parloop mpi, one by one", TIMES, 5, BY_HAND, "x " BY_HAND},      \
+	{"W3-" mpi, "parloop mpi", TWO_CORES, 0.9, NULL, "of two cores"}
+
 static const struct goal goals[] = {
 	{"W1b", "parloop par_map", TIMES, 1.30, "TBB auto", "x TBB auto"},
 	{"W1a", "parloop par_run", TIMES, 1.00, GCC_TASK, "x " GCC_TASK},
@@ -76,6 +84,8 @@ static const struct goal goals[] = {
 	{"W6b", EXECUTED, TIMES, 1.35, "re-spawn", "x re-spawn"},
 	{"W9-workers", FORKED, UNITS, 0.2, NULL, "MB an idle worker, forked"},
 	{"W9-workers", EXECUTED, UNITS, 1, NULL, "MB an idle worker, executed"},
+	ON_MPI("openmpi"),
+	ON_MPI("mpich"),
 	{"inner", "loky, 1 thread inside", TIMES, 1, "loky, 2 threads inside",
 	 "x as long as with 2 threads inside"},
 };

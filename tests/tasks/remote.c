@@ -20,11 +20,11 @@ static int picky(par_env *env, const int64_t *in, int64_t *out)
 }
 PAR_TASK_ENV(picky, int64_t, int64_t)
 
-/* Its attempt, and what the call shares. */
+/* Its attempt, and what the call shares, or begins with. */
 static int tell(par_env *env, const int64_t *in, int64_t *out)
 {
 	*out = *in * 100 + env->attempt;
-	if (env->shared_size == sizeof(int64_t))
+	if (env->shared_size >= sizeof(int64_t))
 		*out += *(const int64_t *)env->shared;
 	return 0;
 }
