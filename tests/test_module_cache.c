@@ -153,6 +153,7 @@ START_TEST(nothing_of_it)
 {
 	sent.bytes = 0;
 	refuses("not an ELF file");
+	free((void *)(uintptr_t)sent.address);
 	sent.address = NULL;
 	refuses("not in this worker's memory");
 	sent.kind = PAR_ATTACH_ARRAY;
