@@ -22,8 +22,8 @@ static const struct {
 	{"multiprocessing", "worker processes, forked or executed for the call", "processes.so"},
 	{"loky", "worker processes that are kept for the next call", "processes.so"},
 	{"mpi", "workers under MPI", "mpi.so"},
-	{"dask", "a Dask cluster", "dask.so"},
-	{"ray", "a Ray cluster", "ray.so"},
+	{"dask", "a Dask cluster", "engines.so"},
+	{"ray", "a Ray cluster", "engines.so"},
 };
 
 /* --- finding it ---------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@
 _Static_assert(sizeof(par_ext_fd) == 24, "each function is handed on");
 _Static_assert(sizeof(par_ext_timer) == 24, "each function is handed on");
 _Static_assert(sizeof(par_ext_worker_env) == 24, "each function is handed on");
-_Static_assert(sizeof(par_ext_encode) == 24, "each function is handed on");
+_Static_assert(sizeof(par_ext_encode) == 32, "each function is handed on");
 _Static_assert(sizeof(par_ext_channel) == 136, "each function is handed on");
 
 static const par_ext_fd *core_fd;
@@ -51,6 +51,12 @@ static int32_t receive(const par_host *host, par_batch batch, const void *bytes,
 	return core_encode->receive(guard_core(guard_of(host)), batch, bytes, n_bytes);
 }
 
+static void runs_at(const par_host *host, par_batch batch, int32_t worker, const char *machine)
+{
+	guard_is_out(guard_of(host), batch, "runs_at()");
+	core_encode->runs_at(guard_core(guard_of(host)), batch, worker, machine);
+}
+
 static int32_t send(const par_host *host, par_channel *channel, int32_t worker, par_batch batch,
                     par_error *error)
 {
@@ -87,7 +93,8 @@ const void *guard_service(const par_host *core, const char *id)
 	static par_ext_fd fd = {.size = sizeof(fd), .watch = watch};
 	static par_ext_timer timer = {.size = sizeof(timer), .start = start};
 	static par_ext_worker_env env = {.size = sizeof(env), .make_env = make_env};
-	static const par_ext_encode encoding = {.size = sizeof(encoding), .encode = encode, .receive = receive};
+	static const par_ext_encode encoding = {.size = sizeof(encoding), .encode = encode, .receive = receive,
+	                                        .runs_at = runs_at};
 	const void *service = core->extension(core, id);
 
 	if (service == NULL)
