@@ -1,7 +1,7 @@
 # engines.sh - for tests on a real engine: read after shell.sh.  One is started on loopback, with two
 # workers, and tests/test_engines.c runs on it.
 # One that is killed is to be missed soon.
-export DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT=2s
+export DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT=2s DASK_TEMPORARY_DIRECTORY="$work"
 unset PARLOOP_PYTHON DASK_SCHEDULER_ADDRESS RAY_ADDRESS
 started=
 port=$((20000 + $$ % 10000))
@@ -13,15 +13,23 @@ begin() { # begin LOG COMMAND ...: in the background, in a process group of its 
 	started="$started $!"
 }
 
+is_over() { # is_over PROCESS ...: none of them is at work any more
+	for one; do
+		case $(ps -o stat= -p "$one") in
+		'' | Z*) ;;
+		*) return 1 ;;
+		esac
+	done
+}
+
 stop_engine() {
 	for one in $started; do
 		kill -TERM "$one" 2>/dev/null
 	done
+	within 10 is_over $started
 	for one in $started; do
-		( sleep 10; kill -KILL -"$one" ) >/dev/null 2>&1 &
-		guard=$!
+		kill -KILL -"$one" 2>/dev/null
 		wait "$one" 2>/dev/null
-		kill -KILL -"$one" "$guard" 2>/dev/null
 	done
 	started=
 }

@@ -52,7 +52,7 @@ on() { # on HOSTS ARGUMENT ...: parloop map
 	shift
 	PARLOOP_CACHE=$work/cache timeout 60 "$O/parloop" map -b mpi -o mpi=openmpi -o "hosts=$hosts" \
 		-o idle_timeout=0s -o output=capture \
-		-o "env=OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_plm_rsh_agent=$agent PARLOOP_CACHE=$work/cache" \
+		-o "env=OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_plm_rsh_agent=$agent OMPI_MCA_orte_tmpdir_base=$work PARLOOP_CACHE=$work/cache" \
 		"$@" 2>"$work/errors"
 }
 there=10.213.77.2
