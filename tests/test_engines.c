@@ -49,6 +49,18 @@ static int nap(const int64_t *ms, int64_t *result)
 }
 PAR_TASK(nap, int64_t, int64_t)
 
+/* When it began. */
+static int nap_from(const int64_t *ms, int64_t *result)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	sleep_ms(*ms);
+	*result = (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+	return 0;
+}
+PAR_TASK(nap_from, int64_t, int64_t)
+
 static int picky(par_env *env, const int64_t *value, int64_t *result)
 {
 	if (*value == 7)
@@ -106,6 +118,29 @@ static int nested(par_env *env, const int64_t *value, int64_t *result)
 	return 0;
 }
 PAR_TASK_ENV(nested, int64_t, int64_t)
+
+static int which(const int64_t *value, int64_t *result)
+{
+	(void)value;
+	*result = getpid();
+	return 0;
+}
+PAR_TASK(which, int64_t, int64_t)
+
+/* How many of eight tasks of a call inside ran in this very process. */
+static int nested_here(par_env *env, const int64_t *value, int64_t *result)
+{
+	int64_t values[8] = {*value}, results[8];
+	par_error why = PAR_ERROR_INIT;
+
+	if (par_map(NULL, &par_task_which, values, results, 8, NULL, &why) < 0)
+		return par_fail_task(env, 1, "%s: %s; %s", why.what, why.reason, why.remedy);
+	*result = 0;
+	for (int i = 0; i < 8; i++)
+		*result += results[i] == getpid();
+	return 0;
+}
+PAR_TASK_ENV(nested_here, int64_t, int64_t)
 
 /* --- how they are run ------------------------------------------------------------------------------ */
 
@@ -353,8 +388,6 @@ START_TEST(an_engines_worker_is_killed)
 	pid_t killer;
 	int status;
 
-	if (is_stand_in())
-		return; /* its workers are the bridge */
 	MUST(par_open(&pool, PAR_SETTINGS(.backend = engine), &error));
 	MUST(par_map(pool, &par_task_whose, in, out, 1, NULL, &error));
 	killer = fork();
@@ -386,6 +419,18 @@ START_TEST(calls_inside_tasks)
 }
 END_TEST
 
+/* On all workers there are tasks that wait for others, which need a worker too. */
+START_TEST(calls_inside_tasks_on_the_same_engine)
+{
+	char name[32];
+
+	(void)snprintf(name, sizeof(name), "nested-%s", engine);
+	MUST(par_map(NULL, &par_task_nested_here, in, out, 4, PAR_SETTINGS(.backend = name), &error));
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(out[i], 0);
+}
+END_TEST
+
 /* --- what is not there -------------------------------------------------------------------------------------- */
 
 /* Where it runs there is no such folder. */
@@ -397,7 +442,7 @@ START_TEST(a_module_travels)
 	int n = 0;
 	DIR *cache;
 
-	if (!is_stand_in() || geteuid() != 0) {
+	if (geteuid() != 0) {
 		puts("SKIP a_module_travels: only root can hide a folder from the stand-in");
 		return;
 	}
@@ -423,8 +468,6 @@ START_TEST(it_says_that_there_is_no_python)
 {
 	const char *option[] = {"python=/nowhere/python", NULL};
 
-	if (!is_stand_in())
-		return;
 	MUST_BE(PAR_EUNAVAIL, par_map(NULL, &par_task_twice, in, out, 1,
 	                              PAR_SETTINGS(.backend = "standin", .options = option), &error));
 	assert_contains(error_line(), "/nowhere/python");
@@ -439,8 +482,6 @@ START_TEST(it_says_what_python_lacks)
 	const char *bare = scratch_write("bare", script, sizeof(script) - 1);
 	char text[500];
 
-	if (!is_stand_in())
-		return;
 	ck_assert_int_eq(chmod(bare, 0700), 0);
 	(void)snprintf(text, sizeof(text), "[lazy]\ndask = %s/engines.so\nray = %s/engines.so\n", PAR_PLUGINS,
 	               PAR_PLUGINS);
@@ -461,7 +502,8 @@ static void have_workers(int n)
 	char text[16];
 
 	(void)snprintf(text, sizeof(text), "%d", n);
-	setenv("PARLOOP_STAND_IN_WORKERS", scratch_write("workers", text, strlen(text)), 1);
+	ck_assert_int_eq(rename(scratch_write("workers.new", text, strlen(text)), scratch_path("workers")), 0);
+	setenv("PARLOOP_STAND_IN_WORKERS", scratch_path("workers"), 1);
 }
 
 START_TEST(no_worker_is_an_error_in_time)
@@ -470,8 +512,6 @@ START_TEST(no_worker_is_an_error_in_time)
 	par_parallel *pool;
 	pid_t child;
 
-	if (!is_stand_in())
-		return;
 	have_workers(0);
 	MUST_BE(PAR_EUNAVAIL, par_map(NULL, &par_task_twice, in, out, 1,
 	                              PAR_SETTINGS(.backend = engine, .options = option), &error));
@@ -493,19 +533,40 @@ START_TEST(no_worker_is_an_error_in_time)
 }
 END_TEST
 
+static int by_time(const void *a, const void *b)
+{
+	return *(const int64_t *)a < *(const int64_t *)b ? -1 : 1;
+}
+
+/* Also while a call is under way. */
 START_TEST(it_follows_the_cluster)
 {
+	enum { NAPS = 40, NAP_MS = 200 };
+	const char *option[] = {"window=1", NULL}; /* so no more are out than there are workers */
 	par_parallel *pool;
+	int most = 0;
 
-	if (!is_stand_in())
-		return;
 	have_workers(3);
-	MUST(par_open(&pool, PAR_SETTINGS(.backend = engine), &error));
+	MUST(par_open(&pool, PAR_SETTINGS(.backend = engine, .options = option), &error));
 	ck_assert_int_eq(par_effective_n_jobs(engine, PAR_UNSET, &error), 3);
-	have_workers(5);
-	for (int i = 0; i < 20; i++)
-		in[i] = 100;
-	MUST(par_map(pool, &par_task_nap, in, out, 20, NULL, &error));
+	have_workers(6);
+	for (int i = 0; i < NAPS; i++)
+		in[i] = NAP_MS;
+	MUST(par_map(pool, &par_task_nap_from, in, out, NAPS, NULL, &error));
+	qsort(out, NAPS, sizeof(out[0]), by_time);
+	for (int i = 0; i < NAPS; i++) {
+		int together = 1;
+
+		while (i + together < NAPS && out[i + together] < out[i] + NAP_MS)
+			together++;
+		most = together > most ? together : most;
+	}
+	ck_assert_int_gt(most, 3);
+	have_workers(1);
+	MUST(par_map(pool, &par_task_nap_from, in, out, 4, NULL, &error));
+	qsort(out, 4, sizeof(out[0]), by_time);
+	for (int i = 1; i < 4; i++)
+		ck_assert_int_ge(out[i], out[i - 1] + NAP_MS);
 	par_close(pool);
 }
 END_TEST
@@ -577,8 +638,6 @@ START_TEST(addresses_are_not_shown)
 	const char *option[] = {"address=sesame-4711", NULL};
 	par_parallel *pool;
 
-	if (!is_stand_in())
-		return;
 	MUST(par_open(&pool, PAR_SETTINGS(.backend = engine, .options = option), &error));
 	MUST(par_map(pool, &par_task_twice, in, out, 10, NULL, &error));
 	ck_assert_int_eq(processes("sesame", ""), 0);
@@ -586,9 +645,16 @@ START_TEST(addresses_are_not_shown)
 }
 END_TEST
 
+static void add(TCase *tcase, const TTest *const *tests)
+{
+	for (; *tests != NULL; tests++)
+		if (getenv("TEST_ONLY") == NULL || strcmp(getenv("TEST_ONLY"), (*tests)->name) == 0)
+			tcase_add_test(tcase, *tests);
+}
+
 int main(int argc, char **argv)
 {
-	const TTest *const tests[] = {
+	const TTest *const everywhere[] = {
 		results_come_in_order,
 		a_stream_comes_in_order,
 		the_same_call_runs_twice,
@@ -598,15 +664,21 @@ int main(int argc, char **argv)
 		a_crash_costs_its_task,
 		a_task_over_its_time_is_killed,
 		a_call_over_its_time_ends_and_the_next_one_works,
-		an_engines_worker_is_killed,
 		calls_inside_tasks,
+		calls_inside_tasks_on_the_same_engine,
+		a_program_that_is_killed_takes_all_along,
+		NULL,
+	};
+	/* The stand-in's workers are the bridge. */
+	const TTest *const on_real_ones[] = {an_engines_worker_is_killed, NULL};
+	const TTest *const on_the_stand_in[] = {
 		a_module_travels,
 		it_says_that_there_is_no_python,
 		it_says_what_python_lacks,
 		no_worker_is_an_error_in_time,
 		it_follows_the_cluster,
-		a_program_that_is_killed_takes_all_along,
 		addresses_are_not_shown,
+		NULL,
 	};
 	Suite *suite;
 	TCase *tcase;
@@ -620,9 +692,8 @@ int main(int argc, char **argv)
 	tcase = tcase_create("engines");
 	tcase_add_checked_fixture(tcase, begin, scratch_end);
 	tcase_set_timeout(tcase, 60);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		if (getenv("TEST_ONLY") == NULL || strcmp(getenv("TEST_ONLY"), tests[i]->name) == 0)
-			tcase_add_test(tcase, tests[i]);
+	add(tcase, everywhere);
+	add(tcase, is_stand_in() ? on_the_stand_in : on_real_ones);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	/* To be let in takes a real one seconds: one bridge serves all tests. */

@@ -93,15 +93,21 @@ class StandIn:
         import concurrent.futures
         self.bridge, self.side, self.content = bridge, install(FAR, SOURCE), {}
         self.n = int(options.get("stand_in_workers") or "2")
-        self.pool = concurrent.futures.ThreadPoolExecutor(max(self.n, 1))
+        self.pool = concurrent.futures.ThreadPoolExecutor(16)
+        self.gate, self.busy = threading.Condition(), 0  # of those threads so many work
         self.futures = {}
 
-    def workers(self):
+    def count(self):
         path = os.environ.get("PARLOOP_STAND_IN_WORKERS")  # a test changes it while it runs
         if path:
             with open(path) as file:
-                self.n = int(file.read() or self.n)
+                self.n = int(file.read())
         return self.n
+
+    def workers(self):
+        with self.gate:
+            self.gate.notify_all()
+        return self.count()
 
     def put(self, key, content, is_file):
         self.content[key] = content
@@ -110,15 +116,31 @@ class StandIn:
         del self.content[key]
 
     def submit(self, batch):
-        future = self.futures[batch.id] = self.pool.submit(
-            self.side.run, batch.job, batch.data, self.content.__getitem__,
-            lambda *told: self.bridge.tell(batch.id, *told), lambda waits, worker: None)
+        future = self.futures[batch.id] = self.pool.submit(self.run, batch)
         future.add_done_callback(lambda future: self.over(batch, future))
+
+    def run(self, batch):
+        with self.gate:
+            self.gate.wait_for(lambda: self.busy < self.count())
+            self.busy += 1
+        try:
+            if batch.id in self.bridge.batches:  # nobody has given it up meanwhile
+                return self.side.run(batch.job, batch.data, self.content.__getitem__,
+                                     lambda *told: self.bridge.tell(batch.id, *told),
+                                     lambda waits, worker: None)
+        finally:
+            with self.gate:
+                self.busy -= 1
+                self.gate.notify_all()
 
     def over(self, batch, future):
         self.futures.pop(batch.id, None)
-        if not future.cancelled():
+        if future.cancelled() or batch.id not in self.bridge.batches:
+            return
+        try:
             self.bridge.over(batch, future.result())
+        except Exception as error:
+            self.bridge.lost(batch, str(error))
 
     def kill(self, batch):
         self.side.kill(self.bridge.session, batch.id)
