@@ -25,7 +25,7 @@ struct channel_words {
 	int32_t core; /* that it is on while it looks out for an answer, + 1; also its own     */
 	int32_t moves; /* the worker from one core to another: it is not to begin meanwhile    */
 	_Alignas(64) struct wire_now now; /* the worker's                                     */
-	int32_t serves; /* also its own: it found something to do                             */
+	int32_t serves; /* also its own: it does not wait for something to do                 */
 	_Alignas(64) uint32_t n_story;    /* bytes of what a dying worker says                */
 	char story[CHANNEL_STORY];
 };

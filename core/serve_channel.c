@@ -502,6 +502,8 @@ int32_t serve_channel(const int32_t ends[2], const par_worker_setup *setup, int 
 		status = channel_memory_check(&link.memory, error);
 	if (status < 0)
 		return status;
+	/* Until it waits for the first time. */
+	__atomic_store_n(&link.memory.words->serves, 1, __ATOMIC_RELAXED);
 	channel_memory_inherit(&link.memory);
 	ring_init(&link.in, &link.memory.words->to_worker, link.memory.to_worker, CHANNEL_TO_WORKER);
 	ring_init(&link.out, &link.memory.words->from_worker, link.memory.from_worker,
