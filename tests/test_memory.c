@@ -1069,8 +1069,13 @@ static struct found run_cold(const struct scenario *scenario, long n, int for_ev
 static void sweep_cold(const struct scenario *scenario, int for_ever)
 {
 	struct found unhurt = run_cold(scenario, 0, 0), found = {.again = 1};
-	/* A process takes valgrind half a second; the other passes leave none out. */
+	/* A process takes valgrind half a second, and a sanitizer a tenth; the plain pass leaves none
+	 * out. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	long step = 5;
+#else
 	long step = getenv("UNDER_VALGRIND") != NULL ? 7 : 1;
+#endif
 
 	for (long n = 1; found.again; n += step) {
 		found = run_cold(scenario, n, for_ever);
