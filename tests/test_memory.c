@@ -1144,6 +1144,8 @@ int main(void)
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
+	/* Some hundred processes each. */
+	tcase_set_timeout(cold, 200);
 	suite_add_tcase(suite, warm);
 	suite_add_tcase(suite, cold);
 	tcase_add_checked_fixture(warm, write_files, scratch_end);
