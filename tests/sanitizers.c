@@ -6,7 +6,7 @@ const char *__tsan_default_options(void);
  * that the next one who gets the number, on another thread, looks like a race. */
 __attribute__((visibility("default"))) const char *__tsan_default_suppressions(void)
 {
-	return "race:libuv.so\nrace:epoll_create1\nrace:eventfd\n";
+	return "race:libuv.so\nrace:epoll_create1\nrace:eventfd\nrace:closedir\n";
 }
 
 /* It would wait a second at the end of each of hundreds of processes. */

@@ -4,6 +4,7 @@
 
 #include "verdict.h"
 
+#include <pthread.h>
 #include <string.h>
 
 _Static_assert(sizeof(par_ext_fd) == 24, "each function is handed on");
@@ -77,10 +78,13 @@ static par_batch lost(const par_host *host, par_channel *channel)
 	return core_channel->lost(guard_core(guard_of(host)), channel);
 }
 
-static const void *guard_channel(void)
+static const void *guard_channel(const void *service)
 {
 	static par_ext_channel channel;
 
+	if (core_channel != NULL)
+		return &channel;
+	core_channel = service;
 	channel = *core_channel;
 	channel.send = send;
 	channel.next = next;
@@ -88,39 +92,50 @@ static const void *guard_channel(void)
 	return &channel;
 }
 
-const void *guard_service(const par_host *core, const char *id)
+/* They are the same for all instances, so the first to ask makes them. */
+static const void *make_service(const void *service, const char *id)
 {
 	static par_ext_fd fd = {.size = sizeof(fd), .watch = watch};
 	static par_ext_timer timer = {.size = sizeof(timer), .start = start};
 	static par_ext_worker_env env = {.size = sizeof(env), .make_env = make_env};
 	static const par_ext_encode encoding = {.size = sizeof(encoding), .encode = encode, .receive = receive,
 	                                        .runs_at = runs_at};
+
+	if (strcmp(id, PAR_EXT_FD) == 0 && core_fd == NULL) {
+		core_fd = service;
+		fd.unwatch = core_fd->unwatch;
+	}
+	if (strcmp(id, PAR_EXT_FD) == 0)
+		return &fd;
+	if (strcmp(id, PAR_EXT_TIMER) == 0 && core_timer == NULL) {
+		core_timer = service;
+		timer.stop = core_timer->stop;
+	}
+	if (strcmp(id, PAR_EXT_TIMER) == 0)
+		return &timer;
+	if (strcmp(id, PAR_EXT_WORKER_ENV) == 0 && core_env == NULL) {
+		core_env = service;
+		env.free_env = core_env->free_env;
+	}
+	if (strcmp(id, PAR_EXT_WORKER_ENV) == 0)
+		return &env;
+	if (strcmp(id, PAR_EXT_ENCODE) == 0) {
+		if (core_encode == NULL)
+			core_encode = service;
+		return &encoding;
+	}
+	return strcmp(id, PAR_EXT_CHANNEL) == 0 ? guard_channel(service) : NULL;
+}
+
+const void *guard_service(const par_host *core, const char *id)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	const void *service = core->extension(core, id);
 
 	if (service == NULL)
 		return NULL;
-	if (strcmp(id, PAR_EXT_FD) == 0) {
-		core_fd = service;
-		fd.unwatch = core_fd->unwatch;
-		return &fd;
-	}
-	if (strcmp(id, PAR_EXT_TIMER) == 0) {
-		core_timer = service;
-		timer.stop = core_timer->stop;
-		return &timer;
-	}
-	if (strcmp(id, PAR_EXT_WORKER_ENV) == 0) {
-		core_env = service;
-		env.free_env = core_env->free_env;
-		return &env;
-	}
-	if (strcmp(id, PAR_EXT_ENCODE) == 0) {
-		core_encode = service;
-		return &encoding;
-	}
-	if (strcmp(id, PAR_EXT_CHANNEL) == 0) {
-		core_channel = service;
-		return guard_channel();
-	}
-	return NULL;
+	pthread_mutex_lock(&lock);
+	service = make_service(service, id);
+	pthread_mutex_unlock(&lock);
+	return service;
 }

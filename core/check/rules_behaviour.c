@@ -171,6 +171,9 @@ static void bears_a_fork(void)
 {
 	par_parallel *pool;
 
+#ifdef __SANITIZE_ADDRESS__
+	skipped("AddressSanitizer has locks of its own that a fork beside threads does not bear");
+#endif
 	scene_begin();
 	fork_and_end();
 	pool = scene_open(2);
