@@ -220,13 +220,14 @@ storm:
 # All but the test of the command, whose work is done in other processes, and those of worker
 # processes, which it cannot start: it knows no pidfd.  Valgrind runs one thread
 # at a time; one that looks out for another is to hand over to it.
+IN_PROCESSES := command processes engines inner_threads nesting pairs core_budget
 MEMCHECK := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
 valgrind: LIMIT := 900
 valgrind:
 	$(Q).ci/deps test valgrind
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=30 CK_TIMEOUT_MULTIPLIER=10 WRAP='$(MEMCHECK)' \
-	  $(run-tests) $(filter-out %/test_command %/test_processes %/test_engines %/test_inner_threads,$(UNIT))
+	  $(run-tests) $(filter-out $(IN_PROCESSES:%=$(O)/tests/test_%),$(UNIT))
 
 # BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
 bench:
