@@ -641,21 +641,12 @@ static void describe_unstarted(const par_parallel *parallel, int32_t status, par
 		          parallel->engine->instance.provider->name, n);
 }
 
-/* Of a backend in another address space: tasks that were lost with a worker are sent again, and
- * not its fault. */
-static void reap_remote(par_parallel *parallel, struct batch *batch)
+/* Tasks that were lost with a worker are sent again, and not its backend's fault. */
+static void judge_remote(par_parallel *parallel, int32_t status, par_error *error)
 {
 	struct remote *remote = &parallel->engine->instance.remote;
-	par_error *error = &parallel->engine->instance.unrun;
-	/* What it ran is known once it was retired, and then it is closed. */
-	uint64_t n = batch->quota, place = (uint64_t)(batch - parallel->engine->instance.batches.places);
-	int32_t status = instance_retire(&parallel->engine->instance, batch, error);
 
-	if (remote->parcels[place].ran == n)
-		batcher_completed(&parallel->engine->batcher, n, remote->parcels[place].ran_ns);
-	if (call_is_stopping(&parallel->engine->call)) {
-		;
-	} else if (remote_is_in_trouble(remote)) {
+	if (remote_is_in_trouble(remote)) {
 		stop_in_trouble(parallel);
 	} else if (status < 0 && status != PAR_ELOST && status != PAR_EABORTED) {
 		describe_unrun(parallel, status, error);
@@ -666,7 +657,22 @@ static void reap_remote(par_parallel *parallel, struct batch *batch)
 		parallel->error = *error;
 		stop(parallel, error->code);
 	}
-	if (status != PAR_OK)
+}
+
+/* Of a backend in another address space. */
+static void reap_remote(par_parallel *parallel, struct batch *batch)
+{
+	struct remote *remote = &parallel->engine->instance.remote;
+	par_error *error = &parallel->engine->instance.unrun;
+	/* What it ran is known once it was retired, and then it is closed. */
+	uint64_t n = batch->quota, place = (uint64_t)(batch - parallel->engine->instance.batches.places);
+	int32_t status = instance_retire(&parallel->engine->instance, batch, error);
+
+	if (remote->parcels[place].ran == n)
+		batcher_completed(&parallel->engine->batcher, n, remote->parcels[place].ran_ns);
+	if (!call_is_stopping(&parallel->engine->call))
+		judge_remote(parallel, status, error);
+	if (status != PAR_OK || error->what[0] != '\0')
 		*error = (par_error)PAR_ERROR_INIT;
 }
 
