@@ -14,9 +14,9 @@ installing() {
 	make --no-print-directory CC="$CC" PREFIX="$prefix" "$@"
 }
 
-cksum "$O/libparloop.so.0" "$O/parloop" "$O/parloop-worker" >"$work/before"
+cksum "$O/libparloop.so.1" "$O/parloop" "$O/parloop-worker" >"$work/before"
 expect "make install succeeds" installing install
-cksum "$O/libparloop.so.0" "$O/parloop" "$O/parloop-worker" >"$work/after"
+cksum "$O/libparloop.so.1" "$O/parloop" "$O/parloop-worker" >"$work/after"
 expect "the checkout's own library and programs stay as they were" same "$work/before" "$work/after"
 
 cat >"$work/plugin.c" <<'END'
@@ -155,7 +155,7 @@ expect "without their plugin the command says which file it is" \
 mv processes.so "$plugindir/processes.so"
 expect "nothing that was installed names the checkout" \
 	sh -c "! grep -rlF --exclude='*.so*' --exclude='parloop*' '$here' $prefix; \
-		! strings -a $prefix/lib/libparloop.so.0 | grep -F '$here/plugins'"
+		! strings -a $prefix/lib/libparloop.so.1 | grep -F '$here/plugins'"
 for page in parloop.1 parloop-worker.1 plugins.conf.5 libparloop.3 parloop-task.7 parloop-backend.7; do
 	expect "$page is where man looks" test -f "$prefix/share/man/man${page##*.}/$page"
 done

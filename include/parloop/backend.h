@@ -69,10 +69,6 @@ extern "C" {
 #define PAR_NEEDS_MINOR 0
 #endif
 
-/* True if the other side's struct is long enough to hold the whole of a field. */
-#define PAR_HAS(pointer, field)                                                                 \
-	((pointer)->size >= offsetof(__typeof__(*(pointer)), field) + sizeof((pointer)->field))
-
 typedef struct par_host par_host;       /* the core, as one instance sees it         */
 typedef struct par_backend par_backend; /* an instance; its layout is the plugin's   */
 typedef struct par_options par_options; /* the checked options of one instance       */
@@ -490,7 +486,8 @@ typedef struct par_ext_channel {
 
 	/* The environment variables ("NAME=value", ends in NULL), to be added to others, that make
 	 * a program with those descriptors open, under the numbers in ends, the worker; valid until
-	 * started().  What else setup says goes by the channel.  NULL: no memory. [any] */
+	 * started().  What else setup says goes by the channel.  NULL: no memory, or setup
+	 * wants what this parloop does not know, as the log says. [any] */
 	char *const *(*describe)(par_channel *channel, const int32_t ends[2],
 	                         const par_worker_setup *setup);
 
