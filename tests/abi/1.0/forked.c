@@ -33,15 +33,16 @@ static int32_t create(const par_host *host, const par_options *options, int32_t 
                       int32_t inner_max_num_threads, par_backend **backend, par_error *error)
 {
 	const par_ext_channel *channels = host->extension(host, PAR_EXT_CHANNEL);
+	const par_ext_fd *watcher = host->extension(host, PAR_EXT_FD);
 
-	if (channels == NULL)
+	if (channels == NULL || watcher == NULL)
 		return par_fail(error, PAR_EUNAVAIL, "this parloop has no channels to workers");
 	*backend = calloc(1, sizeof(**backend));
 	if (*backend == NULL)
 		return par_fail(error, PAR_ENOMEM, "no memory");
 	(*backend)->host = host;
 	(*backend)->channels = channels;
-	(*backend)->watcher = host->extension(host, PAR_EXT_FD);
+	(*backend)->watcher = watcher;
 	return PAR_OK;
 }
 
