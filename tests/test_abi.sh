@@ -57,12 +57,23 @@ is_fine() { # is_fine FILE SCRIPT
 	changed "$1" "$2" && keeps "$newest" "$work/changed"
 }
 
+# As of today: what is in neither place can change without being seen.
+has_its_layout() {
+	sed -n 's/^MEMBER(\(.*\), \(.*\))$/AT(\1, \2,/p; s/^[A-Z]*_[A-Z]*(\(par_[a-z_]*\))$/SIZE(\1,/p' \
+		"$work/promise-$1.c" >"$work/members"
+	[ "$(wc -l <"$work/members")" -gt 300 ] || return
+	while read -r words; do
+		grep -qF "$words" core/abi.c || { echo "$words is not in core/abi.c"; return 1; }
+	done <"$work/members"
+}
+
 for minor in $minors; do
 	promise_of "$minor" >"$work/promise-$minor.c"
 	expect "all that was public in $minor is compared" compares_all "$minor"
 	expect "the headers keep what those of $minor promised" keeps "$minor" include
 	newest=$minor
 done
+expect "core/abi.c has the place of every field" has_its_layout "$newest"
 expect "a field in between is seen" breaks backend.h 's/^\tint32_t core_share;/\tint32_t more;\n&/'
 expect "a field that is gone is seen" breaks parloop.h '/^\tconst char \*mmap_mode;/d'
 expect "a field of another name is seen" breaks backend.h 's/int32_t holds;/int32_t most;/'

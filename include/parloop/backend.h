@@ -1,7 +1,8 @@
 /* parloop/backend.h - what a backend plugin and the parloop core promise each other.
  *
- * ABI 1.0.  A plugin includes this file and nothing else of parloop, links
- * against nothing of parloop, and exports one symbol, parloop_backend_v1.  It
+ * ABI 1.0, for good: what later versions may add says error.h.  A plugin
+ * includes this file and nothing else of parloop, links against nothing of
+ * parloop, and exports one symbol, parloop_backend_v1.  It
  * says what it is in an ELF note (PAR_PLUGIN, below), which the core reads
  * without running any of its code.  It is never unloaded.
  *
