@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <parloop/parloop.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -268,7 +269,7 @@ START_TEST(every_command_has_help)
 	helps("usage: parloop backends", ARGUMENTS("help", "backends"));
 	helps("usage: parloop show", ARGUMENTS("show", "-h"));
 	helps("usage: parloop show", ARGUMENTS("help", "show"));
-	helps("parloop 0.", ARGUMENTS("--version"));
+	helps("parloop " PAR_VERSION_STRING, ARGUMENTS("--version"));
 }
 END_TEST
 
