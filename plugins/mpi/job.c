@@ -536,12 +536,10 @@ static void on_death(void *arg, int32_t events, int32_t error)
 {
 	struct job *job = arg;
 	enum job_state state = job->state;
-	int status = 0;
 
 	(void)events, (void)error;
 	stop_watch(&job->death, job->watcher->unwatch);
-	if (waitpid(job->pid, &status, 0) == job->pid)
-		job->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	(void)waitpid(job->pid, &job->wait_status, 0);
 	job->pid = 0;
 	output_drain(&job->output);
 	if (state == JOB_READY)
