@@ -137,7 +137,11 @@ static void explain_start(struct pool *pool, struct job *job)
 		               WEXITSTATUS(job->wait_status));
 	pool->why = (par_error)PAR_ERROR_INIT;
 	(void)par_fail(&pool->why, PAR_EUNAVAIL, "%s%s%s", how, *tail != '\0' ? ": " : "", tail);
-	par_remedy(&pool->why, "try it by hand: %.100s hostname", pool->launch.command);
+	if (pool->launch.is_slurm)
+		par_remedy(&pool->why, "srun has to be told --mpi=pmix for Open MPI, --mpi=pmi2 for MPICH; in an "
+		                       "allocation --overcommit for one rank more than it has tasks");
+	else
+		par_remedy(&pool->why, "try it by hand: %.100s hostname", pool->launch.command);
 }
 
 static int32_t start_job(struct pool *pool, par_error *error)
