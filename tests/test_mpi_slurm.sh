@@ -92,6 +92,10 @@ for program in munged slurmctld slurmd srun salloc; do
 		summary
 	}
 done
+ls "$O"/parloop-mpi-relay.* >/dev/null 2>&1 || {
+	skip "$all" "no relay was built"
+	summary
+}
 trap take_down EXIT
 bring_up >"$work/log" 2>&1 || {
 	skip "$all" "Slurm does not run here: $(why_not)"
