@@ -15,7 +15,7 @@ machine() { # machine USER-ID LACKS: one where everything else is installed
 		ln -s "$(command -v $there)" "$work/bin/$there"
 	done
 	for there in cc g++ strace readelf mandoc valgrind python3 \
-		mpicc.openmpi mpirun.openmpi mpicc.mpich mpiexec.hydra; do
+		mpicc.openmpi mpirun.openmpi mpicc.mpich mpiexec.hydra srun; do
 		tool "$there" true
 	done
 	tool id "echo $1"

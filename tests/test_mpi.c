@@ -471,7 +471,7 @@ static void *kill_later(void *unused)
 	int n = 0;
 
 	(void)unused;
-	usleep(300000);
+	usleep(100000);
 	for (int i = 0; i < 200 && n <= victim.which; i++) {
 		n = find(victim.word, victim.but, pids);
 		usleep(5000);
@@ -490,13 +490,13 @@ static void expect_survival(int mpi, const char *word, const char *but, int whic
 	victim.but = but;
 	victim.which = which;
 	victim.pid = 0;
-	for (int i = 0; i < 60; i++)
+	for (int i = 0; i < 40; i++)
 		in[i] = 20;
 	ck_assert_int_eq(pthread_create(&thread, NULL, kill_later, NULL), 0);
-	MUST(map_some(pool, task_of("processes", "pid"), 60));
+	MUST(map_some(pool, task_of("processes", "pid"), 40));
 	pthread_join(thread, NULL);
 	ck_assert_int_gt(victim.pid, 0);
-	for (int i = 0; i < 60; i++) {
+	for (int i = 0; i < 40; i++) {
 		ck_assert_int_eq(statuses[i], PAR_OK);
 		ck_assert_uint_ne(out[i], UINT64_MAX);
 	}
