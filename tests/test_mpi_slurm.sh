@@ -60,7 +60,7 @@ write_conf() {
 
 # Answers as soon as both nodes are there.
 is_up() {
-	slurm srun --immediate=10 -Q -N 2 -n 2 true
+	slurm timeout 15 srun --immediate=5 -Q -N 2 -n 2 true
 }
 
 bring_up() {
