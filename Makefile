@@ -63,7 +63,7 @@ STORM   := $(O)/tests/storm
 BAD     := $(patsubst tests/plugins/%.c,$(O)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
 FUZZ    := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
 LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
-SONAME  := libparloop.so.0
+SONAME  := libparloop.so.1
 
 # A relay for each MPI that there is, built by its compiler; with a sanitizer none, since an MPI
 # under one says much of itself and nothing of us.

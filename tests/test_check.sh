@@ -58,7 +58,7 @@ F2|warn|the name variant_helper too||
 F3|fail|DT_TEXTREL|-Wl,-z,notext|
 F4|warn|in /home/somebody/lib, which|-Wl,-rpath,/home/somebody/lib|
 F5|warn|static thread storage||
-F6|fail|linked with libparloop.so.0|-Wl,--no-as-needed -L$O -lparloop|
+F6|fail|linked with libparloop.so.1|-Wl,--no-as-needed -L$O -lparloop|
 L1|fail|answers NULL for it||
 L1_CRASH|crash|it crashes: SIGABRT||
 L1_EXIT|crash|it ends the process, with status 0||

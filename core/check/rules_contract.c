@@ -174,18 +174,39 @@ static void fail_to_come_up(void)
 	par_parallel *pool = scene_try(2, NULL, &error);
 
 	if (pool == NULL && error.reason[0] == '\0')
-		failed("where the core has no services it does not come up, and does not say why");
+		failed("where the core has no %s it does not come up, and does not say why",
+		       *guard_plan.lacks != '\0' ? guard_plan.lacks : "services");
 	par_close(pool);
 }
 
+/* A map may fail as well: some are asked for by the first batch alone. */
+static void come_up_or_say_why(const char *lacks)
+{
+	par_parallel *pool;
+	par_error error;
+
+	guard_plan.lacks = lacks;
+	pool = scene_try(2, NULL, &error);
+	if (pool == NULL)
+		fail_to_come_up();
+	else if (scene_run(pool, &error) < 0 && error.reason[0] == '\0')
+		failed("where the core has no %s a map fails, and nobody says why", lacks);
+	par_close(pool);
+}
+
+/* Older cores have fewer; each of them may be the one that is missing. */
 static void does_without_services(void)
 {
+	static const char *const services[] = {PAR_EXT_FD, PAR_EXT_TIMER, PAR_EXT_WORKER_ENV,
+	                                       PAR_EXT_ENCODE, PAR_EXT_CHANNEL};
 	par_parallel *pool;
 	par_error error;
 
 	scene_begin();
 	par_close(scene_open(2));
-	guard_plan.no_extensions = 1;
+	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
+		come_up_or_say_why(services[i]);
+	guard_plan.lacks = "";
 	pool = scene_try(2, NULL, &error);
 	if (pool != NULL)
 		scene_map(pool, 100, PAR_AUTO);
