@@ -674,6 +674,8 @@ static int read_dynamic(const struct elf *elf, struct dynamic *dynamic)
 	Elf64_Dyn entry;
 
 	*dynamic = (struct dynamic){0};
+	if (segment == NULL)
+		return -1;
 	for (uint64_t at = 0; at + sizeof(entry) <= segment->p_filesz; at += sizeof(entry)) {
 		if (read_at(elf, &entry, sizeof(entry), segment->p_offset + at) < 0)
 			return -1;
