@@ -37,7 +37,7 @@ static void check_backend(const struct note *note, const struct note_backend *ba
 {
 	promise(note_is_name(backend->name));
 	promise(note_find(note, backend->name) == backend);
-	promise_line(backend->words);
+	promise(strpbrk(backend->words, "\n\x1b\x7f") == NULL);
 	promise(backend->batch_shortest_ns <= backend->batch_longest_ns);
 	for (size_t i = 0; i < backend->schema.n_options; i++)
 		check_option(&backend->schema, &backend->schema.options[i]);
