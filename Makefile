@@ -221,7 +221,7 @@ storm:
 # All but the test of the command, whose work is done in other processes, and those of worker
 # processes, which it cannot start: it knows no pidfd.  Valgrind runs one thread
 # at a time; one that looks out for another is to hand over to it.
-IN_PROCESSES := command processes engines mpi inner_threads nesting pairs core_budget
+IN_PROCESSES := command changed processes engines mpi inner_threads nesting pairs core_budget
 MEMCHECK := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
 valgrind: LIMIT := 900
 valgrind:
