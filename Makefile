@@ -4,6 +4,7 @@
 # make acceptance joblib's behaviours, a line each; ACCEPTANCE="--only B17 --backend threading"
 # make storm      worker processes killed all the time: nothing may be lost
 # make valgrind   the core's unit tests, under valgrind
+# make fuzz       clang's fuzzer on each reader; TIME=60 seconds each, TARGET=note for one of them
 # make bench      measure ours beside its peers; make bench-engines does so on Dask and Ray
 # make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again
 #
@@ -223,7 +224,7 @@ storm:
 # All but the test of the command, whose work is done in other processes, and those of worker
 # processes, which it cannot start: it knows no pidfd.  Valgrind runs one thread
 # at a time; one that looks out for another is to hand over to it.
-IN_PROCESSES := command processes engines mpi inner_threads nesting pairs core_budget
+IN_PROCESSES := command changed processes engines mpi inner_threads nesting pairs core_budget
 MEMCHECK := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
 valgrind: LIMIT := 900
 valgrind:
@@ -231,6 +232,25 @@ valgrind:
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=30 CK_TIMEOUT_MULTIPLIER=10 WRAP='$(MEMCHECK)' \
 	  $(run-tests) $(filter-out $(IN_PROCESSES:%=$(O)/tests/test_%),$(UNIT))
+
+# What they find that ends in a crash, hangs or takes much memory is written to build/fuzz, and what
+# is new to them to build/fuzz/TARGET.  SAN is told to make, so that its folder is its own.
+TIME   ?= 60
+TARGET ?= $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZER := $(TARGET:%=$(O)/fuzz/%)
+$(O)/fuzz/%: tests/fuzz/%.c $(O)/libparloop.a $(O)/tests/plugins/good.so
+	$(call say,FUZZ,$@)mkdir -p $(@D) && $(CC) $(ALL) -fsanitize=fuzzer -DFUZZER -Icore -Itests $(HERE) \
+	  $(filter-out %.so,$^) $(LDFLAGS) $(CORE_LIBS) -o $@
+
+fuzz-here: $(FUZZER)
+	$(Q)for target in $(TARGET); do \
+	  echo "--- $$target, for $(TIME) s"; mkdir -p build/fuzz/$$target; \
+	  $(O)/fuzz/$$target -max_total_time=$(TIME) -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/$$target- build/fuzz/$$target tests/fuzz/$$target || exit; done
+
+fuzz:
+	$(Q).ci/deps test fuzz
+	$(Q)$(MAKE) --no-print-directory CC=clang SAN=address,undefined,fuzzer-no-link fuzz-here
 
 # BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
 bench:
@@ -322,7 +342,7 @@ clean:
 	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=plugins/%.so)
 
 FORCE:
-.PHONY: all run test acceptance storm valgrind bench bench-engines install uninstall clean tests-build FORCE
+.PHONY: all run test acceptance storm valgrind fuzz fuzz-here bench bench-engines install uninstall clean tests-build FORCE
 .SECONDARY:
 
 -include $(CORE:.o=.d) $(CLI:.o=.d) $(WORKER:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/plugins/*/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/fuzz/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)
