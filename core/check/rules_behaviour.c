@@ -129,7 +129,7 @@ static void kills_what_is_stuck(void)
 	pool = scene_open(2);
 	if (!guard_has_kill())
 		failed("its note says can_kill, but it has no operation kill");
-	scene_lose(pool, SCENE_STUCK);
+	scene_lose(pool, SCENE_IS_STUCK);
 	scene_map(pool, 100, 1);
 	par_close(pool);
 }

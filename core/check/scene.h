@@ -25,6 +25,9 @@ extern struct subject subject;
 
 enum { SCENE_TASKS = 1000 };
 
+/* Open the module that has the tasks, for this process and those forked from it. */
+int32_t scene_open_tasks(par_error *error);
+
 /* The host that the core shows to factories. */
 const par_host *scene_factory_host(void);
 
@@ -57,10 +60,17 @@ void scene_cancel(par_parallel *pool, int after_ms);
 /* All of it, on a pool of its own. */
 void scene_exercise(void);
 
-/* A map of tasks of that kind, of which the one in the middle crashes or is stuck: its status is
- * to be that, and of all others PAR_OK. */
-enum scene_kind { SCENE_CRASHES, SCENE_STUCK };
-void scene_lose(par_parallel *pool, enum scene_kind kind);
+/* A map of tasks of which the one in the middle crashes, or is stuck: its status is to be that, and
+ * of all others PAR_OK. */
+enum scene_task {
+	SCENE_MIXES,
+	SCENE_IS_PICKY,
+	SCENE_TAKES_LONG,
+	SCENE_CRASHES,
+	SCENE_IS_STUCK,
+	SCENE_NESTS
+};
+void scene_lose(par_parallel *pool, enum scene_task kind);
 
 /* A map of tasks that map themselves. */
 void scene_nest(par_parallel *pool);

@@ -6,8 +6,6 @@
 #include "../check/run.h"
 #include "../check/scene.h"
 
-#include <parloop/worker.h>
-
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -284,6 +282,7 @@ static int cannot_read(const char *file, int number)
 static int check(void)
 {
 	const char *backends[PLUGIN_BACKENDS + 1] = {NULL};
+	par_error error = PAR_ERROR_INIT;
 	char *path = realpath(wants.file, NULL);
 	char quoted[QUOTED_SIZE];
 	int n;
@@ -295,7 +294,8 @@ static int check(void)
 		return report_usage("check", "the file has no backend \"%s\"",
 		                    quote(wants.backend, strlen(wants.backend), 60, quoted));
 	subject = (struct subject){&plugin, NULL, wants.options, wants.limit_s};
-	par_worker_main(0, NULL); /* tasks of this program are to run in its workers */
+	if (scene_open_tasks(&error) < 0)
+		return report(&error);
 	return wants.in_process ? try_here(backends[0]) : try_all(backends, n);
 }
 
