@@ -488,7 +488,8 @@ class Bridge:
         self.sending, self.lock = threading.Lock(), threading.Lock()
         self.engine, self.environment, self.secrets = None, {}, []
         self.batches, self.blobs, self.files, self.n_blobs = {}, {}, [None, None], 0
-        self.leased = threading.Event()
+        self.leased, self.wants_look = threading.Event(), threading.Event()
+        self.looking = threading.Lock()  # what was told of the workers is said under it
         self.waits_since = self.released = time.monotonic()
         self.n_workers = -1
 
@@ -595,8 +596,10 @@ class Bridge:
             texts = body.decode().split("\0")
             self.open(dict(text.split("=", 1) for text in texts if text))
         if kind in (OPEN, LEASE):
-            self.waits_since, self.n_workers = time.monotonic(), -1
+            with self.looking:
+                self.waits_since, self.n_workers = time.monotonic(), -1
             self.leased.set()
+            self.wants_look.set()
         elif kind == RELEASE:
             self.leased.clear()
             self.released = time.monotonic()
@@ -615,29 +618,37 @@ class Bridge:
             self.end_all("aborted")
 
     def look(self):
-        """How many workers there are, as long as somebody wants to know."""
+        """How many workers there are, as long as somebody wants to know: each who leases is told at
+        once, and then of what changes."""
         while True:
             if not self.leased.wait(1):
                 if time.monotonic() - self.released > self.keep_s:
                     self.socket.shutdown(socket.SHUT_RDWR)
                 continue
+            self.wants_look.clear()
             try:
                 n = self.engine.workers()
             except Exception:
                 n = 0
-            now = time.monotonic()
-            if n > 0:
-                self.waits_since = now
-                if n != self.n_workers:
-                    self.send(WORKERS, n)
-            elif now - self.waits_since > self.wait_s:
-                text = "it has had no worker for %g s" % self.wait_s
-                if self.n_workers < 0:
-                    self.refuse(text, "start some, or wait longer with the option wait_for_workers")
-                    self.leased.clear()
-                self.end_all("failed", text + "; start some, or set the option wait_for_workers")
-            self.n_workers = n if n > 0 or self.n_workers >= 0 else -1
-            time.sleep(LOOK_S if n > 0 else LOOK_S / 5)
+            with self.looking:
+                self.tell_workers(n)
+            self.wants_look.wait(LOOK_S if n > 0 else LOOK_S / 5)
+
+    def tell_workers(self, n):
+        now = time.monotonic()
+        if n > 0:
+            self.waits_since = now
+            if n != self.n_workers:
+                self.n_workers = n
+                self.send(WORKERS, n)
+            return
+        if now - self.waits_since > self.wait_s:
+            text = "it has had no worker for %g s" % self.wait_s
+            if self.n_workers < 0:
+                self.refuse(text, "start some, or wait longer with the option wait_for_workers")
+                self.leased.clear()
+            self.end_all("failed", text + "; start some, or set the option wait_for_workers")
+        self.n_workers = min(self.n_workers, 0)
 
     def read(self, n):
         body, at = bytearray(n), 0
