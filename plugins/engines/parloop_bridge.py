@@ -143,17 +143,17 @@ class StandIn:
             self.bridge.lost(batch, str(error))
 
     def kill(self, batch):
-        self.side.kill(self.bridge.session, batch.id)
+        self.side.kill(self.bridge.session, [batch.id])
 
     def abort(self, batches):
         for batch in batches:
             future = self.futures.get(batch.id)
             if future is not None:
                 future.cancel()
-        self.side.kill(self.bridge.session)
+        self.side.kill(self.bridge.session, [batch.id for batch in batches])
 
     def close(self):
-        self.side.kill(self.bridge.session)
+        self.side.kill_all(self.bridge.session)
         self.side.forget(self.bridge.session)
 
 
@@ -178,10 +178,11 @@ def dask_errand(name, job, data, keys, *contents):
     return tuple(sys.modules[name].here.run(job, data, fetch, tell, pause))
 
 
-def dask_kill(name, session, batch=None):
+def dask_kill(name, session, batches=None):
     import sys
     if name in sys.modules:
-        sys.modules[name].here.kill(session, batch)
+        here = sys.modules[name].here
+        here.kill_all(session) if batches is None else here.kill(session, batches)
 
 
 class Dask:
@@ -294,13 +295,13 @@ class Dask:
         self.bridge.lost(batch, text)
 
     def kill(self, batch):
-        self.kill_on_workers(batch.id)
+        self.kill_on_workers([batch.id])
 
-    def kill_on_workers(self, *batch):
+    def kill_on_workers(self, batches):
         """Whichever has it.  A worker listens to that also while its threads are busy; it may be gone."""
         def run():
             try:
-                self.client.run(dask_kill, FAR, self.bridge.session, *batch, on_error="ignore")
+                self.client.run(dask_kill, FAR, self.bridge.session, batches, on_error="ignore")
             except Exception:
                 pass
         threading.Thread(target=run, daemon=True).start()
@@ -308,7 +309,7 @@ class Dask:
     def abort(self, batches):
         futures = [self.futures.pop(batch.id) for batch in batches if batch.id in self.futures]
         self.client.cancel(futures)
-        self.kill_on_workers()
+        self.kill_on_workers([batch.id for batch in batches])
 
     def close(self):
         if self.client.status != "running":
