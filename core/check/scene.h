@@ -39,6 +39,13 @@ void scene_begin(void);
 
 int scene_can(const char *capability);
 
+/* Is there to be another round, of which that many are over?  A backend whose calls take long has as
+ * many as its time allows, but at_least so many. */
+int scene_goes_on(int round, int at_least, int at_most);
+
+/* What its pools, and no others, are to have. */
+void scene_as_default(void);
+
 /* A pool on it.  Skips the test if it cannot be had here. */
 par_parallel *scene_open(int64_t n_jobs);
 
@@ -57,8 +64,9 @@ void scene_fail(par_parallel *pool);
 /* A call of long tasks that another thread cancels after some milliseconds. */
 void scene_cancel(par_parallel *pool, int after_ms);
 
-/* All of it, on a pool of its own. */
+/* All of it, on a pool of its own; and as a test, of what can be seen of any call. */
 void scene_exercise(void);
+void scene_all_of_it(void);
 
 /* A map of tasks of which the one in the middle crashes, or is stuck: its status is to be that, and
  * of all others PAR_OK. */

@@ -129,6 +129,26 @@ static void remember(const struct rule *rule, const struct finding *finding)
 	}
 }
 
+/* Many a rule is looked after in every test.  Those that share one share its run, as long as nothing
+ * at all was found in it: else each has its own, in which it is the one that counts. */
+static void (*clean_tests[64])(void);
+static int n_clean_tests;
+
+static int is_clean(void (*test)(void))
+{
+	for (int i = 0; i < n_clean_tests; i++)
+		if (clean_tests[i] == test)
+			return 1;
+	return 0;
+}
+
+static void note_if_clean(void (*test)(void), const struct finding *finding)
+{
+	if (finding->verdict == VERDICT_OK && finding->other[0] == '\0' && !is_clean(test) &&
+	    n_clean_tests < (int)(sizeof(clean_tests) / sizeof(clean_tests[0])))
+		clean_tests[n_clean_tests++] = test;
+}
+
 static void show_result(struct result *result)
 {
 	result->number = ++n_results;
@@ -151,7 +171,7 @@ static void show_seen(const char *backend)
 		show_result(&result);
 	}
 	memset(seen, 0, sizeof(seen));
-	n_seen = 0;
+	n_seen = n_clean_tests = 0;
 }
 
 static void try_rule(const struct rule *rule, const char *backend)
@@ -160,7 +180,10 @@ static void try_rule(const struct rule *rule, const char *backend)
 	struct finding *finding = &result.finding;
 
 	subject.backend = backend;
-	if (in_the_way == NULL) {
+	if (in_the_way == NULL && is_clean(rule->test)) {
+		finding->verdict = VERDICT_OK;
+		(void)snprintf(finding->rule, sizeof(finding->rule), "%s", rule->id);
+	} else if (in_the_way == NULL) {
 		run_in_child(rule->test, rule->id, wants.limit_s, finding, result.output);
 	} else {
 		finding->verdict = VERDICT_SKIP;
@@ -173,6 +196,7 @@ static void try_rule(const struct rule *rule, const char *backend)
 		in_the_way = rule->id;
 	could_not_be_tried |= finding->is_unavailable;
 	remember(rule, finding);
+	note_if_clean(rule->test, finding);
 	show_result(&result);
 }
 
