@@ -112,7 +112,7 @@ static time_t now_s(void)
 
 int scene_goes_on(int round, int at_least, int at_most)
 {
-	enum { ENOUGH_S = 2 };
+	enum { ENOUGH_S = 1 };
 
 	return round < at_least || (round < at_most && now_s() - began < ENOUGH_S);
 }
