@@ -17,6 +17,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 PLUGINDIR  ?= $(LIBDIR)/parloop
 MANDIR     ?= $(PREFIX)/share/man
+DOCDIR     ?= $(PREFIX)/share/doc/parloop
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 
 CC     ?= cc
@@ -305,6 +306,7 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(O)/$(
 	$(Q)install -m 644 $(PYTHON) $D$(PLUGINDIR)/engines
 	$(Q)$(if $(RELAY),install $(RELAY) $D$(PLUGINDIR))
 	$(Q)$(foreach page,$(MAN),install -D -m 644 $(page) $D$(call man_place,$(page)) &&) :
+	$(Q)install -D -m 644 plugins/README.md $D$(DOCDIR)/backends.md
 	$(Q)install -D -m 644 core/cli/parloop.bash $D$(COMPLETIONDIR)/parloop
 	$(Q)test -e $D$(SYSCONFDIR)/parloop/plugins.conf || install -m 644 plugins.conf $D$(SYSCONFDIR)/parloop
 	$(Q)$(refresh)
@@ -315,9 +317,9 @@ uninstall:
 	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
 	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)) parloop-mpi-relay.openmpi parloop-mpi-relay.mpich) \
 	  $(addprefix $D$(PLUGINDIR)/engines/,$(notdir $(PYTHON))) \
-	  $(foreach page,$(MAN),$D$(call man_place,$(page))) $D$(COMPLETIONDIR)/parloop
+	  $(foreach page,$(MAN),$D$(call man_place,$(page))) $D$(COMPLETIONDIR)/parloop $D$(DOCDIR)/backends.md
 	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
-	$(Q)for d in $D$(PLUGINDIR)/engines $D$(PLUGINDIR) $D$(LIBDIR)/parloop-check $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
+	$(Q)for d in $D$(DOCDIR) $D$(PLUGINDIR)/engines $D$(PLUGINDIR) $D$(LIBDIR)/parloop-check $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
 	  test ! -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
 	$(Q)$(refresh)
 
