@@ -212,7 +212,7 @@ START_TEST(who_is_replaced_stays_until_the_program_is_started_again)
 	tell("open good");
 	expect("9 opened");
 	scratch_copy(PLUGIN("good"), "drop/good.so");
-	expect("2 backend \"good\": ");
+	expect("was replaced; what is loaded stays in use until this program is started again");
 	tell("pool");
 	expect("9 used");
 }
