@@ -226,6 +226,13 @@ expect "one test can be run in the process" says_here 1 "fail B3: a batch is giv
 expect "and what is right is said there too" says_here 0 "ok B3" --only B3 "$work/B4.so"
 expect "random steps find what is broken" refuses 1 "a batch is given back twice" \
 	--fuzz 7 50 "$work/B3.so"
+without_tasks() { # a command whose tasks are not where it looks for them
+	mkdir "$work/moved" && cp -L "$O/parloop" "$O/libparloop.so.0" "$work/moved" &&
+		! "$work/moved/parloop" check "$work/B3.so" >"$work/said" 2>&1
+	cat "$work/said"
+	grep -qF "$work/moved/parloop-check/tasks.so" "$work/said"
+}
+expect "a command without its tasks says which file is missing" without_tasks
 expect "a file that is not there is no plugin" refuses 2 "cannot read the plugin" nonesuch.so
 expect "nor is any other" refuses 1 "not an ELF file" tests/test_check.sh
 expect "an unknown rule is refused" refuses 2 'there is no rule "X1"' --only X1 "$work/B3.so"
