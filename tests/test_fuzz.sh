@@ -3,7 +3,7 @@
 . tests/shell.sh
 
 copies=20000
-[ -z "$SAN" ] || copies=3000
+[ -z "$SAN" ] || copies=10000
 ulimit -c 0
 
 for source in tests/fuzz/*.c; do
