@@ -191,6 +191,7 @@ expect "nothing that was installed names the checkout" \
 for page in parloop.1 parloop-worker.1 plugins.conf.5 libparloop.3 parloop-task.7 parloop-backend.7; do
 	expect "$page is where man looks" test -f "$prefix/share/man/man${page##*.}/$page"
 done
+expect "the manual for who writes backends is there" same "$here/plugins/README.md" "$prefix/share/doc/parloop/backends.md"
 expect "and what the shell completes where it looks" \
 	test -f "$prefix/share/bash-completion/completions/parloop"
 printf '#include <parloop/parloop.h>\nPAR_VERSION_STRING\n' >version.h
