@@ -270,6 +270,7 @@ builds_core() {
 		-luv -linih -lmd -ldl -lpthread -o "$later/libparloop.so.1"
 }
 expect "a later core is built" builds_core
+cp -r "$O/parloop-check" "$later" # the tasks of the check are where the library is
 library=$later
 export LD_LIBRARY_PATH="$later"
 expect "it is what is used from here on" cannot "this core is later" maps_on threads "$later/plugins"

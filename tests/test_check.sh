@@ -227,7 +227,7 @@ expect "and what is right is said there too" says_here 0 "ok B3" --only B3 "$wor
 expect "random steps find what is broken" refuses 1 "a batch is given back twice" \
 	--fuzz 7 50 "$work/B3.so"
 without_tasks() { # a command whose tasks are not where it looks for them
-	mkdir "$work/moved" && cp -L "$O/parloop" "$O/libparloop.so.0" "$work/moved" &&
+	mkdir "$work/moved" && cp -L "$O/parloop" "$O/libparloop.so.1" "$work/moved" &&
 		! "$work/moved/parloop" check "$work/B3.so" >"$work/said" 2>&1
 	cat "$work/said"
 	grep -qF "$work/moved/parloop-check/tasks.so" "$work/said"
