@@ -35,6 +35,8 @@ END
 	run_on_engine dask "$work/dask.conf" "$1"
 	expect "$1: the README's program runs there, and on threads and processes" page_runs "$2"
 	expect "$1 says where it failed to connect without the address" said_without_address "$2"
+	# Twice the same would be seen.
+	[ "$2" = /usr/bin/python3 ] || expect "$1: dask keeps all rules" keeps_rules dask "$2" "tcp://127.0.0.1:$port"
 	stop_engine
 }
 

@@ -381,6 +381,19 @@ START_TEST(a_call_over_its_time_ends_and_the_next_one_works)
 }
 END_TEST
 
+/* Who had to wait for the next look of a bridge that looks twice a second would not come to an end
+ * here. */
+START_TEST(a_kept_connection_is_there_at_once)
+{
+	par_parallel *pool;
+
+	for (int i = 0; i < 400; i++) {
+		MUST(par_open(&pool, PAR_SETTINGS(.backend = engine), &error));
+		par_close(pool);
+	}
+}
+END_TEST
+
 /* The engine's own worker dies, and its tasks run elsewhere. */
 START_TEST(an_engines_worker_is_killed)
 {
@@ -670,7 +683,7 @@ int main(int argc, char **argv)
 		NULL,
 	};
 	/* The stand-in's workers are the bridge. */
-	const TTest *const on_real_ones[] = {an_engines_worker_is_killed, NULL};
+	const TTest *const on_real_ones[] = {a_kept_connection_is_there_at_once, an_engines_worker_is_killed, NULL};
 	const TTest *const on_the_stand_in[] = {
 		a_module_travels,
 		it_says_that_there_is_no_python,

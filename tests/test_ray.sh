@@ -20,6 +20,16 @@ address = 127.0.0.1:$port
 python = $python
 END
 	run_on_engine ray "$work/ray.conf" "the current Ray"
+	# What Ray itself says when it ends, with the process that has loaded it.
+	printf '#!/bin/sh\nexec %s "$@" 2>>%s/ray.said\n' "$python" "$work" >"$work/python"
+	chmod 755 "$work/python"
+	if keeps_rules ray "$work/python" "127.0.0.1:$port" >"$work/kept"; then
+		expect "ray keeps all rules" cat "$work/kept"
+	elif grep -q 'discovered a bug in Ray' "$work/ray.said"; then
+		skip "ray keeps all rules" "Ray aborted: $(grep -o 'Check failed: .*' "$work/ray.said" | head -n 1)"
+	else
+		expect "ray keeps all rules" eval 'cat "$work/kept"; false'
+	fi
 	stop_engine
 fi
 summary

@@ -143,17 +143,17 @@ class StandIn:
             self.bridge.lost(batch, str(error))
 
     def kill(self, batch):
-        self.side.kill(self.bridge.session, batch.id)
+        self.side.kill(self.bridge.session, [batch.id])
 
     def abort(self, batches):
         for batch in batches:
             future = self.futures.get(batch.id)
             if future is not None:
                 future.cancel()
-        self.side.kill(self.bridge.session)
+        self.side.kill(self.bridge.session, [batch.id for batch in batches])
 
     def close(self):
-        self.side.kill(self.bridge.session)
+        self.side.kill_all(self.bridge.session)
         self.side.forget(self.bridge.session)
 
 
@@ -178,10 +178,11 @@ def dask_errand(name, job, data, keys, *contents):
     return tuple(sys.modules[name].here.run(job, data, fetch, tell, pause))
 
 
-def dask_kill(name, session, batch=None):
+def dask_kill(name, session, batches=None):
     import sys
     if name in sys.modules:
-        sys.modules[name].here.kill(session, batch)
+        here = sys.modules[name].here
+        here.kill_all(session) if batches is None else here.kill(session, batches)
 
 
 class Dask:
@@ -294,13 +295,13 @@ class Dask:
         self.bridge.lost(batch, text)
 
     def kill(self, batch):
-        self.kill_on_workers(batch.id)
+        self.kill_on_workers([batch.id])
 
-    def kill_on_workers(self, *batch):
+    def kill_on_workers(self, batches):
         """Whichever has it.  A worker listens to that also while its threads are busy; it may be gone."""
         def run():
             try:
-                self.client.run(dask_kill, FAR, self.bridge.session, *batch, on_error="ignore")
+                self.client.run(dask_kill, FAR, self.bridge.session, batches, on_error="ignore")
             except Exception:
                 pass
         threading.Thread(target=run, daemon=True).start()
@@ -308,7 +309,7 @@ class Dask:
     def abort(self, batches):
         futures = [self.futures.pop(batch.id) for batch in batches if batch.id in self.futures]
         self.client.cancel(futures)
-        self.kill_on_workers()
+        self.kill_on_workers([batch.id for batch in batches])
 
     def close(self):
         if self.client.status != "running":
@@ -488,7 +489,8 @@ class Bridge:
         self.sending, self.lock = threading.Lock(), threading.Lock()
         self.engine, self.environment, self.secrets = None, {}, []
         self.batches, self.blobs, self.files, self.n_blobs = {}, {}, [None, None], 0
-        self.leased = threading.Event()
+        self.leased, self.wants_look = threading.Event(), threading.Event()
+        self.looking = threading.Lock()  # what was told of the workers is said under it
         self.waits_since = self.released = time.monotonic()
         self.n_workers = -1
 
@@ -595,8 +597,10 @@ class Bridge:
             texts = body.decode().split("\0")
             self.open(dict(text.split("=", 1) for text in texts if text))
         if kind in (OPEN, LEASE):
-            self.waits_since, self.n_workers = time.monotonic(), -1
+            with self.looking:
+                self.waits_since, self.n_workers = time.monotonic(), -1
             self.leased.set()
+            self.wants_look.set()
         elif kind == RELEASE:
             self.leased.clear()
             self.released = time.monotonic()
@@ -615,29 +619,37 @@ class Bridge:
             self.end_all("aborted")
 
     def look(self):
-        """How many workers there are, as long as somebody wants to know."""
+        """How many workers there are, as long as somebody wants to know: each who leases is told at
+        once, and then of what changes."""
         while True:
             if not self.leased.wait(1):
                 if time.monotonic() - self.released > self.keep_s:
                     self.socket.shutdown(socket.SHUT_RDWR)
                 continue
+            self.wants_look.clear()
             try:
                 n = self.engine.workers()
             except Exception:
                 n = 0
-            now = time.monotonic()
-            if n > 0:
-                self.waits_since = now
-                if n != self.n_workers:
-                    self.send(WORKERS, n)
-            elif now - self.waits_since > self.wait_s:
-                text = "it has had no worker for %g s" % self.wait_s
-                if self.n_workers < 0:
-                    self.refuse(text, "start some, or wait longer with the option wait_for_workers")
-                    self.leased.clear()
-                self.end_all("failed", text + "; start some, or set the option wait_for_workers")
-            self.n_workers = n if n > 0 or self.n_workers >= 0 else -1
-            time.sleep(LOOK_S if n > 0 else LOOK_S / 5)
+            with self.looking:
+                self.tell_workers(n)
+            self.wants_look.wait(LOOK_S if n > 0 else LOOK_S / 5)
+
+    def tell_workers(self, n):
+        now = time.monotonic()
+        if n > 0:
+            self.waits_since = now
+            if n != self.n_workers:
+                self.n_workers = n
+                self.send(WORKERS, n)
+            return
+        if now - self.waits_since > self.wait_s:
+            text = "it has had no worker for %g s" % self.wait_s
+            if self.n_workers < 0:
+                self.refuse(text, "start some, or wait longer with the option wait_for_workers")
+                self.leased.clear()
+            self.end_all("failed", text + "; start some, or set the option wait_for_workers")
+        self.n_workers = min(self.n_workers, 0)
 
     def read(self, n):
         body, at = bytearray(n), 0

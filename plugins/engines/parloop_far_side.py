@@ -23,6 +23,7 @@ ATTACHMENT = struct.Struct("=QQii32s")
 ATTACH, DETACH, RUN, READY, ANSWER, END = 1, 2, 3, 16, 17, 18
 TELL_S = 0.1  # so old may an answer be that somebody waits for
 IDLE_S = 60  # so long is kept what nobody asks for
+MOST_CONDEMNED = 4096
 
 # What a batch may need: key is its name among all that was ever sent, and the rest as in
 # par_attachment.
@@ -159,6 +160,7 @@ class FarSide:
         self.lock = threading.Lock()
         self.idle = []
         self.running = {}  # (session, batch): Worker
+        self.condemned = {}  # (session, batch): None, the last of those that were to be killed
         self.memory = {}  # key: (session, descriptor, when it was asked for)
         self.programs = {}  # key: path
         self.sweeper = None
@@ -306,6 +308,9 @@ class FarSide:
             worker = self.take(job, fetch)
             with self.lock:
                 self.running[name] = worker
+                is_condemned = name in self.condemned
+            if is_condemned:
+                worker.kill()
             try:
                 worker.let_go(job.live)
                 self.forget(job.session, job.live)
@@ -337,11 +342,21 @@ class FarSide:
         pid, code = worker.process.pid, worker.end()
         return Outcome(attempt, status, answer, pid, max(-code, 0), code if code >= 0 else -1, host, text)
 
-    def kill(self, session, batch=None):
-        """The process that runs that batch, or any of the session."""
+    def kill(self, session, batches):
+        """The processes that run these; one that is on its way here, or about to begin, does not get
+        far."""
+        names = [(session, batch) for batch in batches]
         with self.lock:
-            workers = [worker for (whose, which), worker in self.running.items()
-                       if whose == session and batch in (None, which)]
+            workers = [self.running[name] for name in names if name in self.running]
+            self.condemned.update(dict.fromkeys(names))
+            for name in list(self.condemned)[:-MOST_CONDEMNED]:
+                del self.condemned[name]
+        for worker in workers:
+            worker.kill()
+
+    def kill_all(self, session):
+        with self.lock:
+            workers = [worker for (whose, _), worker in self.running.items() if whose == session]
         for worker in workers:
             worker.kill()
 
