@@ -423,7 +423,9 @@ static int32_t create(const char *name, const par_host *host, const par_options 
 	backend->name = name;
 	backend->encoding = host->extension(host, PAR_EXT_ENCODE);
 	backend->watcher = host->extension(host, PAR_EXT_FD);
-	status = read_options(backend, options, error);
+	status = backend->encoding != NULL && backend->watcher != NULL
+	                 ? read_options(backend, options, error)
+	                 : par_fail(error, PAR_EUNAVAIL, "this parloop has no batches that could leave it");
 	if (status == PAR_OK)
 		status = bridge_take(&backend->bridge, &backend->start, &backend->is_new, error);
 	if (status == PAR_OK && flush(backend) < 0)

@@ -398,9 +398,10 @@ int32_t pool_init(struct pool *pool, const par_host *host, par_error *error)
 	pool->host = host;
 	pool->timer = host->extension(host, PAR_EXT_TIMER);
 	pool->encoding = host->extension(host, PAR_EXT_ENCODE);
-	if (pool->encoding != NULL && PAR_HAS(pool->encoding, runs_at))
+	if (pool->timer != NULL && pool->encoding != NULL && host->extension(host, PAR_EXT_FD) != NULL &&
+	    host->extension(host, PAR_EXT_WORKER_ENV) != NULL)
 		return PAR_OK;
-	return par_fail(error, PAR_EUNAVAIL, "this parloop is too old for the plugin");
+	return par_fail(error, PAR_EUNAVAIL, "this parloop has no batches that could leave it");
 }
 
 int32_t pool_start(struct pool *pool, par_answer *answer, par_error *error)
