@@ -49,6 +49,9 @@ enum { MOST_UNRUN = 1000, MOST_LOST = 3 };
 /* Workers elsewhere have batches for so long at least, if they are short. */
 #define AHEAD_NS 200000
 
+/* Towards its end a call's rest is shared out, in batches that take such a part of the shortest. */
+enum { LEAST_PART = 16 };
+
 /* What plugins watch is served so often at least, also while nobody sleeps. */
 #define SERVE_NS 100000
 
@@ -363,7 +366,8 @@ static int32_t set_out(par_parallel *parallel)
 	if (parallel->engine->instance.has_remote)
 		remote_begin(&parallel->engine->instance.remote, parallel->plan.max_nbytes,
 		             parallel->plan.shared_mode,
-		             !parallel->plan.collect && parallel->plan.retries == 0);
+		             !parallel->plan.collect && parallel->plan.retries == 0,
+		             parallel->engine->batcher.shortest_ns / LEAST_PART);
 	if (plan_has_deadline(&parallel->plan) &&
 	    instance_can(&parallel->engine->instance, PAR_RUNS_INLINE))
 		log_line(LOG_WARNING, "backend %s does not support timeout; it will not be used",
