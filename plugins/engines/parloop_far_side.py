@@ -21,7 +21,7 @@ import uuid
 HEAD = struct.Struct("=IiQ")
 ATTACHMENT = struct.Struct("=QQii32s")
 ATTACH, DETACH, RUN, READY, ANSWER, END = 1, 2, 3, 16, 17, 18
-TELL_S = 0.1  # so old may an answer be that somebody waits for
+TELL_S = 0.25  # so old may an answer be that somebody waits for; to tell costs as much as a batch
 IDLE_S = 60  # so long is kept what nobody asks for
 
 # What a batch may need: key is its name among all that was ever sent, and the rest as in
