@@ -331,6 +331,10 @@ static void on_message(par_backend *backend, const struct message *message)
 	case BRIDGE_DONE:
 		on_done(backend, message);
 		break;
+	case BRIDGE_RUNS_AT:
+		if (find(backend, message->id) != NULL)
+			backend->encoding->runs_at(backend->host, message->id, message->n, text_of(message, 0, 0));
+		break;
 	default:
 		break;
 	}
