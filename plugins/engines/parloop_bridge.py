@@ -165,18 +165,24 @@ class StandIn(Engine):
     def abort(self, batches):
         for future in self.give_up(batches):
             future.cancel()
-        self.side.kill(self.bridge.session)
+        self.close()
 
     def close(self):
-        self.side.kill(self.bridge.session)
+        self.side.give_up(self.bridge.session, self.bridge.n_batches)
         self.side.forget(self.bridge.session)
 
 
 def dask_errand(name, job, data, keys, *contents):
+    import os
     import sys
     import distributed
     worker = distributed.get_worker()
     came, has_left = dict(zip(keys, contents)), []
+    # A call inside is let in by what this worker was let in by; our files are not here.
+    tls = zip(("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"),
+              (worker.security.tls_ca_file, worker.security.tls_worker_cert, worker.security.tls_worker_key))
+    tls = {"DASK_DISTRIBUTED__COMM__TLS__" + key: path for key, path in tls if path and os.path.exists(path)}
+    job = job[:6] + (dict(job[6], **tls),) + job[7:]
 
     def fetch(key):
         return came[key] if key in came else worker.plugins["parloop-" + key].content
@@ -193,10 +199,10 @@ def dask_errand(name, job, data, keys, *contents):
     return tuple(sys.modules[name].here.run(job, data, fetch, tell, pause))
 
 
-def dask_kill(name, session, batch=None):
+def dask_tell(name, method, *words):
     import sys
     if name in sys.modules:
-        sys.modules[name].here.kill(session, batch)
+        getattr(sys.modules[name].here, method)(*words)
 
 
 class Dask(Engine):
@@ -292,27 +298,28 @@ class Dask(Engine):
         future.add_done_callback(lambda future: self.over(batch, future))
 
     def kill(self, batch):
-        self.kill_on_workers(batch.id)
+        self.tell_workers("kill", batch.id)
 
-    def kill_on_workers(self, *batch):
-        """Whichever has it.  A worker listens to that also while its threads are busy; it may be gone."""
+    def tell_workers(self, method, number):
+        """Whoever has it.  A worker listens to that also while its threads are busy; it may be gone."""
         def run():
             try:
-                self.client.run(dask_kill, FAR, self.bridge.session, *batch, on_error="ignore")
+                self.client.run(dask_tell, FAR, method, self.bridge.session, number, on_error="ignore")
             except Exception:
                 pass
-        threading.Thread(target=run, daemon=True).start()
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread
 
     def abort(self, batches):
         self.client.cancel(self.give_up(batches))
-        self.kill_on_workers()
+        return self.tell_workers("give_up", self.bridge.n_batches)
 
     def close(self):
         if self.client.status != "running":
             return
         if self.futures:
-            self.client.cancel(list(self.futures.values()))
-            self.client.run(dask_kill, FAR, self.bridge.session, on_error="ignore")
+            self.abort(list(self.bridge.batches.values())).join()
         for name in self.plugins:
             self.client.unregister_worker_plugin(name)
         self.client.close(timeout=2)
@@ -468,7 +475,8 @@ class Bridge:
         self.socket, self.session = sock, uuid.uuid4().hex
         self.sending, self.lock = threading.Lock(), threading.Lock()
         self.engine, self.environment, self.secrets = None, {}, []
-        self.batches, self.blobs, self.files, self.n_blobs = {}, {}, [None, None], 0
+        self.batches, self.n_batches, self.files = {}, 0, [None, None]
+        self.blobs, self.n_blobs = {}, 0
         self.places = {}  # the engine's workers, in the order in which they were heard of
         self.leased = threading.Event()
         self.waits_since = self.released = time.monotonic()
@@ -567,9 +575,10 @@ class Bridge:
         ids = struct.unpack_from("=%dQ" % n_blobs, body, 16)
         name_at = 16 + 8 * n_blobs
         end = body.index(b"\0", name_at)
+        self.n_batches += 1
         live = [blob[0] for blob in self.blobs.values()] + [file[0] for file in self.files if file]
         job = (self.session, id, self.files[0], self.files[1], [self.blobs[i] for i in ids], live,
-               self.environment)
+               self.environment, self.n_batches)
         batch = Batch(id, n_tasks, body[name_at:end].decode(errors="replace"), job,
                       bytes(body[end + 1:]))
         with self.lock:

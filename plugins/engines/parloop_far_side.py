@@ -29,7 +29,8 @@ IDLE_S = 60  # so long is kept what nobody asks for
 Blob = collections.namedtuple("Blob", "key id kind writable sha256 n_bytes")
 # A file that may be here already: what is executed, and the library that it needs.
 File = collections.namedtuple("File", "key path sha256")
-Job = collections.namedtuple("Job", "session batch program library blobs live environment")
+# Number is that of the batch among all of its session, from 1.
+Job = collections.namedtuple("Job", "session batch program library blobs live environment number")
 # How a batch ended: "ok", "lost" (its process died), "failed" (there can be none); the answer whole.
 # An attempt is the host, the process of the engine's there, and what makes it unique.
 Outcome = collections.namedtuple("Outcome", "attempt status answer pid signal exit_code text")
@@ -170,6 +171,7 @@ class FarSide:
         self.running = {}  # (session, batch): Worker
         self.memory = {}  # key: (session, descriptor, when it was asked for)
         self.programs = {}  # key: path
+        self.given_up = {}  # session: nobody wants its batches up to that number
         self.sweeper = None
 
     # --- what is kept ---------------------------------------------------------------------------
@@ -218,6 +220,8 @@ class FarSide:
                 if now - since > IDLE_S and session not in busy:
                     os.close(self.memory.pop(key)[1])
             is_empty = not (self.idle or self.memory or self.running)
+            if is_empty:
+                self.given_up.clear()
         for worker in old:
             worker.end()
         if not is_empty:
@@ -302,6 +306,9 @@ class FarSide:
             worker = self.take(job, fetch)
             with self.lock:
                 self.running[name] = worker
+                worker.number = job.number
+                if job.number <= self.given_up.get(job.session, 0):
+                    worker.kill()
             try:
                 worker.let_go(job.live)
                 self.forget(job.session, job.live)
@@ -333,13 +340,19 @@ class FarSide:
         pid, code = worker.process.pid, worker.end()
         return Outcome(attempt, status, answer, pid, max(-code, 0), max(code, -1), text)
 
-    def kill(self, session, batch=None):
-        """The process that runs that batch, or any of the session."""
+    def kill(self, session, batch):
+        """The process that runs that batch."""
         with self.lock:
-            workers = [worker for (whose, which), worker in self.running.items()
-                       if whose == session and batch in (None, which)]
-        for worker in workers:
-            worker.kill()
+            if (session, batch) in self.running:
+                self.running[session, batch].kill()
+
+    def give_up(self, session, number):
+        """All batches up to that number, also those whose process is only being started."""
+        with self.lock:
+            self.given_up[session] = number
+            for (whose, _), worker in self.running.items():
+                if whose == session and worker.number <= number:
+                    worker.kill()
 
 
 here = FarSide()
