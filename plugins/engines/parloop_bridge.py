@@ -31,6 +31,7 @@ KILLED = 9
 LARGE = 1 << 20  # bytes of a batch, or more: they do not go by way of a scheduler
 CONNECT_S = 30  # more than wait_for_workers, at most
 END_S = 4
+ENDING_S = 0.2
 LOOK_S = 0.5  # between two looks at how many workers there are
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -444,14 +445,19 @@ class Ray(Engine):
         if ref is not None:
             self.ray.cancel(ref, force=True)
 
+    def kill_all(self, refs):
+        """But for those that are ending: to kill one at this very moment Ray may take for a bug of its own,
+        and abort this process."""
+        if refs:
+            for ref in self.ray.wait(refs, num_returns=len(refs), timeout=ENDING_S)[1]:
+                self.ray.cancel(ref, force=True)
+
     def abort(self, batches):
-        for ref in self.give_up(batches):
-            self.ray.cancel(ref, force=True)
+        threading.Thread(target=self.kill_all, args=(self.give_up(batches),), daemon=True).start()
 
     def close(self):
         """Ray ends what a program had when its connection ends; but not what was started for it."""
-        for ref in self.futures.values():
-            self.ray.cancel(ref, force=True)
+        self.kill_all(list(self.futures.values()))
         if self.is_local:
             self.ray.shutdown()
 
