@@ -109,8 +109,11 @@ $(O)/libparloop.so: $(O)/$(SONAME)
 $(O)/libparloop.a: $(CORE)
 	$(call say,AR,$@)rm -f $@ && ar rcs $@ $(CORE)
 
-$(O)/parloop: $(CLI) $(O)/libparloop.so
-	$(call say,LD,$@)$(CC) $(ALL) $(CLI) -L$(O) -lparloop -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@
+# What a sanitizer is told of each program of ours.
+TOLD := $(if $(SAN),$(O)/tests/sanitizers.o)
+
+$(O)/parloop: $(CLI) $(TOLD) $(O)/libparloop.so
+	$(call say,LD,$@)$(CC) $(ALL) $(CLI) $(TOLD) -L$(O) -lparloop -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@
 
 # A worker is started more often than anything else, and each library that the loader has to find
 # takes it a tenth of a millisecond: so it brings the core along, and shows modules what
@@ -119,7 +122,7 @@ LINK_WORKER = $(CC) $(ALL) $(filter %.o,$^) -static-libgcc -Wl,--dynamic-list=co
               $(LDFLAGS) -Wl,--as-needed $(call static_if_there,libuv_a.a,-luv) \
               $(INIH) $(MD) -ldl -lpthread -o $@
 
-$(O)/parloop-worker: $(WORKER) $(CORE) core/worker/exports.map
+$(O)/parloop-worker: $(WORKER) $(CORE) $(TOLD) core/worker/exports.map
 	$(call say,LD,$@)$(LINK_WORKER)
 
 # The other half of the backend mpi: a worker whose batches come by MPI.

@@ -153,7 +153,7 @@ void closing_begin(par_parallel *parallel);
 int closing_is_done(par_parallel *parallel, int64_t now_ns);
 void closing_finish(par_parallel *parallel);
 
-/* --- turn.c: a call from turn to turn ------------------------------------------------------------ */
+/* --- turn*.c: a call from turn to turn ------------------------------------------------------------ */
 
 /* Begin a call by its plan; the backend may still be rising. */
 void turn_begin(par_parallel *parallel, const struct job *job);

@@ -56,8 +56,10 @@ for program; do
 	*) set -- ${WRAP:-} "$program" ;;
 	esac
 	own=$(mktemp -d) || exit 1
+	begun=$(date +%s)
 	TMPDIR=$own timeout -k 10 "$limit" "$@" >"$notes/log" 2>&1 </dev/null
 	status=$?
+	took=$(($(date +%s) - begun))
 	left=$(left_behind)
 	rm -rf "$own"
 	counts=$(awk '
@@ -95,6 +97,7 @@ for program; do
 		echo "$line" >>"$notes/names"
 		excerpt >>"$notes/words"
 	fi
+	[ "$took" -lt 2 ] || line="$line, $took s"
 	echo "$line"
 	passed=$((passed + checks - bad - skips))
 	failed=$((failed + bad))

@@ -1,4 +1,4 @@
-/* sanitizers.c - what the sanitizers should know of every test; linked with each. */
+/* sanitizers.c - what the sanitizers should know of every program of ours; linked with each. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_options(void);
 

@@ -6,13 +6,6 @@ export PARLOOP_CONF="$work/plugins.conf" O CC SANFLAGS work
 
 # --- ours keep them ---------------------------------------------------------------------------
 
-# ThreadSanitizer does not see libuv close a descriptor (tests/sanitizers.c), and the command is not
-# linked with what says so.
-if [ "$SAN" = thread ]; then
-	printf 'race:libuv.so\nrace:epoll_create1\nrace:eventfd\n' >"$work/suppressions"
-	export TSAN_OPTIONS="${TSAN_OPTIONS:+$TSAN_OPTIONS:}suppressions=$work/suppressions"
-fi
-
 keeps_all() { # keeps_all FILE, or --fuzz SEED N FILE
 	timeout 200 "$O/parloop" check "$@" >"$work/said"
 	status=$?
