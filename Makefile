@@ -4,6 +4,7 @@
 # make acceptance joblib's behaviours, a line each; ACCEPTANCE="--only B17 --backend threading"
 # make storm      worker processes killed all the time: nothing may be lost
 # make valgrind   the core's unit tests, under valgrind
+# make fuzz       clang's fuzzer on each reader; TIME=60 seconds each, TARGET=note for one of them
 # make bench      measure ours beside its peers; make bench-engines does so on Dask and Ray
 # make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again
 #
@@ -17,6 +18,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 PLUGINDIR  ?= $(LIBDIR)/parloop
 MANDIR     ?= $(PREFIX)/share/man
+DOCDIR     ?= $(PREFIX)/share/doc/parloop
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 
 CC     ?= cc
@@ -55,6 +57,8 @@ WORKER  := $(patsubst core/%.c,$(O)/core/%.o,$(wildcard core/worker/*.c))
 FOLDERS := $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/backend.c)))
 PLUGIN  := $(patsubst plugins/%.c,$(PLUGINS)/%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=$(PLUGINS)/%.so)
 PYTHON  := $(wildcard plugins/engines/*.py)
+# Those of `parloop check`, which finds them beside the library.
+CHECKED := parloop-check/tasks.so
 TASKS   := $(patsubst tests/tasks/%.c,$(O)/tasks/%.so,$(wildcard tests/tasks/*.c))
 UNIT    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/test_*.c))
 LIST    := $(O)/tests/acceptance/acceptance
@@ -63,14 +67,14 @@ STORM   := $(O)/tests/storm
 BAD     := $(patsubst tests/plugins/%.c,$(O)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
 FUZZ    := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
 LIBS    := $(patsubst tests/libs/%.c,$(O)/tests/libs/%.so,$(wildcard tests/libs/*.c))
-SONAME  := libparloop.so.0
+SONAME  := libparloop.so.1
 
 # A relay for each MPI that there is, built by its compiler; with a sanitizer none, since an MPI
 # under one says much of itself and nothing of us.
 MPIS    := $(if $(SAN),,$(foreach mpi,openmpi mpich,$(if $(shell command -v mpicc.$(mpi)),$(mpi))))
 RELAY   := $(MPIS:%=$(O)/parloop-mpi-relay.%)
 
-all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(PLUGIN) $(RELAY) $(TASKS) \
+all: $(O)/libparloop.so $(if $(CLI),$(O)/parloop) $(O)/parloop-worker $(O)/$(CHECKED) $(PLUGIN) $(RELAY) $(TASKS) \
   $(O)/parloop.pc $(if $(SAN),$(PYTHON:plugins/%=$(PLUGINS)/%))
 
 # A source says what else it is linked with: /* link: -lz */
@@ -157,6 +161,9 @@ $(O)/tasks/%.so: tests/tasks/%.c $(O)/flags
 	$(call say,TASKS,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
 	  $(LDFLAGS) $(call link_flags,$<) -o $@
 
+$(O)/$(CHECKED): core/check/tasks/tasks.c $(O)/flags
+	$(call say,TASKS,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< $(LDFLAGS) -o $@
+
 # Plugins for the tests of the loader: most have something wrong with them.
 $(O)/tests/plugins/%.so: tests/plugins/%.c $(O)/flags
 	$(call say,PLUGIN,$@)mkdir -p $(@D) && $(CC) $(ALL) -shared -MMD -MP -MF $(@:.so=.d) $< \
@@ -223,7 +230,7 @@ storm:
 # All but the test of the command, whose work is done in other processes, and those of worker
 # processes, which it cannot start: it knows no pidfd.  Valgrind runs one thread
 # at a time; one that looks out for another is to hand over to it.
-IN_PROCESSES := command processes engines mpi inner_threads nesting pairs core_budget
+IN_PROCESSES := command changed processes engines mpi inner_threads nesting pairs core_budget
 MEMCHECK := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
 valgrind: LIMIT := 900
 valgrind:
@@ -231,6 +238,25 @@ valgrind:
 	$(Q)$(MAKE) --no-print-directory tests-build
 	$(Q)UNDER_VALGRIND=1 CK_DEFAULT_TIMEOUT=30 CK_TIMEOUT_MULTIPLIER=10 WRAP='$(MEMCHECK)' \
 	  $(run-tests) $(filter-out $(IN_PROCESSES:%=$(O)/tests/test_%),$(UNIT))
+
+# What they find that ends in a crash, hangs or takes much memory is written to build/fuzz, and what
+# is new to them to build/fuzz/TARGET.  SAN is told to make, so that its folder is its own.
+TIME   ?= 60
+TARGET ?= $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZER := $(TARGET:%=$(O)/fuzz/%)
+$(O)/fuzz/%: tests/fuzz/%.c $(O)/libparloop.a $(O)/tests/plugins/good.so
+	$(call say,FUZZ,$@)mkdir -p $(@D) && $(CC) $(ALL) -fsanitize=fuzzer -DFUZZER -Icore -Itests $(HERE) \
+	  $(filter-out %.so,$^) $(LDFLAGS) $(CORE_LIBS) -o $@
+
+fuzz-here: $(FUZZER)
+	$(Q)for target in $(TARGET); do \
+	  echo "--- $$target, for $(TIME) s"; mkdir -p build/fuzz/$$target; \
+	  $(O)/fuzz/$$target -max_total_time=$(TIME) -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/$$target- build/fuzz/$$target tests/fuzz/$$target || exit; done
+
+fuzz:
+	$(Q).ci/deps test fuzz
+	$(Q)$(MAKE) --no-print-directory CC=clang SAN=address,undefined,fuzzer-no-link fuzz-here
 
 # BENCH holds its options: make bench BENCH="--only W1b --rounds 9"
 bench:
@@ -290,11 +316,12 @@ MAN := $(wildcard core/*.[1-9] core/*/*.[1-9] include/parloop/*.[1-9] plugins/*.
 man_place = $(MANDIR)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 
 D := $(DESTDIR)
-install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGIN) $(RELAY)
+install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(O)/$(CHECKED) $(PLUGIN) $(RELAY)
 	$(Q)install -d $D$(BINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/parloop $D$(PLUGINDIR) $D$(SYSCONFDIR)/parloop
 	$(Q)install $(I)/parloop $(I)/parloop-worker $D$(BINDIR)
 	$(Q)install -m 644 $(I)/$(SONAME) $D$(LIBDIR)
 	$(Q)ln -sf $(SONAME) $D$(LIBDIR)/libparloop.so
+	$(Q)install -D -m 644 $(O)/$(CHECKED) $D$(LIBDIR)/$(CHECKED)
 	$(Q)install -m 644 $(I)/parloop.pc $D$(LIBDIR)/pkgconfig
 	$(Q)install -m 644 include/parloop/*.h $D$(INCLUDEDIR)/parloop
 	$(Q)install -m 644 $(PLUGIN) $D$(PLUGINDIR)
@@ -302,19 +329,20 @@ install: $(I)/$(SONAME) $(I)/parloop $(I)/parloop-worker $(I)/parloop.pc $(PLUGI
 	$(Q)install -m 644 $(PYTHON) $D$(PLUGINDIR)/engines
 	$(Q)$(if $(RELAY),install $(RELAY) $D$(PLUGINDIR))
 	$(Q)$(foreach page,$(MAN),install -D -m 644 $(page) $D$(call man_place,$(page)) &&) :
+	$(Q)install -D -m 644 plugins/README.md $D$(DOCDIR)/backends.md
 	$(Q)install -D -m 644 core/cli/parloop.bash $D$(COMPLETIONDIR)/parloop
 	$(Q)test -e $D$(SYSCONFDIR)/parloop/plugins.conf || install -m 644 plugins.conf $D$(SYSCONFDIR)/parloop
 	$(Q)$(refresh)
 
 # A plugins.conf that somebody changed stays, and so do plugins that are not ours.
 uninstall:
-	$(Q)rm -f $D$(BINDIR)/parloop $D$(BINDIR)/parloop-worker $D$(LIBDIR)/$(SONAME) $D$(LIBDIR)/libparloop.so $D$(LIBDIR)/pkgconfig/parloop.pc \
+	$(Q)rm -f $D$(BINDIR)/parloop $D$(BINDIR)/parloop-worker $D$(LIBDIR)/$(SONAME) $D$(LIBDIR)/libparloop.so $D$(LIBDIR)/$(CHECKED) $D$(LIBDIR)/pkgconfig/parloop.pc \
 	  $(addprefix $D$(INCLUDEDIR)/parloop/,$(notdir $(wildcard include/parloop/*.h))) \
 	  $(addprefix $D$(PLUGINDIR)/,$(notdir $(PLUGIN)) parloop-mpi-relay.openmpi parloop-mpi-relay.mpich) \
 	  $(addprefix $D$(PLUGINDIR)/engines/,$(notdir $(PYTHON))) \
-	  $(foreach page,$(MAN),$D$(call man_place,$(page))) $D$(COMPLETIONDIR)/parloop
+	  $(foreach page,$(MAN),$D$(call man_place,$(page))) $D$(COMPLETIONDIR)/parloop $D$(DOCDIR)/backends.md
 	$(Q)! cmp -s plugins.conf $D$(SYSCONFDIR)/parloop/plugins.conf || rm $D$(SYSCONFDIR)/parloop/plugins.conf
-	$(Q)for d in $D$(PLUGINDIR)/engines $D$(PLUGINDIR) $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
+	$(Q)for d in $D$(DOCDIR) $D$(PLUGINDIR)/engines $D$(PLUGINDIR) $D$(LIBDIR)/parloop-check $D$(INCLUDEDIR)/parloop $D$(SYSCONFDIR)/parloop $D$(LIBDIR)/pkgconfig; do \
 	  test ! -d $$d || rmdir --ignore-fail-on-non-empty $$d; done
 	$(Q)$(refresh)
 
@@ -322,7 +350,7 @@ clean:
 	rm -rf build $(patsubst %.c,%.so,$(wildcard plugins/*.c)) $(FOLDERS:%=plugins/%.so)
 
 FORCE:
-.PHONY: all run test acceptance storm valgrind bench bench-engines install uninstall clean tests-build FORCE
+.PHONY: all run test acceptance storm valgrind fuzz fuzz-here bench bench-engines install uninstall clean tests-build FORCE
 .SECONDARY:
 
--include $(CORE:.o=.d) $(CLI:.o=.d) $(WORKER:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/plugins/*/*.d $(O)/tasks/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/fuzz/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)
+-include $(CORE:.o=.d) $(CLI:.o=.d) $(WORKER:.o=.d) $(wildcard $(O)/plugins/*.d $(O)/plugins/*/*.d $(O)/tasks/*.d $(O)/parloop-check/*.d $(O)/tests/*.d $(O)/tests/acceptance/*.d $(O)/tests/fuzz/*.d $(O)/tests/plugins/*.d $(O)/tests/libs/*.d $(I)/*.d)

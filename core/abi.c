@@ -1,14 +1,30 @@
-/* The layout of everything that crosses the border to a plugin or a task module,
- * field by field, as released: what is compared here never changes, except by
- * appending. */
+/* The layout of everything that crosses the border to a program, a plugin or a task module, field
+ * by field, as released in 1.0: what is compared here never changes, except by appending, which
+ * makes a struct larger and its minor version higher.  tests/test_abi.sh sees the rest of it. */
+#include "abi.h"
+
 #include <parloop/backend.h>
 #include <parloop/parloop.h>
 #include <parloop/task.h>
 #include <parloop/worker.h>
 
+#include <string.h>
+
 #if !defined(__LP64__)
 #error "parloop is for LP64 machines"
 #endif
+
+int abi_wants_more(const void *sized, size_t known)
+{
+	const unsigned char *bytes = sized;
+	uint32_t size;
+
+	memcpy(&size, sized, sizeof(size));
+	for (size_t i = known; i < size; i++)
+		if (bytes[i] != 0)
+			return 1;
+	return 0;
+}
 
 #define SIZE(type, bytes)       _Static_assert(sizeof(type) == (bytes), #type " has its size")
 #define AT(type, field, offset) \
@@ -367,7 +383,6 @@ AT(par_int, value, 8);
 SIZE(par_real, 16);
 AT(par_real, set, 0);
 AT(par_real, value, 8);
-
 
 SIZE(par_plain, 16);
 AT(par_plain, kind, 0);

@@ -1,9 +1,11 @@
 #include "channel.h"
 
+#include "abi.h"
 #include "channel_memory.h"
 #include "error.h"
 #include "forked.h"
 #include "inner_threads.h"
+#include "log.h"
 #include "paths.h"
 #include "serve.h"
 #include "shared.h"
@@ -834,19 +836,40 @@ static int32_t put_setup(par_channel *channel, const par_worker_setup *setup)
 	return send_frame(channel, NULL);
 }
 
+/* 0, and a copy of ours; or -1. */
+static int copy_setup(par_worker_setup *own, const par_worker_setup *setup)
+{
+	*own = (par_worker_setup){.size = 0};
+	memcpy(own, setup, setup->size < sizeof(*own) ? setup->size : sizeof(*own));
+	if (PAR_HAS(setup, initarg) && !abi_wants_more(setup, sizeof(*own)))
+		return 0;
+	log_line(LOG_ERROR, "a plugin gives a par_worker_setup of size %u, of which parloop "
+	                    PAR_VERSION_STRING " knows %zu; no worker can be that", setup->size,
+	         sizeof(*setup));
+	return -1;
+}
+
 char *const *channel_describe(par_channel *channel, const int32_t ends[2],
                               const par_worker_setup *setup)
 {
+	par_worker_setup own;
+
+	if (copy_setup(&own, setup) < 0)
+		return NULL;
 	(void)snprintf(channel->variable, sizeof(channel->variable),
 	               PAR_WORKER_VARIABLE "=%d:%d:%d:%d:channel", (int)ends[0], (int)ends[1],
-	               (int)setup->worker, (int)setup->parent);
+	               (int)own.worker, (int)own.parent);
 	channel->variables[0] = channel->variable;
-	return put_setup(channel, setup) < 0 ? NULL : channel->variables;
+	return put_setup(channel, &own) < 0 ? NULL : channel->variables;
 }
 
 void channel_serve(par_channel *channel, const par_worker_setup *setup)
 {
-	serve_forked(channel->ends, setup);
+	par_worker_setup own;
+
+	if (copy_setup(&own, setup) < 0)
+		_exit(EXIT_FAILURE);
+	serve_forked(channel->ends, &own);
 }
 
 /* --- which program ---------------------------------------------------------------------------- */

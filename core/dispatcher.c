@@ -1,5 +1,6 @@
 #include "dispatcher.h"
 
+#include "abi.h"
 #include "error.h"
 
 #include <string.h>
@@ -18,10 +19,10 @@ int32_t dispatcher_check_task(const par_task *task, par_error *error)
 		error_remedy(error, "name one in the call, or in each item of the source");
 		return PAR_EINVAL;
 	}
-	if (task->size < sizeof(*task) || task->abi != PAR_TASK_ABI) {
+	if (!PAR_HAS(task, bytes) || task->abi != PAR_TASK_ABI) {
 		error_set(error, PAR_EINVAL, "the task is not one that this parloop can run");
 		error_reason(error, "it has size %u and ABI %u, this parloop wants %zu and %d", task->size,
-		             task->abi, sizeof(*task), PAR_TASK_ABI);
+		             task->abi, ABI_UP_TO(par_task, bytes), PAR_TASK_ABI);
 		error_remedy(error, "compile it again with this version's <parloop/task.h>");
 		return PAR_EINVAL;
 	}

@@ -1,5 +1,6 @@
 #include "elf_file.h"
 
+#include "elf_file_layout.h"
 #include "error.h"
 
 #include <errno.h>
@@ -27,8 +28,9 @@ enum { OUR_MACHINE = EM_S390 };
 #endif
 
 enum {
-	LONGEST_NOTE = 4096,     /* text of ours */
-	LONGEST_NOTES = 64 << 10 /* a whole segment or section of notes */
+	LONGEST_NOTE = 4096,      /* text of ours */
+	LONGEST_NOTES = 64 << 10, /* a whole segment or section of notes */
+	MOST_ENTRIES = 4096       /* of a dynamic section */
 };
 
 /* Refuse with a reason; what was being done is the caller's to say. */
@@ -299,20 +301,43 @@ static int wants_executable_stack(const struct elf *elf)
 	return stack == NULL ? OUR_MACHINE == EM_X86_64 : (stack->p_flags & PF_X) != 0;
 }
 
+static int32_t check_layout(const struct elf *elf, par_error *error)
+{
+	const Elf64_Phdr *segment = find_segment(elf, PT_DYNAMIC);
+	const size_t n = (size_t)(segment->p_filesz / sizeof(Elf64_Dyn));
+	const char *fault;
+	Elf64_Dyn *entries;
+
+	if (n > MOST_ENTRIES)
+		return refuse(elf, error, "damaged ELF file: %zu entries in its dynamic section", n);
+	entries = calloc(n + 1, sizeof(*entries));
+	if (entries == NULL)
+		return no_memory(elf, error);
+	if (read_at(elf, entries, n * sizeof(*entries), segment->p_offset) < 0)
+		fault = "truncated while it was read";
+	else
+		fault = elf_layout_fault(elf, entries, n);
+	free(entries);
+	return fault == NULL ? PAR_OK : refuse(elf, error, "damaged ELF file: %s", fault);
+}
+
 static int32_t check_segments(const struct elf *elf, par_error *error)
 {
-	for (unsigned i = 0; i < elf->header.e_phnum; i++) {
-		int32_t status = check_segment(elf, &elf->segments[i], error);
+	int32_t status = PAR_OK;
 
-		if (status < 0)
-			return status;
-	}
+	for (unsigned i = 0; status == PAR_OK && i < elf->header.e_phnum; i++)
+		status = check_segment(elf, &elf->segments[i], error);
+	if (status < 0)
+		return status;
 	if (find_segment(elf, PT_LOAD) == NULL)
 		return refuse(elf, error, "damaged ELF file: nothing to load");
 	if (elf->any_kind)
 		return PAR_OK;
 	if (find_segment(elf, PT_DYNAMIC) == NULL)
 		return refuse(elf, error, "damaged ELF file: no dynamic section");
+	status = check_layout(elf, error);
+	if (status < 0)
+		return status;
 	if (!wants_executable_stack(elf))
 		return PAR_OK;
 	refuse(elf, error, "wants an executable stack, and would make this program's so");
@@ -635,6 +660,10 @@ int32_t elf_find_section(const struct elf *elf, const char *name, uint64_t *addr
 /* What PT_DYNAMIC says of the symbols, as addresses; 0: not said. */
 struct dynamic {
 	uint64_t symbols, strings, strings_size, hash, gnu_hash;
+	uint64_t versions, needed, defined; /* of each symbol; of other libraries; of this one */
+	struct relocations {
+		uint64_t address, size;
+	} relocations[2]; /* of data, and of calls */
 };
 
 /* Tables of the file, in memory. */
@@ -674,6 +703,8 @@ static int read_dynamic(const struct elf *elf, struct dynamic *dynamic)
 	Elf64_Dyn entry;
 
 	*dynamic = (struct dynamic){0};
+	if (segment == NULL)
+		return -1;
 	for (uint64_t at = 0; at + sizeof(entry) <= segment->p_filesz; at += sizeof(entry)) {
 		if (read_at(elf, &entry, sizeof(entry), segment->p_offset + at) < 0)
 			return -1;
@@ -694,6 +725,27 @@ static int read_dynamic(const struct elf *elf, struct dynamic *dynamic)
 			break;
 		case DT_GNU_HASH:
 			dynamic->gnu_hash = entry.d_un.d_ptr;
+			break;
+		case DT_RELA:
+			dynamic->relocations[0].address = entry.d_un.d_ptr;
+			break;
+		case DT_RELASZ:
+			dynamic->relocations[0].size = entry.d_un.d_val;
+			break;
+		case DT_JMPREL:
+			dynamic->relocations[1].address = entry.d_un.d_ptr;
+			break;
+		case DT_PLTRELSZ:
+			dynamic->relocations[1].size = entry.d_un.d_val;
+			break;
+		case DT_VERSYM:
+			dynamic->versions = entry.d_un.d_ptr;
+			break;
+		case DT_VERNEED:
+			dynamic->needed = entry.d_un.d_ptr;
+			break;
+		case DT_VERDEF:
+			dynamic->defined = entry.d_un.d_ptr;
 			break;
 		default:
 			break;
@@ -744,13 +796,105 @@ static int count_symbols(const struct elf *elf, const struct dynamic *dynamic, u
 	return 0;
 }
 
+/* The versions that the file tells of, by number; each list's entries say where the next is. */
+static int find_highest_needed(const struct elf *elf, uint64_t address, unsigned *highest)
+{
+	Elf64_Verneed need;
+	Elf64_Vernaux version;
+	int left = MOST_ENTRIES;
+
+	for (; address != 0; address = need.vn_next == 0 ? 0 : address + need.vn_next) {
+		uint64_t at;
+
+		if (read_address(elf, &need, sizeof(need), address) < 0)
+			return -1;
+		at = need.vn_cnt == 0 ? 0 : address + need.vn_aux;
+		for (; at != 0; at = version.vna_next == 0 ? 0 : at + version.vna_next) {
+			if (left-- == 0 || read_address(elf, &version, sizeof(version), at) < 0)
+				return -1;
+			if ((version.vna_other & 0x7fffu) > *highest)
+				*highest = version.vna_other & 0x7fffu;
+		}
+		if (left-- == 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int find_highest_defined(const struct elf *elf, uint64_t address, unsigned *highest)
+{
+	Elf64_Verdef version;
+
+	for (int left = MOST_ENTRIES; address != 0; left--) {
+		if (left == 0 || read_address(elf, &version, sizeof(version), address) < 0)
+			return -1;
+		if ((version.vd_ndx & 0x7fffu) > *highest)
+			*highest = version.vd_ndx & 0x7fffu;
+		address = version.vd_next == 0 ? 0 : address + version.vd_next;
+	}
+	return 0;
+}
+
+/* The loader writes where they say, for the symbol that they name: *n is more than its number. */
+static int check_relocations(const struct elf *elf, const struct relocations *all, uint64_t *n)
+{
+	Elf64_Rela one;
+
+	for (uint64_t at = 0; all->address != 0 && at + sizeof(one) <= all->size; at += sizeof(one)) {
+		if (read_address(elf, &one, sizeof(one), all->address + at) < 0 ||
+		    !elf_layout_has(elf, one.r_offset, 1, 0))
+			return -1;
+		if (ELF64_R_SYM(one.r_info) >= *n)
+			*n = ELF64_R_SYM(one.r_info) + 1;
+	}
+	return 0;
+}
+
+static int check_names(const struct elf *elf, const struct dynamic *dynamic, uint64_t n)
+{
+	Elf64_Sym symbol;
+
+	for (uint64_t i = 0; i < n; i++)
+		if (read_address(elf, &symbol, sizeof(symbol), dynamic->symbols + i * sizeof(symbol)) < 0 ||
+		    symbol.st_name >= dynamic->strings_size)
+			return -1;
+	return 0;
+}
+
+/* The loader has a list of them that is as long as the highest of which it is told. */
+static int check_versions(const struct elf *elf, const struct dynamic *dynamic, uint64_t n)
+{
+	unsigned highest = 1; /* that and 0 are always there */
+	Elf64_Half version;
+
+	if (find_highest_needed(elf, dynamic->needed, &highest) < 0 ||
+	    find_highest_defined(elf, dynamic->defined, &highest) < 0)
+		return -1;
+	for (uint64_t i = 0; dynamic->versions != 0 && i < n; i++)
+		if (read_address(elf, &version, sizeof(version), dynamic->versions + i * sizeof(version)) < 0 ||
+		    (version & 0x7fffu) > highest)
+			return -1;
+	return 0;
+}
+
+/* What is looked up, here or elsewhere: n symbols, of which the GNU table tells those that are
+ * exported, and those that relocations name. */
+static int check_lookups(const struct elf *elf, const struct dynamic *dynamic, uint64_t n)
+{
+	if (check_relocations(elf, &dynamic->relocations[0], &n) < 0 ||
+	    check_relocations(elf, &dynamic->relocations[1], &n) < 0)
+		return -1;
+	return check_names(elf, dynamic, n) < 0 ? -1 : check_versions(elf, dynamic, n);
+}
+
 /* Both tables lie inside the file, so its size bounds what is allocated.  0, -1:
  * damaged, -2: no memory. */
 static int read_tables(const struct elf *elf, const struct dynamic *dynamic, struct tables *tables)
 {
 	uint64_t bytes, offset;
 
-	if (count_symbols(elf, dynamic, &tables->n_symbols) < 0)
+	if (count_symbols(elf, dynamic, &tables->n_symbols) < 0 ||
+	    check_lookups(elf, dynamic, tables->n_symbols) < 0)
 		return -1;
 	bytes = tables->n_symbols * sizeof(*tables->symbols);
 	tables->strings_size = dynamic->strings_size;
@@ -764,9 +908,10 @@ static int read_tables(const struct elf *elf, const struct dynamic *dynamic, str
 	if (tables->symbols == NULL || tables->strings == NULL)
 		return -2;
 	tables->strings[tables->strings_size] = '\0';
-	if (read_address(elf, tables->symbols, bytes, dynamic->symbols) < 0)
+	if (read_address(elf, tables->symbols, bytes, dynamic->symbols) < 0 ||
+	    read_at(elf, tables->strings, tables->strings_size, offset) < 0)
 		return -1;
-	return read_at(elf, tables->strings, tables->strings_size, offset);
+	return tables->strings_size > 0 && tables->strings[tables->strings_size - 1] == '\0' ? 0 : -1;
 }
 
 static void visit_symbols(const struct tables *tables, const char *prefix,
@@ -777,7 +922,7 @@ static void visit_symbols(const struct tables *tables, const char *prefix,
 	for (uint64_t i = 1; i < tables->n_symbols; i++) {
 		const Elf64_Sym *symbol = &tables->symbols[i];
 
-		if (symbol->st_shndx == SHN_UNDEF || symbol->st_name >= tables->strings_size ||
+		if (symbol->st_shndx == SHN_UNDEF ||
 		    ELF64_ST_BIND(symbol->st_info) == STB_LOCAL ||
 		    strncmp(tables->strings + symbol->st_name, prefix, length) != 0)
 			continue;

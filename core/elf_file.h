@@ -29,7 +29,8 @@ struct elf {
 };
 
 /* Open a file and check that it is a shared object that this machine can load: a
- * regular file, whole, of our class and machine, without executable stack.
+ * regular file, whole, of our class and machine, laid out as the dynamic loader takes for
+ * granted, without executable stack.
  * Directories, FIFOs and devices are refused without waiting.  PAR_ENOTFOUND if
  * it does not exist, PAR_EUNAVAIL if it will not do.  Must be closed if PAR_OK. */
 int32_t elf_open(struct elf *elf, const char *path, par_error *error);
@@ -79,7 +80,8 @@ int32_t elf_find_section(const struct elf *elf, const char *name, uint64_t *addr
 int elf_is_program(const struct elf *elf);
 
 /* Call fn for each defined dynamic symbol whose name begins with prefix, until it
- * returns nonzero.  type is STT_FUNC, STT_OBJECT...  Needs no section headers. */
+ * returns nonzero.  type is STT_FUNC, STT_OBJECT...  Needs no section headers.  PAR_EUNAVAIL: what
+ * the loader would look up in those tables leads out of them. */
 int32_t elf_symbols(const struct elf *elf, const char *prefix,
                     int (*fn)(void *user, const char *name, unsigned type), void *user,
                     par_error *error);

@@ -5,6 +5,7 @@
 #include "log.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct par_iter {
@@ -155,6 +156,15 @@ static void tell_thrown(const par_thrown *thrown)
 	         (unsigned long long)thrown->unused, (unsigned long long)thrown->cancelled);
 }
 
+/* The caller's may be of another version. */
+static void hand_over(par_thrown *out, par_thrown thrown)
+{
+	const uint32_t size = out->size;
+
+	memcpy(out, &thrown, size < sizeof(thrown) ? size : sizeof(thrown));
+	out->size = size;
+}
+
 void par_iter_close(par_iter *iter, par_thrown *out)
 {
 	par_thrown thrown = {.size = sizeof(thrown)};
@@ -167,8 +177,8 @@ void par_iter_close(par_iter *iter, par_thrown *out)
 	}
 	if (!iter->is_concluded)
 		thrown = throw_away(iter);
-	if (out != NULL && out->size >= sizeof(thrown))
-		*out = thrown;
+	if (out != NULL && PAR_HAS(out, cancelled))
+		hand_over(out, thrown);
 	else if (thrown.unused + thrown.cancelled > 0)
 		tell_thrown(&thrown);
 	atomic_store(&iter->parallel->busy, 0);

@@ -71,29 +71,38 @@ void log_line(int32_t level, const char *format, ...)
 
 /* --- once ----------------------------------------------------------------------------------- */
 
+/* Topics by their hash: nothing that has to be allocated, or let go of. */
+enum { MOST_TOPICS = 256 };
+
 static struct {
 	pthread_mutex_t lock;
 	/* under lock */
-	char **topics;
+	uint64_t topics[MOST_TOPICS];
 	size_t n;
 } told = {.lock = PTHREAD_MUTEX_INITIALIZER};
 FORKED_RENEWS(told.lock);
 
-/* Without memory for it, it may be told again. */
+/* FNV-1a. */
+static uint64_t hash_of(const char *text)
+{
+	uint64_t hash = 14695981039346656037u;
+
+	for (; *text != '\0'; text++)
+		hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+	return hash;
+}
+
+/* Of more topics than there is room for, all are told of again. */
 static int is_first(const char *topic)
 {
-	char **grown;
+	uint64_t hash = hash_of(topic);
 	int is_new = 1;
 
 	pthread_mutex_lock(&told.lock);
 	for (size_t i = 0; is_new && i < told.n; i++)
-		is_new = strcmp(told.topics[i], topic) != 0;
-	grown = is_new ? reallocarray(told.topics, told.n + 1, sizeof(*grown)) : NULL;
-	if (grown != NULL) {
-		told.topics = grown;
-		grown[told.n] = strdup(topic);
-		told.n += grown[told.n] != NULL;
-	}
+		is_new = told.topics[i] != hash;
+	if (is_new && told.n < MOST_TOPICS)
+		told.topics[told.n++] = hash;
 	pthread_mutex_unlock(&told.lock);
 	return is_new;
 }

@@ -1,5 +1,6 @@
 #include "module.h"
 
+#include "abi.h"
 #include "elf_file.h"
 #include "error.h"
 #include "forked.h"
@@ -17,6 +18,7 @@
 
 #define TASK_SYMBOL  "par_task_"
 #define TASK_SECTION "par_tasks"
+#define TASK_SIZE    ABI_UP_TO(par_task, bytes) /* at least */
 
 /* Names of tasks, without the symbols' prefix. */
 struct names {
@@ -352,9 +354,9 @@ refuse_task(const par_module *module, const char *name, par_error *error, const 
 static int32_t check_task(const par_module *module, const char *name, const par_task *task,
                           par_error *error)
 {
-	if (task->size < sizeof(*task))
+	if (!PAR_HAS(task, bytes))
 		return refuse_task(module, name, error, "its description says %u bytes, not %zu",
-		                   (unsigned)task->size, sizeof(*task));
+		                   (unsigned)task->size, TASK_SIZE);
 	if (task->abi != PAR_TASK_ABI)
 		return refuse_task(module, name, error, "made for task ABI %u, this parloop has %d",
 		                   (unsigned)task->abi, PAR_TASK_ABI);
@@ -391,7 +393,7 @@ static const par_task *next_in_section(const par_module *module, size_t *at)
 	const par_task *task = (const par_task *)(const void *)(module->section + *at);
 	size_t left = module->section_size - *at;
 
-	if (left < sizeof(*task) || task->size < sizeof(*task) || task->size % 8 != 0 ||
+	if (left < TASK_SIZE || task->size < TASK_SIZE || task->size % 8 != 0 ||
 	    task->size > left || task->name == NULL)
 		return NULL;
 	*at += task->size;
@@ -434,9 +436,9 @@ int32_t par_module_task(par_module *module, const char *name, const par_task **t
 	found = module_is_program(module) ? find_in_section(module, name) : dlsym(module->handle, symbol);
 	if (found == NULL)
 		return refuse_task(module, name, error, "the loader does not find its symbol");
-	if (!module_is_program(module) && symbol_size(found) < sizeof(*found))
+	if (!module_is_program(module) && symbol_size(found) < TASK_SIZE)
 		return refuse_task(module, name, error, "its description has %zu bytes, not %zu",
-		                   symbol_size(found), sizeof(*found));
+		                   symbol_size(found), TASK_SIZE);
 	status = check_task(module, name, found, error);
 	if (status == PAR_OK)
 		*task = found;

@@ -223,7 +223,7 @@ static int32_t check_text(const char *text, size_t size, par_error *error)
 	if (size == 0 || strnlen(text, size) != size - 1)
 		return refuse(error, "its note does not end in NUL");
 	for (const char *at = text; *at != '\0'; at++)
-		if ((unsigned char)*at < 0x20 && *at != '\n' && *at != '\t')
+		if (((unsigned char)*at < 0x20 && *at != '\n' && *at != '\t') || *at == 0x7f)
 			return refuse(error, "its note has the control character \\x%02x",
 			              (unsigned char)*at);
 	return PAR_OK;

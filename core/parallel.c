@@ -196,7 +196,7 @@ static int32_t drive_up(par_parallel *parallel, enum instance_goal goal, par_err
 /* What belongs to a call would be forgotten by the second one. */
 static int32_t check_open(const par_settings *settings, par_error *error)
 {
-	if (settings == NULL || settings->size < sizeof(*settings) ||
+	if (settings == NULL || !PAR_HAS(settings, n_tasks) ||
 	    (settings->statuses == NULL && !settings->n_tasks.set))
 		return PAR_OK;
 	return parallel_refuse(error, PAR_EINVAL, "statuses and n_tasks are for single calls",
@@ -454,7 +454,7 @@ void parallel_note(const par_error *error)
 		return;
 	par_error_text(error, 0, text, sizeof(text));
 	used = strlen(text);
-	if (error->size >= sizeof(*error) && error->task >= 0 && error->trace[0] != '\0')
+	if (PAR_HAS(error, trace) && error->task >= 0 && error->trace[0] != '\0')
 		(void)snprintf(text + used, sizeof(text) - used, "\n%s", error->trace);
 	context_note(text);
 }

@@ -21,7 +21,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LIMIT_MS = 5000, CHILD_FD = 3 };
+enum {
+	LIMIT_MS = 5000,
+	NAP_MS = 10, /* where there is no pidfd */
+	CHILD_FD = 3
+};
 
 int probe_parse_mode(const char *text, enum probe_mode *mode)
 {
@@ -139,26 +143,38 @@ static int64_t now_ms(void)
 
 enum end { CAME_THROUGH, NOT_TRIED, ENDED, HUNG };
 
-/* Until it says so, or its process ends: never mind who else has the pipe, or waits for it. */
+static int has_ended(pid_t pid)
+{
+	siginfo_t about = {0};
+
+	return waitid(P_PID, (id_t)pid, &about, WEXITED | WNOHANG | WNOWAIT) == 0 && about.si_pid == pid;
+}
+
+/* Until it says so, or its process ends: never mind who else has the pipe, or whether it has. */
 static enum end await(int in, pid_t pid)
 {
 	struct pollfd fds[2] = {{.fd = in, .events = POLLIN}, {.fd = pidfd_open(pid, 0), .events = POLLIN}};
 	int64_t until = now_ms() + LIMIT_MS, left;
-	char word;
-	int n = 0;
+	enum end end = HUNG;
 
-	while (n == 0 && (left = until - now_ms()) > 0) {
-		n = poll(fds, 2, (int)left);
-		if (n < 0 && errno == EINTR)
-			n = 0;
+	while (end == HUNG && (left = until - now_ms()) > 0) {
+		int ended;
+		ssize_t n;
+		char word;
+
+		(void)poll(fds, 2, fds[1].fd >= 0 || left < NAP_MS ? (int)left : NAP_MS);
+		ended = has_ended(pid); /* before what it said last is read */
+		n = read(in, &word, 1);
+		if (n == 1)
+			end = word == '!' ? CAME_THROUGH : NOT_TRIED;
+		else if (ended)
+			end = ENDED;
+		else if (n == 0)
+			fds[0].fd = -1;
 	}
 	if (fds[1].fd >= 0)
 		(void)close(fds[1].fd);
-	if (n <= 0)
-		return HUNG;
-	if (read(in, &word, 1) != 1)
-		return ENDED;
-	return word == '!' ? CAME_THROUGH : NOT_TRIED;
+	return end;
 }
 
 static int32_t refuse(const char *path, const char *what, par_error *error)
@@ -206,8 +222,7 @@ static int32_t try_in_child(enum probe_mode mode, const char *path, const char *
 		                            : PAR_PENDING;
 	}
 	end = await(fds[0], pid);
-	if (end != ENDED)
-		(void)kill(-pid, SIGKILL);
+	(void)kill(-pid, SIGKILL); /* and whatever it started */
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	return judge(end, status, path, error);
@@ -239,11 +254,11 @@ int32_t probe_file(enum probe_mode mode, const char *path, const char *name, par
 		return PAR_OK;
 	if (identify(path, line) < 0 || (mode == PROBE_AUTO && is_remembered(line)))
 		return PAR_OK;
-	if (pipe2(fds, O_CLOEXEC) < 0)
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return error_memory(error, "probing a plugin");
 	status = try_in_child(mode, path, name, fds, error);
 	(void)close(fds[0]);
-	if (status == PAR_OK)
+	if (status == PAR_OK && !is_remembered(line))
 		remember(line);
 	return status < 0 ? status : PAR_OK;
 }

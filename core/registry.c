@@ -278,6 +278,19 @@ const struct provider *registry_loaded(const char *name)
 	return entry != NULL && entry->state == LOADED ? provider_of(entry, name) : NULL;
 }
 
+const struct provider *registry_loaded_of(const char *file, size_t i)
+{
+	const struct provider *found = NULL;
+
+	pthread_mutex_lock(&table.lock);
+	for (struct entry *entry = table.entries; entry != NULL && found == NULL; entry = entry->next)
+		if (entry->kind == PLUGIN && entry->state == LOADED && strcmp(entry->provider.file, file) == 0 &&
+		    i-- == 0)
+			found = &entry->provider;
+	pthread_mutex_unlock(&table.lock);
+	return found;
+}
+
 /* The loader registers the name, or says why not, unless it forgets to. */
 static int32_t run_loader(struct entry *entry, par_error *error)
 {

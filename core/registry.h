@@ -38,6 +38,9 @@ int32_t registry_find(const char *name, const struct provider **out, par_error *
 /* The backend of that name if it is loaded already, else NULL.  [any] */
 const struct provider *registry_loaded(const char *name);
 
+/* The i-th of those that are loaded from that file, from 0; NULL: there are no more.  [any] */
+const struct provider *registry_loaded_of(const char *file, size_t i);
+
 /* What the program registered: the i-th name, from 0, as long as it returns 1.  The
  * texts live as long as the process.  [any] */
 struct registered {

@@ -1,5 +1,6 @@
 #include "serve.h"
 
+#include "abi.h"
 #include "context.h"
 #include "error.h"
 #include "fork_server.h"
@@ -51,8 +52,10 @@ static int32_t check_work(const par_work *work, par_error *error)
 {
 	const char *wrong = NULL;
 
-	if (work == NULL || !PAR_HAS(work, user))
+	if (work == NULL || !PAR_HAS(work, is_last))
 		wrong = "work is NULL, or its size is not set";
+	else if (work->reserved != 0 || abi_wants_more(work, sizeof(*work)))
+		wrong = "something is set that is later than parloop " PAR_VERSION_STRING;
 	else if (work->bytes == NULL || work->send == NULL)
 		wrong = "bytes or send is NULL";
 	else if (work->n_attachments > 0 && work->attachments == NULL)
@@ -84,7 +87,7 @@ static int32_t run_work(struct runner *runner, const par_work *work, par_error *
 		.stopping = work->stopping,
 		.send = work->send,
 		.user = work->user,
-		.is_last = PAR_HAS(work, is_last) ? work->is_last : NULL,
+		.is_last = work->is_last,
 	};
 	par_error why = PAR_ERROR_INIT;
 	struct wire_frame frame;
@@ -102,8 +105,7 @@ static int32_t run_work(struct runner *runner, const par_work *work, par_error *
 
 static struct context_employer employer_of(const par_work *work)
 {
-	return PAR_HAS(work, waits) ? (struct context_employer){.tell = work->waits, .arg = work->user}
-	                            : (struct context_employer){0};
+	return (struct context_employer){.tell = work->waits, .arg = work->user};
 }
 
 int32_t par_worker_run(const par_work *work, par_error *error)
@@ -281,15 +283,17 @@ int32_t par_worker_serve(const par_serving *serving, par_error *error)
 	struct server server = {0};
 	int32_t ends[2], status;
 
-	if (serving == NULL || serving->size < sizeof(*serving) || serving->worker < 0) {
+	if (serving == NULL || !PAR_HAS(serving, reserved) || serving->worker < 0 ||
+	    serving->reserved != 0 || abi_wants_more(serving, sizeof(*serving))) {
 		error_set(error, PAR_EINVAL, "cannot serve");
-		error_reason(error, "serving is NULL, its size is not set, or worker is below 0");
+		error_reason(error, "serving is NULL, its size is not set, worker is below 0, or something is "
+		                    "set that is later than parloop " PAR_VERSION_STRING);
 		return PAR_EINVAL;
 	}
 	/* It is a worker now, and so its tasks may open what pools they like. */
 	if (getenv(PAR_WORKER_VARIABLE) != NULL)
 		unsetenv(PAR_WORKER_VARIABLE);
-	server.serving = *serving;
+	server.serving = (par_serving){.worker = serving->worker, .in = serving->in, .out = serving->out};
 	ends[0] = serving->in;
 	ends[1] = serving->out;
 	status = check_descriptor(serving->in, error);

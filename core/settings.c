@@ -1,5 +1,6 @@
 #include "settings.h"
 
+#include "abi.h"
 #include "error.h"
 
 #include <limits.h>
@@ -71,7 +72,15 @@ int32_t settings_check(par_settings *out, const par_settings *settings, par_erro
 		error_remedy(error, "begin with PAR_SETTINGS(), or .size = sizeof(par_settings)");
 		return PAR_EINVAL;
 	}
+	if (settings->reserved != 0 || abi_wants_more(settings, sizeof(*out))) {
+		error_set(error, PAR_EINVAL, "the settings have one that this parloop does not know");
+		error_reason(error, "size is %u, this parloop knows %zu, and something is set behind that, "
+		                    "or in reserved", settings->size, sizeof(*out));
+		error_remedy(error, "leave it unset, or update parloop: this is " PAR_VERSION_STRING);
+		return PAR_EINVAL;
+	}
 	memcpy(out, settings, settings->size < sizeof(*out) ? settings->size : sizeof(*out));
+	out->size = sizeof(*out);
 	return PAR_OK;
 }
 

@@ -1,17 +1,33 @@
 #include "turn.h"
 
+#include "log.h"
+
+#include <stdio.h>
+
 /* Workers elsewhere have batches for so long at least, if they are short. */
 #define AHEAD_NS 200000
 
+/* What the backend wants in its next batch.  A batch of no task would never end the call. */
+static uint64_t asked_of_backend(const struct instance *instance)
+{
+	int32_t asked = instance->provider->ops.compute_batch_size(instance->backend);
+	const char *name = instance->provider->name;
+	char topic[80];
+
+	if (asked > 0)
+		return (uint64_t)asked;
+	(void)snprintf(topic, sizeof(topic), "compute_batch_size of %s", name);
+	log_once(topic, LOG_WARNING, "backend \"%s\": its compute_batch_size() is %d, not 1 or more, and taken "
+	                             "for 1; parloop check tells its author more", name, asked);
+	return 1;
+}
+
 static uint64_t quota(par_parallel *parallel)
 {
-	const par_backend_ops *ops = &parallel->engine->instance.provider->ops;
 	uint64_t tasks = 1;
-	int32_t asked;
 
-	if (ops->compute_batch_size != NULL) {
-		asked = ops->compute_batch_size(parallel->engine->instance.backend);
-		tasks = asked > 0 ? (uint64_t)asked : 1;
+	if (parallel->engine->instance.provider->ops.compute_batch_size != NULL) {
+		tasks = asked_of_backend(&parallel->engine->instance);
 	} else if (instance_can(&parallel->engine->instance, PAR_AUTO_BATCHES)) {
 		tasks = batcher_size(&parallel->engine->batcher);
 	}

@@ -124,12 +124,18 @@ static void look_at(struct watched *watched, const char *path, int tells)
 	par_error why = PAR_ERROR_INIT;
 	struct note *note = NULL;
 	int32_t status = trust_check(path, &why);
+	struct stat file;
 	char *before;
 
 	if (status == PAR_OK)
 		status = note_read(&note, path, &why);
 	if (status == PAR_OK)
 		status = loader_check(path, &why);
+	/* It may be gone before it is looked at; that event comes next. */
+	if (status != PAR_OK && lstat(path, &file) < 0 && errno == ENOENT) {
+		note_destroy(note);
+		return;
+	}
 	while ((before = forget(watched, path)) != NULL)
 		free(before);
 	for (size_t i = 0; status == PAR_OK && i < note->n_backends; i++) {
@@ -142,15 +148,26 @@ static void look_at(struct watched *watched, const char *path, int tells)
 	note_destroy(note);
 }
 
+static void tell_name_gone(const char *name, const char *path)
+{
+	log_line(LOG_INFO, "backend \"%s\" is gone: %s%s", name, path,
+	         is_loaded(path, name) ? "; what is loaded stays in use until this program ends" : "");
+}
+
 static void tell_gone(struct watched *watched, const char *path)
 {
+	const struct provider *loaded;
+	int is_known = 0;
 	char *name;
 
 	while ((name = forget(watched, path)) != NULL) {
-		log_line(LOG_INFO, "backend \"%s\" is gone: %s%s", name, path,
-		         is_loaded(path, name) ? "; what is loaded stays in use until this program ends" : "");
+		is_known = 1;
+		tell_name_gone(name, path);
 		free(name);
 	}
+	/* Somebody may have used it before it was looked at here. */
+	for (size_t i = 0; !is_known && (loaded = registry_loaded_of(path, i)) != NULL; i++)
+		tell_name_gone(loaded->name, path);
 }
 
 /* --- events --------------------------------------------------------------------------------- */

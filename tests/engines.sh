@@ -77,6 +77,16 @@ within() { # within SECONDS COMMAND ...: it succeeds sooner or later
 	done
 }
 
+# parloop check: all rules of a backend, and random steps; those of the file, test_check.sh sees.
+keeps_rules() { # keeps_rules BACKEND -o OPTION ...
+	ruled=$1
+	shift
+	rules=$("$O/parloop" check --list | sed -n 's/^\([CBT][0-9]*\) .*/--only \1/p')
+	for what in "$rules" "--fuzz 1 10"; do
+		timeout 200 "$O/parloop" check -b "$ruled" "$@" $what "$PLUGINS/engines.so" || return
+	done
+}
+
 # Adds to the counts what test_engines says of itself.
 run_on_engine() { # run_on_engine BACKEND CONF
 	chmod 600 "$2"

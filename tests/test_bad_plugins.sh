@@ -181,6 +181,9 @@ clear
 cp "$O/parloop" "$bad"
 expect "20 a program" refused bad "$bad" "a program, not a plugin"
 clear
+patch 16 '\002\000'
+expect "20 a program of a fixed place" refused bad "$bad" "a program, not a shared object"
+clear
 patch 56 '\000\000'
 expect "21 without segments" refused bad "$bad" "damaged ELF file"
 clear
@@ -195,6 +198,21 @@ expect "23 a library" refused bad "$bad" "not a parloop plugin: it has no note"
 clear
 cp "$ready/two_notes.so" "$bad"
 expect "24 two notes" refused bad "$bad" "has two notes" "keep the one beside parloop_backend_v1"
+note() { # note TEXT: a plugin that has this note
+	stub | sed 's/PAR_PLUGIN(.*/__attribute__((section(".note.parloop"), used, aligned(4))) static const struct {\
+		unsigned owner, text, type; char name[8], body[sizeof(TEXT)]; } note = {8, SIZE, 0x504c0001, "parloop", TEXT};/' |
+		builds "$bad" "-DTEXT=\"$1\"" "-DSIZE=$2"
+}
+good='abi 1.0\nbackend bad x\n'
+clear
+note "$good" 'sizeof(TEXT) - 1'
+expect "24 a note without NUL" refused bad "$bad" "its note does not end in NUL"
+clear
+note "$good" 0xfffffff0u
+expect "24 of a size that cannot be" refused bad "$bad" "a note ends outside its segment"
+clear
+note "$good$(head -c 4100 /dev/zero | tr '\0' x)" 'sizeof(TEXT)'
+expect "24 and of one that may not" refused bad "$bad" "at most 4096 are allowed"
 clear
 stub | sed 's/PAR_PLUGIN(.*/PAR_PLUGIN(PAR_BACKEND("bad", "x") "unheard of\\n")/' | builds "$bad"
 configured
@@ -263,7 +281,7 @@ expect "35 no table" refused bad "$bad" 'answers NULL for it'
 clear
 cp "$ready/tables.so" "$bad"
 configured
-for backend in "size-0|size 0," "size-24|size 24," "size-165|size 165," "size-huge|size 2147483647," \
+for backend in "size-0|size 0," "size-24|size 24," "size-181|size 181," "size-huge|size 2147483647," \
 	"abi-0|ABI 0.0" "abi-2|ABI 2.0"; do
 	expect "36 ${backend%|*}" refused "${backend%|*}" "$bad" "${backend#*|}"
 done
@@ -271,7 +289,7 @@ expect "37 a longer one" refused newer "for the loader's tests only"
 clear
 stub 'static par_backend_ops shorter;' | sed 's/return &stub_ops/shorter = stub_ops; shorter.size = 160; return \&shorter/' |
 	builds "$bad"
-expect "38 a shorter one" refused bad "for the loader's tests only"
+expect "38 a shorter one than any ever was" refused bad "$bad" "ABI 1.0 has 176"
 clear
 cp "$ready/lacks.so" "$bad"
 configured
@@ -314,6 +332,38 @@ clear
 stub | sed 's/(void)host, (void)name;/abort();/' | builds "$bad"
 expect "44 a factory that aborts" refused bad "$bad" "it crashes while it is loaded (SIGABRT)"
 clear
+constructor 'pid_t pid = fork(); if (pid == 0) for (;;) pause();' \
+	"f = fopen(\"$work/pid\", \"w\"); fprintf(f, \"%d\", pid); fclose(f); _exit(7);" | builds "$bad"
+expect "42 one that leaves a process behind, which has all that it had" refused bad "$bad" \
+	"it ends the process while it is loaded, with status 7"
+is_gone() { # soon, and it may be nobody's to bury
+	moments=100
+	while grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$(cat "$work/pid")/status"; do
+		[ $((moments -= 1)) -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+expect "42 which ends, too" is_gone
+clear
+constructor '#include <stdio.h>' 'closefrom(3); for (;;) pause();' | builds "$bad" -D_GNU_SOURCE
+expect "41 one that closes everything and hangs" refused bad "$bad" "it has not finished loading after 5 s"
+clear
+if command -v g++ >/dev/null; then
+	printf 'extern "C" void throws() { throw 1; }\n' >"$work/throws.cc"
+	g++ $SANFLAGS -fPIC -c "$work/throws.cc" -o "$work/throws.o"
+	constructor 'extern void throws(void); throws();' | builds "$bad" "$work/throws.o" -lstdc++
+	expect "44 a C++ exception out of a constructor" refused bad "$bad" \
+		"it crashes while it is loaded (SIGABRT)"
+	clear
+	{
+		echo 'void throws(void);'
+		stub | sed 's/(void)host, (void)name;/throws();/'
+	} | builds "$bad" "$work/throws.o" -lstdc++
+	expect "44 and out of a factory" refused bad "$bad" "it crashes while it is loaded (SIGABRT)"
+else
+	skip "44 a C++ exception" "there is no g++"
+fi
+clear
 : >"$work/loads"
 constructor ';' | builds "$bad"
 expect "a good one is loaded twice the first time" refused bad "for the loader's tests only"
@@ -327,6 +377,24 @@ expect "what was seen lies in a file of the user's" grep -q . "$work/cache/parlo
 configured "probe = always" "[backend bad]" "path = $bad"
 expect "with probe = always it is" refused bad "for the loader's tests only"
 expect "seen anew each time" loads 7
+sed -i 's/ [^ ]*$/ 0.0.1/' "$work/cache/parloop/probed"
+configured "[backend bad]" "path = $bad"
+expect "what another version of parloop saw counts for nothing" refused bad "for the loader's tests only"
+expect "either" loads 9
+cp -p "$bad" "$work/aside/copy.so"
+mv "$work/aside/copy.so" "$bad"
+expect "nor what was seen of a file of the same size and time" refused bad "for the loader's tests only"
+expect "that lay there before" loads 11
+clear
+constructor 'puts("hello");' | builds "$bad"
+: >"$work/loads"
+configured "[backend bad]" "path = $bad"
+runs bad >"$work/out"
+expect "43 of what it prints when it is probed nothing is seen" \
+	sh -c "[ \$(wc -l <'$work/loads') = 2 ] && [ \$(grep -cx hello '$work/out') = 1 ]"
+rm -f "$work/cache/parloop/probed"
+runs sequential >/dev/null
+expect "what came with parloop is not probed" test ! -e "$work/cache/parloop/probed"
 clear
 constructor 'puts("hello");' | builds "$bad"
 configured "probe = never" "[backend bad]" "path = $bad"
@@ -340,6 +408,15 @@ clear
 stub 'static void nothing(void) { }' \
 	'__attribute__((constructor)) static void leave(void) { atexit(nothing); }' | builds "$bad"
 expect "46 something to be called at exit" refused bad "for the loader's tests only"
+clear
+stub '#include <pthread.h>' '#include <signal.h>' 'static pthread_key_t key;' \
+	'static void nothing(void) { } static void forget(void *p) { (void)p; }' \
+	'static void heard(int n) { (void)n; }' \
+	'__attribute__((constructor)) static void leave(void) {' \
+	'pthread_key_create(&key, forget); pthread_setspecific(key, &key);' \
+	'pthread_atfork(nothing, nothing, nothing); signal(SIGUSR1, heard); }' | builds "$bad" -pthread
+expect "46 a thread's key, a signal handler, and what is called when it forks" \
+	refused bad "for the loader's tests only"
 clear
 stub '#include <pthread.h>' '#include <unistd.h>' \
 	'static void *wait_long(void *arg) { sleep(100); return arg; }' \
@@ -368,6 +445,15 @@ clear
 ln "$work/plugins/good.so" "$work/plugins/other.so"
 configured
 expect "52 one file with two names" accepted good
+clear
+ln -s good.so "$work/plugins/other.so"
+configured
+expect "52 or a symbolic link to it" accepted good
+runs good >/dev/null
+expect "52 is no second one" sh -c "! grep -F 'is offered by' '$work/said'"
+clear
+configured "[backend good]" "path = $work/plugins/././good.so"
+expect "52 or another way to it" accepted good
 clear
 cp "$work/plugins/good.so" "$work/plugins/other.so"
 configured
@@ -429,6 +515,9 @@ cp "$ready/slow.so" "$work/parloop/slow.so"
 configured "[backend slow]" 'path = slow.so'
 expect "57 a path from the folder of plugins.conf" refused slow "for the loader's tests only"
 clear
+configured "[backend bad]" "path = $(head -c 3900 /dev/zero | tr '\0' x).so"
+expect "57 a path that is too long" refused bad "File name too long"
+clear
 cp "$work/whole.so" "$bad"
 chmod 666 "$bad"
 configured "[backend good]" "path = $bad"
@@ -441,6 +530,22 @@ chmod 777 "$work/aside/open"
 configured "[backend good]" "path = $work/aside/open/x.so"
 runs good >/dev/null
 expect "58 in a folder that anybody may write" grep -F "chmod o-w $work/aside/open" "$work/said"
+
+clear
+mkdir "$work/aside/noexec"
+cp "$work/whole.so" "$work/aside/whole.so"
+noexec() { # a namespace of its own has the file system, and takes it away when it ends
+	timeout 60 unshare -rm sh -c '
+		mount -t tmpfs -o noexec none "$1" && cp "$2" "$1/good.so" && chmod 755 "$1" || exit 77
+		shift 2; exec "$@"' sh "$work/aside/noexec" "$work/aside/whole.so" "$@"
+}
+configured "[backend good]" "path = $work/aside/noexec/good.so"
+if noexec true >/dev/null 2>&1; then
+	noexec "$O/parloop" map -b good "$O/tasks/demo.so:upper" ::: word >"$work/out" 2>"$work/said"
+	expect "51 on a file system mounted noexec" grep -F "is it on a file system mounted noexec?" "$work/said"
+else
+	skip "51 on a file system mounted noexec" "no file system can be mounted here"
+fi
 
 # --- what it does ------------------------------------------------------------------------------
 

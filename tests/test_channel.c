@@ -534,6 +534,31 @@ START_TEST(a_worker_ends_when_it_has_run_what_it_was_sent)
 }
 END_TEST
 
+/* A plugin that is newer than we are, and one that has forgotten its size. */
+START_TEST(no_worker_is_what_we_do_not_know)
+{
+	struct {
+		par_worker_setup known;
+		int64_t later;
+	} newer = {.known = setup, .later = 1};
+	const par_worker_setup none = {.parent = getpid()}, *setups[] = {&newer.known, &none};
+	const int32_t its[2] = {SOCKET, MEMORY};
+	par_error error = PAR_ERROR_INIT;
+
+	newer.known.size = sizeof(newer);
+	ck_assert_int_eq(channel_open(kind, &channel, &error), PAR_OK);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_ptr_null(channel_describe(channel, its, setups[i]));
+		worker = fork();
+		if (worker == 0)
+			channel_serve(channel, setups[i]);
+		ck_assert_int_eq(ended(), EXIT_FAILURE);
+	}
+	newer.later = 0;
+	ck_assert_ptr_nonnull(channel_describe(channel, its, &newer.known));
+}
+END_TEST
+
 START_TEST(what_a_dead_worker_has_sent_counts)
 {
 	start();
@@ -1385,6 +1410,7 @@ int main(int argc, char **argv)
 		a_task_sees_that_the_call_ends,
 		it_is_seen_which_task_runs,
 		a_worker_ends_when_it_has_run_what_it_was_sent,
+		no_worker_is_what_we_do_not_know,
 		what_a_dead_worker_has_sent_counts,
 		a_descriptor_at_its_end_is_quiet_once_it_was_heard,
 		who_does_not_begin_is_not_waited_for,

@@ -23,18 +23,47 @@ expect "it keeps all" keeps_all "$work/good.so"
 seeds="1 2"
 [ -z "$SAN" ] || seeds=1
 
-# Workers in other programs cannot run the tasks of this one, and clusters are not to be had here:
-# of those is seen what their files are, and that they can be loaded.
-keeps_file_rules() { # keeps_file_rules FILE
-	for rule in $("$O/parloop" check --list | grep -oE '^ *[FL][0-9]+'); do
-		timeout 60 "$O/parloop" check --only "$rule" "$1" || return
-	done
+# Engines are to be had where test_dask.sh and test_ray.sh have started one; here is seen what their
+# file is, and that it can be loaded.
+file_rules=$("$O/parloop" check --list | sed -n 's/^\([FL][0-9]*\) .*/--only \1/p')
+
+# Each MPI that there is; root is to say that he means it.
+of_mpi() { # of_mpi OPENMPI_OR_MPICH WHAT ...: its process is $!
+	mpi=$1
+	shift
+	OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+		timeout 240 "$O/parloop" check -o "mpi=$mpi" "$@" >"$work/$mpi" 2>&1 &
 }
+keeps_all_on() { # keeps_all_on OPENMPI_OR_MPICH PROCESS: of which of_mpi made that
+	wait "$2"
+	status=$?
+	cat "$work/$1"
+	[ "$status" = 0 ] && tail -n 1 "$work/$1" | grep -q ', 0 broken$'
+}
+on_mpis() { # on_mpis "what holds" WHAT ...
+	holds=$1 of_openmpi= of_mpich=
+	shift
+	for mpi in openmpi mpich; do
+		if [ -x "$O/parloop-mpi-relay.$mpi" ]; then
+			of_mpi "$mpi" "$@" "$PLUGINS/mpi.so"
+			eval "of_$mpi=$!"
+		else
+			skip "mpi $holds on $mpi" "there is no relay for it: no such MPI here, or a sanitizer"
+		fi
+	done
+	[ -z "$of_openmpi" ] || expect "mpi $holds on openmpi" keeps_all_on openmpi "$of_openmpi"
+	[ -z "$of_mpich" ] || expect "mpi $holds on mpich" keeps_all_on mpich "$of_mpich"
+}
+
 for plugin in "$PLUGINS"/*.so; do
 	case $plugin in
-	*/engines.so | */mpi.so)
-		expect "${plugin##*/} is a file that can be loaded" keeps_file_rules "$plugin"
-		skip "${plugin##*/} keeps the other rules" "its workers do not have the tasks of check"
+	*/engines.so)
+		expect "engines.so is a file that can be loaded" keeps_all $file_rules "$plugin"
+		continue
+		;;
+	*/mpi.so)
+		on_mpis "keeps all rules"
+		on_mpis "bears random steps" --fuzz 1 40
 		continue
 		;;
 	esac
@@ -58,7 +87,7 @@ F2|warn|the name variant_helper too||
 F3|fail|DT_TEXTREL|-Wl,-z,notext|
 F4|warn|in /home/somebody/lib, which|-Wl,-rpath,/home/somebody/lib|
 F5|warn|static thread storage||
-F6|fail|linked with libparloop.so.0|-Wl,--no-as-needed -L$O -lparloop|
+F6|fail|linked with libparloop.so.1|-Wl,--no-as-needed -L$O -lparloop|
 L1|fail|answers NULL for it||
 L1_CRASH|crash|it crashes: SIGABRT||
 L1_EXIT|crash|it ends the process, with status 0||
@@ -197,6 +226,13 @@ expect "one test can be run in the process" says_here 1 "fail B3: a batch is giv
 expect "and what is right is said there too" says_here 0 "ok B3" --only B3 "$work/B4.so"
 expect "random steps find what is broken" refuses 1 "a batch is given back twice" \
 	--fuzz 7 50 "$work/B3.so"
+without_tasks() { # a command whose tasks are not where it looks for them
+	mkdir "$work/moved" && cp -L "$O/parloop" "$O/libparloop.so.0" "$work/moved" &&
+		! "$work/moved/parloop" check "$work/B3.so" >"$work/said" 2>&1
+	cat "$work/said"
+	grep -qF "$work/moved/parloop-check/tasks.so" "$work/said"
+}
+expect "a command without its tasks says which file is missing" without_tasks
 expect "a file that is not there is no plugin" refuses 2 "cannot read the plugin" nonesuch.so
 expect "nor is any other" refuses 1 "not an ELF file" tests/test_check.sh
 expect "an unknown rule is refused" refuses 2 'there is no rule "X1"' --only X1 "$work/B3.so"

@@ -48,6 +48,16 @@ expect "of the one that was named" offers " map --backend=threading -o idle" ""
 expect "values that a choice has" offers " map -b multiprocessing -o start_method=fork" "fork forkserver"
 expect "yes and no" offers " map -b loky -o pin=" "no yes"
 expect "files elsewhere" offers " map $work/plugins.c" "$work/plugins.conf"
+# A plugin whose loading would be seen.
+printf '#include <parloop/backend.h>\n#include <unistd.h>\n#include <fcntl.h>\n%s\n%s\n%s\n' \
+	'PAR_PLUGIN(PAR_BACKEND("marks", "leaves a mark") PAR_OPTION_INT("depth", 1, 1, 9, "how deep"))' \
+	"__attribute__((constructor)) static void mark(void) { (void)!open(\"$work/mark\", O_CREAT, 0600); }" \
+	'const par_backend_ops *parloop_backend_v1(const par_host *h, const char *n) { (void)h, (void)n; return 0; }' >"$work/marks.c"
+expect "a plugin that leaves a mark where it is loaded is built" \
+	$CC $SANFLAGS -fPIC -shared -fvisibility=hidden -Iinclude "$work/marks.c" -o "$work/plugins/marks.so"
+expect "its name is offered" offers " map -b mar" marks
+expect "and its options" offers " map -b marks -o d" depth=
+expect "and nothing of it was run" sh -c "[ ! -e '$work/mark' ]"
 expect "rules" offers " check --only B3" B3
 expect "languages" offers " new -l c" "c c++"
 expect "help of a command" offers " help sh" show

@@ -54,6 +54,10 @@ on() { # on NAME PYTHON tcp|tls
 	fi
 	expect "$name says where it failed to connect without the address" fails_with \
 		'cannot connect to the scheduler' -o address=tcp://127.0.0.1:1 -o wait_for_workers=1s
+	# Twice the same would be seen.
+	[ "$3" = tcp ] || expect "$name keeps all rules" keeps_rules dask -o "python=$python" -o "address=$address" \
+		-o "tls_ca_file=$work/sesame/ca.pem" -o "tls_client_cert=$work/sesame/us.pem" \
+		-o "tls_client_key=$work/sesame/us-key.pem"
 	expect "$name without any worker is an error after the time given" ends_without_workers $workers
 	stop_engine
 }

@@ -14,8 +14,8 @@ machine() { # machine USER-ID LACKS: one where everything else is installed
 	for there in sort tr mktemp rm cat env sh tail; do
 		ln -s "$(command -v $there)" "$work/bin/$there"
 	done
-	for there in cc g++ strace readelf mandoc openssl valgrind python3 \
-		mpicc.openmpi mpirun.openmpi mpicc.mpich mpiexec.hydra; do
+	for there in cc g++ clang++ abidiff strace readelf mandoc openssl valgrind python3 \
+		mpicc.openmpi mpirun.openmpi mpicc.mpich mpiexec.hydra srun; do
 		tool "$there" true
 	done
 	tool id "echo $1"
@@ -47,6 +47,16 @@ machine 0 nothing
 expect "where nothing is missing it succeeds" deps 0 build test valgrind bench
 expect "without a word" test ! -s "$work/said"
 expect "and without asking apt-get" asked
+
+machine 0 nothing
+mkdir "$work/runtime"
+tool clang "echo $work/runtime"
+expect "clang's fuzzer is looked for" deps 0 fuzz
+expect "and installed where clang has none" asked "$install libclang-rt-dev"
+: >"$work/runtime/libclang_rt.fuzzer.a" >"$work/asked"
+expect "but not where it has" deps 0 fuzz
+expect "of course" asked
+rm -r "$work/runtime"
 
 machine 0 libuv
 expect "root installs what is missing" deps 0 build

@@ -31,6 +31,31 @@ static const char *patched(size_t offset, const void *bytes, size_t n)
 #define PATCH(field, type, value)                                                               \
 	patched(offsetof(Elf64_Ehdr, field), &(type){value}, sizeof(type))
 
+/* Change the type of every program header of that kind, or of every section. */
+static const char *retyped(uint32_t from, uint32_t to, int sections)
+{
+	const char *path;
+	size_t n;
+	char *bytes = scratch_read(PLUGIN("good"), &n);
+	Elf64_Ehdr *header = (Elf64_Ehdr *)bytes;
+
+	for (int i = 0; !sections && i < header->e_phnum; i++) {
+		Elf64_Phdr *segment = (Elf64_Phdr *)(bytes + header->e_phoff) + i;
+
+		if (segment->p_type == from)
+			segment->p_type = to;
+	}
+	for (int i = 0; sections && i < header->e_shnum; i++) {
+		Elf64_Shdr *section = (Elf64_Shdr *)(bytes + header->e_shoff) + i;
+
+		if (section->sh_type == from)
+			section->sh_type = to;
+	}
+	path = scratch_write("retyped.so", bytes, n);
+	free(bytes);
+	return path;
+}
+
 START_TEST(refuses_what_cannot_be_opened)
 {
 	ck_assert_int_eq(symlink("/nowhere/at/all", scratch_path("dangling.so")), 0);
@@ -99,10 +124,107 @@ START_TEST(refuses_other_kinds_of_elf_files)
 	        "an object file, not a shared object; link with -shared");
 	refuses(PATCH(e_type, Elf64_Half, ET_EXEC), PAR_EUNAVAIL, "a program, not a shared object");
 	refuses(PATCH(e_type, Elf64_Half, ET_CORE), PAR_EUNAVAIL, "core dump");
+	refuses(retyped(PT_LOAD, PT_NULL, 0), PAR_EUNAVAIL, "nothing to load");
+	refuses(retyped(PT_DYNAMIC, PT_NULL, 0), PAR_EUNAVAIL, "no dynamic section");
 	refuses(PATCH(e_phnum, Elf64_Half, 0), PAR_EUNAVAIL, "damaged ELF file");
 	refuses(PATCH(e_phentsize, Elf64_Half, 57), PAR_EUNAVAIL, "damaged ELF file");
 	refuses(PATCH(e_phoff, Elf64_Off, UINT64_MAX - 8), PAR_EUNAVAIL,
 	        "truncated: program headers outside the file");
+}
+END_TEST
+
+/* --- what the dynamic loader would believe ---------------------------------------------------- */
+
+/* Where a field of the first program header of that type lies. */
+static size_t segment_field(uint32_t type, size_t field)
+{
+	size_t n, at;
+	char *bytes = scratch_read(PLUGIN("good"), &n);
+	const Elf64_Ehdr *header = (const Elf64_Ehdr *)bytes;
+
+	at = header->e_phoff;
+	while (((const Elf64_Phdr *)(bytes + at))->p_type != type)
+		at += sizeof(Elf64_Phdr);
+	free(bytes);
+	return at + field;
+}
+
+/* Where the value of the first entry with that tag lies. */
+static size_t dynamic_value(int64_t tag)
+{
+	size_t n, at = segment_field(PT_DYNAMIC, offsetof(Elf64_Phdr, p_offset));
+	char *bytes = scratch_read(PLUGIN("good"), &n);
+
+	at = *(const Elf64_Off *)(bytes + at);
+	while (((const Elf64_Dyn *)(bytes + at))->d_tag != tag)
+		at += sizeof(Elf64_Dyn);
+	free(bytes);
+	return at + offsetof(Elf64_Dyn, d_un);
+}
+
+START_TEST(refuses_segments_that_the_loader_would_put_anywhere)
+{
+	static const struct {
+		uint32_t type;
+		size_t field;
+		uint64_t value;
+		const char *reason;
+	} cases[] = {
+		{PT_LOAD, offsetof(Elf64_Phdr, p_vaddr), 1 << 30, "lie over each other"},
+		{PT_LOAD, offsetof(Elf64_Phdr, p_memsz), 1 << 30, "lie over each other"},
+		{PT_DYNAMIC, offsetof(Elf64_Phdr, p_vaddr), 1 << 30, "outside of what is loaded"},
+		{PT_DYNAMIC, offsetof(Elf64_Phdr, p_vaddr), 0, "outside of what is loaded"},
+		{PT_GNU_RELRO, offsetof(Elf64_Phdr, p_memsz), 1 << 30, "outside of what is loaded"},
+		{PT_GNU_EH_FRAME, offsetof(Elf64_Phdr, p_vaddr), UINT64_MAX, "outside of what is loaded"},
+		{PT_DYNAMIC, offsetof(Elf64_Phdr, p_filesz), 16, "has no end"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		refuses(patched(segment_field(cases[i].type, cases[i].field), &cases[i].value, 8),
+		        PAR_EUNAVAIL, cases[i].reason);
+}
+END_TEST
+
+START_TEST(refuses_a_dynamic_section_that_points_anywhere)
+{
+	static const struct {
+		int64_t tag;
+		uint64_t value;
+	} cases[] = {
+		{DT_STRTAB, 1 << 30}, {DT_STRSZ, 1 << 30}, {DT_SYMTAB, UINT64_MAX}, {DT_GNU_HASH, 1 << 30},
+		{DT_RELA, 1 << 30},   {DT_RELASZ, 1 << 30}, {DT_JMPREL, 1 << 30},    {DT_INIT_ARRAY, 1 << 30},
+		{DT_INIT, 8},         {DT_NEEDED, 1 << 20}, {DT_RELACOUNT, 1 << 20}, {DT_FINI_ARRAYSZ, 1 << 30},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		refuses(patched(dynamic_value(cases[i].tag), &cases[i].value, 8), PAR_EUNAVAIL,
+		        "its dynamic section points outside of what is loaded");
+}
+END_TEST
+
+static int ignore_symbol(void *user, const char *name, unsigned type)
+{
+	(void)user, (void)name, (void)type;
+	return 0;
+}
+
+/* Each of them inside the file, but no table of that kind. */
+START_TEST(refuses_tables_that_name_what_is_not_there)
+{
+	static const int64_t tags[] = {DT_VERSYM, DT_VERNEED, DT_RELA, DT_JMPREL, DT_SYMTAB};
+	size_t at = dynamic_value(DT_STRTAB), n;
+	char *bytes = scratch_read(PLUGIN("good"), &n);
+
+	for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+		const char *path = patched(dynamic_value(tags[i]), bytes + at, 8);
+		struct elf elf;
+
+		ck_assert_int_eq(elf_open(&elf, path, &error), PAR_OK);
+		ck_assert_int_eq(elf_symbols(&elf, "", ignore_symbol, NULL, &error), PAR_EUNAVAIL);
+		assert_contains(error.reason, "its symbol table cannot be read");
+		elf_close(&elf);
+	}
+	free(bytes);
 }
 END_TEST
 
@@ -129,31 +251,6 @@ static void finds_note(const char *path)
 	ck_assert_msg(note_read(&note, path, &error) == PAR_OK, "%s", error.reason);
 	ck_assert_str_eq(note->backends[0].name, "good");
 	note_destroy(note);
-}
-
-/* Change the type of every program header of that kind, or of every section. */
-static const char *retyped(uint32_t from, uint32_t to, int sections)
-{
-	const char *path;
-	size_t n;
-	char *bytes = scratch_read(PLUGIN("good"), &n);
-	Elf64_Ehdr *header = (Elf64_Ehdr *)bytes;
-
-	for (int i = 0; !sections && i < header->e_phnum; i++) {
-		Elf64_Phdr *segment = (Elf64_Phdr *)(bytes + header->e_phoff) + i;
-
-		if (segment->p_type == from)
-			segment->p_type = to;
-	}
-	for (int i = 0; sections && i < header->e_shnum; i++) {
-		Elf64_Shdr *section = (Elf64_Shdr *)(bytes + header->e_shoff) + i;
-
-		if (section->sh_type == from)
-			section->sh_type = to;
-	}
-	path = scratch_write("retyped.so", bytes, n);
-	free(bytes);
-	return path;
 }
 
 START_TEST(finds_the_note_by_segments_or_by_sections)
@@ -380,6 +477,9 @@ int main(void)
 	tcase_add_test(tests, refuses_what_is_no_elf_file_and_says_what_it_is);
 	tcase_add_test(tests, refuses_another_machines_files);
 	tcase_add_test(tests, refuses_other_kinds_of_elf_files);
+	tcase_add_test(tests, refuses_segments_that_the_loader_would_put_anywhere);
+	tcase_add_test(tests, refuses_a_dynamic_section_that_points_anywhere);
+	tcase_add_test(tests, refuses_tables_that_name_what_is_not_there);
 	tcase_add_test(tests, says_where_a_file_is_cut);
 	tcase_add_test(tests, finds_the_note_by_segments_or_by_sections);
 	tcase_add_test(tests, a_file_without_note_is_no_plugin);

@@ -536,6 +536,19 @@ START_TEST(it_follows_a_cluster_that_grows_and_shrinks)
 }
 END_TEST
 
+/* Who had to wait for the next look of a bridge that looks twice a second would not come to an end
+ * here. */
+START_TEST(a_kept_connection_is_there_at_once)
+{
+	par_parallel *pool;
+
+	for (int i = 0; i < 400; i++) {
+		MUST(par_open(&pool, PAR_SETTINGS(.backend = engine), &error));
+		par_close(pool);
+	}
+}
+END_TEST
+
 /* The engine's own worker dies, and its tasks run elsewhere. */
 START_TEST(an_engines_worker_is_killed)
 {
@@ -831,6 +844,7 @@ int main(int argc, char **argv)
 	};
 	/* The stand-in's workers are the bridge. */
 	const TTest *const on_real_ones[] = {
+		a_kept_connection_is_there_at_once,
 		it_follows_a_cluster_that_grows_and_shrinks,
 		an_engines_worker_is_killed,
 		NULL,

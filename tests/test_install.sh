@@ -14,9 +14,9 @@ installing() {
 	make --no-print-directory CC="$CC" PREFIX="$prefix" "$@"
 }
 
-cksum "$O/libparloop.so.0" "$O/parloop" "$O/parloop-worker" >"$work/before"
+cksum "$O/libparloop.so.1" "$O/parloop" "$O/parloop-worker" >"$work/before"
 expect "make install succeeds" installing install
-cksum "$O/libparloop.so.0" "$O/parloop" "$O/parloop-worker" >"$work/after"
+cksum "$O/libparloop.so.1" "$O/parloop" "$O/parloop-worker" >"$work/after"
 expect "the checkout's own library and programs stay as they were" same "$work/before" "$work/after"
 
 cat >"$work/plugin.c" <<'END'
@@ -121,6 +121,7 @@ END
 
 export PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LD_LIBRARY_PATH="$prefix/lib"
 unset PARLOOP_CONF XDG_CONFIG_HOME
+home=$HOME
 export HOME="$work"
 cd "$work" || exit 1
 
@@ -148,6 +149,37 @@ expect "the installed worker finds the installed library" \
 expect "worker processes are the installed worker" \
 	sh -c "env -u LD_LIBRARY_PATH $prefix/bin/parloop map -b loky $here/$O/tasks/demo.so:upper ::: a |
 		grep -x A"
+
+# A plugin in a language that cannot read the headers.
+rust=$here/tests/examples/rust
+layouts_agree() {
+	{
+		printf '#include <parloop/backend.h>\n'
+		printf '#define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "size")\n'
+		printf '#define AT(type, field, at) _Static_assert(offsetof(type, field) == (at), "offset")\n'
+		./layout | sed 's/r#//'
+	} >layout.c && [ "$(grep -c '^SIZE' layout.c)" = 7 ] &&
+		$CC -std=c11 -fsyntax-only $(pkg-config --cflags parloop) layout.c
+}
+checks() { # checks FILE: with the installed command
+	env -u LD_LIBRARY_PATH timeout 100 "$prefix/bin/parloop" check "$1"
+}
+rustc() { # with the home that it was installed for
+	HOME=$home command rustc --edition 2021 "$@"
+}
+if ! rustc --version >/dev/null 2>&1; then
+	skip "a plugin in Rust is built, keeps the rules, and runs" "no rustc here"
+else
+	expect "what the example in Rust says of the structs is built" rustc "$rust/layout.rs" -o layout
+	expect "and is what the installed headers say" layouts_agree
+	expect "a plugin in Rust is built, without a warning" \
+		rustc -D warnings -O -C panic=abort --crate-type cdylib "$rust/rusty.rs" -o rusty.so
+	expect "it keeps all rules" checks ./rusty.so
+	expect "it is dropped in" cp rusty.so "$plugindir"
+	expect "the program runs on it" runs_on rusty rusty
+	rm "$plugindir/rusty.so"
+fi
+
 mv "$plugindir/processes.so" processes.so
 expect "without their plugin the command says which file it is" \
 	sh -c "env -u LD_LIBRARY_PATH $prefix/bin/parloop show loky 2>&1 |
@@ -155,10 +187,11 @@ expect "without their plugin the command says which file it is" \
 mv processes.so "$plugindir/processes.so"
 expect "nothing that was installed names the checkout" \
 	sh -c "! grep -rlF --exclude='*.so*' --exclude='parloop*' '$here' $prefix; \
-		! strings -a $prefix/lib/libparloop.so.0 | grep -F '$here/plugins'"
+		! strings -a $prefix/lib/libparloop.so.1 | grep -F '$here/plugins'"
 for page in parloop.1 parloop-worker.1 plugins.conf.5 libparloop.3 parloop-task.7 parloop-backend.7; do
 	expect "$page is where man looks" test -f "$prefix/share/man/man${page##*.}/$page"
 done
+expect "the manual for who writes backends is there" same "$here/plugins/README.md" "$prefix/share/doc/parloop/backends.md"
 expect "and what the shell completes where it looks" \
 	test -f "$prefix/share/bash-completion/completions/parloop"
 printf '#include <parloop/parloop.h>\nPAR_VERSION_STRING\n' >version.h

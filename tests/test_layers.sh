@@ -83,6 +83,8 @@ expect "the command includes what anybody can" \
 	includes_only "<parloop/(error|task|parloop|worker)\.h>|$system|\"(\.\./check/)?[a-z_]+\.h\"" core/cli/*.[ch]
 expect "what it checks plugins with includes what a plugin sees as well" \
 	includes_only "<parloop/[a-z]+\.h>|$system|\"[a-z_]+\.h\"" core/check/*.[ch]
+expect "and its tasks what a task does" \
+	includes_only "<parloop/(task|parloop)\.h>|$system|\"\.\./tasks\.h\"" core/check/tasks/*.c
 expect "the worker includes <parloop/worker.h>, and nothing else of ours" \
 	includes_only "<parloop/worker\.h>|$system" core/worker/*.[ch]
 plugins=$(ls plugins/*.c plugins/*/*.[ch])

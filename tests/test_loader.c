@@ -72,9 +72,9 @@ END_TEST
 
 START_TEST(refuses_tables_of_impossible_size)
 {
-	refuses(PLUGIN("tables"), "size-0", "size 0, which is none: ABI 1.0 has 160");
+	refuses(PLUGIN("tables"), "size-0", "size 0, which is none: ABI 1.0 has 176");
 	refuses(PLUGIN("tables"), "size-24", "size 24,");
-	refuses(PLUGIN("tables"), "size-165", "size 165,");
+	refuses(PLUGIN("tables"), "size-181", "size 181,");
 	refuses(PLUGIN("tables"), "size-huge", "size 2147483647,");
 }
 END_TEST
@@ -178,6 +178,20 @@ START_TEST(an_older_version_in_use_is_not_taken_for_the_new_one)
 }
 END_TEST
 
+START_TEST(a_file_that_was_replaced_after_it_was_looked_at_is_not_taken_for_it)
+{
+	const char *path = scratch_copy(PLUGIN("good"), "x.so");
+	par_backend_ops table;
+	struct note *seen;
+
+	ck_assert_int_eq(note_read(&seen, path, &error), PAR_OK);
+	scratch_copy(PLUGIN("slow"), "x.so");
+	ck_assert_int_eq(loader_load(path, seen, "good", &table, &error), PAR_EUNAVAIL);
+	assert_contains(error.reason, "or it was replaced just now");
+	note_destroy(seen);
+}
+END_TEST
+
 START_TEST(refuses_a_path_that_dlopen_would_change)
 {
 	struct note *note;
@@ -255,6 +269,7 @@ int main(void)
 	tcase_add_test(tests, undoes_a_change_of_rounding_and_says_so);
 	tcase_add_test(tests, a_factory_gets_log_and_nothing_else);
 	tcase_add_test(tests, an_older_version_in_use_is_not_taken_for_the_new_one);
+	tcase_add_test(tests, a_file_that_was_replaced_after_it_was_looked_at_is_not_taken_for_it);
 	tcase_add_test(tests, refuses_a_path_that_dlopen_would_change);
 	tcase_add_test(tests, refuses_a_factory_in_a_library_that_it_links);
 	tcase_add_test(tests, names_the_library_that_is_missing);

@@ -1070,11 +1070,13 @@ static void sweep_cold(const struct scenario *scenario, int for_ever)
 {
 	struct found unhurt = run_cold(scenario, 0, 0), found = {.again = 1};
 	/* A process takes valgrind half a second, and a sanitizer a tenth; the plain pass leaves none
-	 * out. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	long step = 5;
+	 * out, and what has no common divisor leaves out others each time. */
+#if defined(__SANITIZE_ADDRESS__)
+	long step = 7;
+#elif defined(__SANITIZE_THREAD__)
+	long step = 23;
 #else
-	long step = getenv("UNDER_VALGRIND") != NULL ? 7 : 1;
+	long step = getenv("UNDER_VALGRIND") != NULL ? 17 : 1;
 #endif
 
 	for (long n = 1; found.again; n += step) {

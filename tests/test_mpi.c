@@ -471,7 +471,7 @@ static void *kill_later(void *unused)
 	int n = 0;
 
 	(void)unused;
-	usleep(300000);
+	usleep(100000);
 	for (int i = 0; i < 200 && n <= victim.which; i++) {
 		n = find(victim.word, victim.but, pids);
 		usleep(5000);
@@ -490,13 +490,13 @@ static void expect_survival(int mpi, const char *word, const char *but, int whic
 	victim.but = but;
 	victim.which = which;
 	victim.pid = 0;
-	for (int i = 0; i < 60; i++)
+	for (int i = 0; i < 40; i++)
 		in[i] = 20;
 	ck_assert_int_eq(pthread_create(&thread, NULL, kill_later, NULL), 0);
-	MUST(map_some(pool, task_of("processes", "pid"), 60));
+	MUST(map_some(pool, task_of("processes", "pid"), 40));
 	pthread_join(thread, NULL);
 	ck_assert_int_gt(victim.pid, 0);
-	for (int i = 0; i < 60; i++) {
+	for (int i = 0; i < 40; i++) {
 		ck_assert_int_eq(statuses[i], PAR_OK);
 		ck_assert_uint_ne(out[i], UINT64_MAX);
 	}
@@ -679,6 +679,16 @@ START_TEST(what_is_missing_is_said)
 	                               "start_timeout=300ms"));
 	HAS(error.reason, "did not start within 0.3 s");
 	HAS(error.reason, "waiting for an allocation");
+	/* A status is no signal. */
+	MUST_BE(PAR_EUNAVAIL, try_open(&pool, _i, 2, "launcher=sh -c 'exit 255' {n}", NULL));
+	HAS(error.reason, "the launcher ended with status 255 ");
+	MUST_BE(PAR_EUNAVAIL, try_open(&pool, _i, 2, "launcher=sh -c 'kill -HUP $$' {n}", NULL));
+	HAS(error.reason, "the launcher was killed by signal 1");
+	/* What the relay says is kept, whatever others say afterwards. */
+	MUST_BE(PAR_EUNAVAIL, try_open(&pool, _i, 2, "launcher=sh -c 'echo 0: parloop-mpi-relay: no luck >&2; "
+	                                             "seq 100000; exit 3' {n}", NULL));
+	HAS(error.reason, "were there: parloop-mpi-relay: no luck");
+	ck_assert_ptr_null(strstr(error.reason, "luck "));
 	/* The launcher of one with the relay of another. */
 	(void)snprintf(text, sizeof(text), "launcher=%s", mpis[1 - _i].launcher);
 	MUST_BE(is_there(1 - _i) ? PAR_ECONFIG : PAR_EUNAVAIL, try_open(&pool, _i, 2, text, NULL));
@@ -690,6 +700,26 @@ START_TEST(what_is_missing_is_said)
 	(void)snprintf(relay, sizeof(relay), "relay=" PLAIN "/parloop-mpi-relay.%s", mpis[1 - _i].name);
 	MUST_BE(PAR_EUNAVAIL, try_open(&pool, _i, 2, text, relay));
 	HAS(error.reason, "is of another MPI than this relay");
+}
+END_TEST
+
+/* MPICH's launcher dies if rank 0 ends before it has taken what is on standard input, and with it dies
+ * what the ranks have said: here more than a pipe holds. */
+START_TEST(a_relay_of_another_mpi_takes_its_input)
+{
+	static const char *const launched[] = {"HYDI_CONTROL_FD=0 PMI_RANK=0",
+	                                       "OMPI_COMM_WORLD_SIZE=3 OMPI_COMM_WORLD_RANK=0"};
+	char command[PATH_MAX + 200], taken[PATH_MAX];
+
+	(void)snprintf(taken, sizeof(taken), "%s/taken", scratch_dir);
+	(void)snprintf(command, sizeof(command),
+	               "{ head -c 1000000 /dev/zero && : >%s; } | "
+	               "env %s " PLAIN "/parloop-mpi-relay.%s --rank 2>%s/said",
+	               taken, launched[_i], mpis[_i].name, scratch_dir);
+	ck_assert_int_ne(system(command), 0);
+	ck_assert_int_eq(access(taken, F_OK), 0);
+	(void)snprintf(command, sizeof(command), "grep -q 'is of another MPI' %s/said", scratch_dir);
+	ck_assert_int_eq(system(command), 0);
 }
 END_TEST
 
@@ -742,6 +772,7 @@ int main(void)
 		tcase_add_loop_test(tests, a_job_is_kept_for_the_next_call, mpi, after);
 		tcase_add_loop_test(tests, hosts_say_how_many_there_are, mpi, after);
 		tcase_add_loop_test(tests, what_is_missing_is_said, mpi, after);
+		tcase_add_loop_test(tests, a_relay_of_another_mpi_takes_its_input, mpi, after);
 		if (mpi == 0)
 			tcase_add_test(tests, root_is_told);
 	}

@@ -10,7 +10,8 @@ hidden=$work/hidden
 take_down() {
 	ip netns del "$net" 2>/dev/null
 	ip link del "${net}a" 2>/dev/null
-	true
+	# What Open MPI has there, in the folder that both share, stays if it is killed.
+	rm -rf "/tmp/ompi.$net".*
 }
 
 two_hosts() {
@@ -50,7 +51,12 @@ cp "$O/tasks/processes.so" "$hidden/only_here.so"
 on() { # on HOSTS ARGUMENT ...: parloop map
 	hosts=$1
 	shift
-	PARLOOP_CACHE=$work/cache timeout 60 "$O/parloop" map -b mpi -o mpi=openmpi -o "hosts=$hosts" \
+	with "hosts=$hosts" "$@"
+}
+with() { # with OPTION ARGUMENT ...
+	option=$1
+	shift
+	PARLOOP_CACHE=$work/cache timeout 60 "$O/parloop" map -b mpi -o mpi=openmpi -o "$option" \
 		-o idle_timeout=0s -o output=capture \
 		-o "env=OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_plm_rsh_agent=$agent OMPI_MCA_orte_tmpdir_base=$work PARLOOP_CACHE=$work/cache" \
 		"$@" 2>"$work/errors"
@@ -60,6 +66,13 @@ there=10.213.77.2
 upper() {
 	on "$1" -j 2 "$O/tasks/demo.so:upper" ::: one two three >"$work/out" || cat "$work/errors"
 	printf 'ONE\nTWO\nTHREE\n' | same - "$work/out"
+}
+
+# A launcher of the user's may know of others, of which no option says anything.
+named() {
+	with "launcher=mpirun.openmpi --oversubscribe --bind-to none --host $there:3 -n {n}" -j 2 \
+		"$O/tasks/demo.so:upper" ::: one >"$work/out" || cat "$work/errors"
+	echo ONE | same - "$work/out"
 }
 
 # The task has no file there, and is in no cache yet.
@@ -86,6 +99,7 @@ nobody_is_there() {
 
 expect "all ranks may be on another host" upper "$there:3"
 expect "or some" upper "localhost:1,$there:2"
+expect "or where the launcher's command says" named
 expect "a task module travels there" ships
 expect "a task that is over its time is killed there" kills
 expect "and nothing is left there" nobody_is_there

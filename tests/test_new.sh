@@ -82,6 +82,45 @@ for compilers in "gcc g++" "clang clang++"; do
 	tries "in-$c" c
 	tries "in-$c-too" c++
 done
+c=gcc cxx=g++
+expect "the folder of parloop.pc can be named to make" sh -c \
+	"unset PKG_CONFIG_PATH; make -C '$work/in-gcc' CC=gcc PKG_CONFIG_PATH='$prefix/lib/pkgconfig' clean test"
+says_what_is_missing() {
+	! PKG_CONFIG_PATH=/nonesuch PKG_CONFIG_LIBDIR=/nonesuch make -C "$work/in-gcc" 2>&1 | tee "$work/said" | grep -q 'fatal error' &&
+		grep -q 'name the folder that has parloop.pc: make PKG_CONFIG_PATH=FOLDER' "$work/said"
+}
+expect "or what is missing is said" says_what_is_missing
+expect "into a folder that is not there yet it is installed as well" \
+	of_a_stranger in-gcc DESTDIR="$work/dest" install
+expect "and lies there" test -f "$work/dest$prefix/lib/parloop/in-gcc.so"
+
+# As its author would: break something, see it said, and stop there.
+twice() { # its batches are given back twice
+	make_new twice &&
+		sed -i 's/host->done(host, batch, host->run(host, batch), NULL);/host->done(host, batch, host->run(host, batch), NULL),\n\t\thost->done(host, batch, 0, NULL);/' \
+			"$work/twice/twice.c" && of_a_stranger twice twice.so
+}
+finds_twice() { # finds_twice WORDS ARG ...: what check says
+	words=$1
+	shift
+	! "$parloop" check "$@" "$work/twice/twice.so" >"$work/said" 2>&1 && cat "$work/said" &&
+		grep -qF "$words" "$work/said"
+}
+expect "what its author breaks builds" twice
+expect "and is found by the installed command" finds_twice "a batch is given back twice" --only B3
+expect "by random steps too" finds_twice "a batch is given back twice" --fuzz 3 100
+if command -v gdb >/dev/null; then
+	stops() {
+		timeout 60 gdb -q -batch -ex 'break rule_is_broken' -ex run -ex backtrace --args \
+			"$parloop" check --only B3 --in-process "$work/twice/twice.so" >"$work/said" 2>&1
+		cat "$work/said"
+		grep -q 'twice.c:' "$work/said"
+	}
+	expect "a debugger stops in the line that does it" stops
+else
+	skip "a debugger stops in the line that does it" "no gdb here"
+fi
+
 checkout() { # against a checkout that was not installed
 	PKG_CONFIG_PATH=$PWD/$O of_a_stranger in-gcc clean test
 }

@@ -89,6 +89,7 @@ START_TEST(refuses_lines_that_are_wrong)
 	refuses("abi 1.0\nbackend one\nbatch_times 2ms\n", "batch_times");
 	refuses("abi 1.0\nbackend one\nint n 30 0..9 x\n", "default");
 	refuses("abi 1.0\nbackend o\x1bne\n", "control character \\x1b");
+	refuses("abi 1.0\nbackend one\x7f\n", "control character \\x7f");
 }
 END_TEST
 

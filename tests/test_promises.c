@@ -39,6 +39,7 @@ static struct {
 	int creates, configures, terminates, destroys;
 	char option[40];            /* the first of the last create */
 	int empty_batches;          /* batch_completed() of no task */
+	int32_t batch_size;         /* compute_batch_size(); */
 } toy;
 
 static int32_t toy_create(const par_host *host, const par_options *options, int32_t level,
@@ -115,6 +116,12 @@ static void toy_batch_completed(par_backend *backend, int64_t size, int64_t nano
 {
 	(void)backend, (void)nanoseconds;
 	toy.empty_batches += size == 0;
+}
+
+static int32_t toy_batch_size(par_backend *backend)
+{
+	(void)backend;
+	return toy.batch_size;
 }
 
 static int32_t toy_nested(par_backend *backend, par_nested *nested)
@@ -681,6 +688,45 @@ START_TEST(what_is_closed_before_it_began_makes_no_backend)
 }
 END_TEST
 
+static struct {
+	int n;
+	char last[400];
+} warned;
+
+static void count_warnings(void *user, int32_t level, const char *line)
+{
+	(void)user;
+	ck_assert_int_eq(level, 2);
+	warned.n++;
+	(void)snprintf(warned.last, sizeof(warned.last), "%s", line);
+}
+
+START_TEST(a_batch_size_of_none_is_one_and_said_once)
+{
+	int64_t in[20], out[20];
+	const int32_t sizes[] = {0, -5, 0};
+
+	provider.ops.compute_batch_size = toy_batch_size;
+	par_set_log(count_warnings, NULL);
+	for (int call = 0; call < 3; call++) {
+		toy.batch_size = sizes[call];
+		for (int i = 0; i < 20; i++) {
+			in[i] = i;
+			out[i] = 0;
+		}
+		ck_assert_int_eq(par_map(NULL, &par_task_next_value, in, out, 20,
+		                         PAR_SETTINGS(.backend = "toy"), &error), PAR_OK);
+		for (int i = 0; i < 20; i++)
+			ck_assert_int_eq(out[i], i + 1);
+	}
+	ck_assert_int_eq(warned.n, 1);
+	ck_assert_str_eq(warned.last, "backend \"toy\": its compute_batch_size() is 0, not 1 or more, and "
+	                              "taken for 1; parloop check tells its author more");
+	par_set_log(NULL, NULL);
+	provider.ops.compute_batch_size = NULL;
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("promises");
@@ -710,6 +756,7 @@ int main(void)
 	tcase_add_test(tests, no_worker_holds_no_batch);
 	tcase_add_test(tests, ready_is_told_also_if_a_call_saw_it_first);
 	tcase_add_test(tests, what_is_closed_before_it_began_makes_no_backend);
+	tcase_add_test(tests, a_batch_size_of_none_is_one_and_said_once);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -33,6 +33,16 @@ else
 	expect "batches are tasks of Ray's, with our options, those of calls inside as well" has_options \
 		"max_retries=4 num_cpus=1.0 resources={'spot': 1.0}$" "max_retries=5 num_cpus=1.0 resources={'spot': 2.0}$"
 	expect "Ray is given what tasks share once a call" spied 3 '^share 2400000$'
+	# What Ray itself says when it ends, with the process that has loaded it.
+	printf '#!/bin/sh\nexec %s "$@" 2>>%s/ray.said\n' "$python" "$work" >"$work/python"
+	chmod 755 "$work/python"
+	if keeps_rules ray -o "python=$work/python" -o "address=127.0.0.1:$port" >"$work/kept"; then
+		expect "ray keeps all rules" cat "$work/kept"
+	elif grep -q 'discovered a bug in Ray' "$work/ray.said"; then
+		skip "ray keeps all rules" "Ray aborted: $(grep -o 'Check failed: .*' "$work/ray.said" | head -n 1)"
+	else
+		expect "ray keeps all rules" eval 'cat "$work/kept"; false'
+	fi
 	export RAY_ADDRESS=127.0.0.1:$port
 	expect "Ray is found by the environment, and nobody there is an error after the time given" says \
 		'no worker for 1 s' -o num_cpus=100 -o wait_for_workers=1s

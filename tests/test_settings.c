@@ -317,10 +317,28 @@ START_TEST(settings_of_a_newer_program_are_read_as_far_as_we_know)
 	} settings = {.known = {.size = sizeof(settings), .n_jobs = PAR_SET(4), .shared_size = 9}};
 	par_settings copy;
 
-	memset(settings.newer, 'x', sizeof(settings.newer));
 	ck_assert_int_eq(settings_check(&copy, &settings.known, &error), PAR_OK);
 	ck_assert_int_eq(copy.n_jobs.value, 4);
 	ck_assert_uint_eq(copy.shared_size, 9);
+	ck_assert_uint_eq(copy.size, sizeof(copy));
+}
+END_TEST
+
+START_TEST(what_we_do_not_know_is_not_forgotten_if_it_is_set)
+{
+	struct {
+		par_settings known;
+		char newer[64];
+	} settings = {.known = {.size = sizeof(settings), .n_jobs = PAR_SET(4)}, .newer = {[63] = 1}};
+	const par_settings reserved = {.size = sizeof(reserved), .reserved = 1};
+	par_settings copy;
+
+	ck_assert_int_eq(settings_check(&copy, &settings.known, &error), PAR_EINVAL);
+	assert_contains(error.what, "that this parloop does not know");
+	assert_contains(error.remedy, PAR_VERSION_STRING);
+	settings.known.size--;
+	ck_assert_int_eq(settings_check(&copy, &settings.known, &error), PAR_OK);
+	ck_assert_int_eq(settings_check(&copy, &reserved, &error), PAR_EINVAL);
 }
 END_TEST
 
@@ -359,6 +377,7 @@ int main(void)
 	tcase_add_test(tests, a_copy_has_texts_of_its_own);
 	tcase_add_test(tests, settings_of_an_older_program_are_read_as_far_as_they_go);
 	tcase_add_test(tests, settings_of_a_newer_program_are_read_as_far_as_we_know);
+	tcase_add_test(tests, what_we_do_not_know_is_not_forgotten_if_it_is_set);
 	tcase_add_test(tests, settings_without_a_size_are_refused);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -38,13 +38,13 @@ refused() {
 
 expect "only par_ names leave libparloop.so" exports_only 'par_[a-z0-9_]+' "$O/libparloop.so"
 expect "every function of parloop.h and worker.h is in libparloop.so" exports_all_declared
-expect "its name for the loader is libparloop.so.0" \
-	sh -c "readelf -d $O/libparloop.so | grep -q 'SONAME.*\[libparloop.so.0\]'"
+expect "its name for the loader is libparloop.so.1" \
+	sh -c "readelf -d $O/libparloop.so | grep -q 'SONAME.*\[libparloop.so.1\]'"
 if [ -z "$SAN" ]; then
 	expect "libparloop.so needs libuv, libinih, libmd and libc, and nothing else" \
 		needs_only 'libuv\.so\.1|libinih\.so\.1|libmd\.so\.0|lib[cm]\.so\.6|ld-linux.*' "$O/libparloop.so"
 	expect "parloop needs libparloop and libc" \
-		needs_only 'libparloop\.so\.0|libc\.so\.6|ld-linux.*' "$O/parloop"
+		needs_only 'libparloop\.so\.1|libc\.so\.6|ld-linux.*' "$O/parloop"
 	expect "parloop-worker, which is to start fast, needs no library of ours" \
 		needs_only 'libuv\.so\.1|libinih\.so\.1|libmd\.so\.0|lib[cm]\.so\.6|ld-linux.*' "$O/parloop-worker"
 	expect "and shows modules what libparloop.so would" exports_the_same

@@ -3,6 +3,7 @@
 #include "scratch.h"
 
 #include <poll.h>
+#include <semaphore.h>
 #include <sys/wait.h>
 
 enum { MOST_MS = 20000 };
@@ -21,6 +22,10 @@ static int one(const int *in, int *out)
 }
 PAR_TASK(one, int, int)
 
+/* Who watches is held up after a warning that it tells, until "go on". */
+static sem_t go_on;
+static _Atomic int holds;
+
 static void print_log(void *user, int32_t level, const char *line)
 {
 	char whole[2000];
@@ -28,6 +33,8 @@ static void print_log(void *user, int32_t level, const char *line)
 
 	(void)user;
 	(void)!write(STDOUT_FILENO, whole, (size_t)n);
+	if (level == 2 && holds)
+		sem_wait(&go_on);
 }
 
 static void use(par_parallel *pool, const char *name)
@@ -46,13 +53,20 @@ static int run_program(void)
 	par_error error = PAR_ERROR_INIT;
 	char line[200];
 
+	sem_init(&go_on, 0, 0);
 	par_set_log(print_log, NULL);
 	if (par_open(&pool, NULL, &error) < 0)
 		print_log(NULL, 9, error.what);
 	print_log(NULL, 9, "runs");
 	while (fgets(line, sizeof(line), stdin) != NULL) {
 		line[strcspn(line, "\n")] = '\0';
-		if (strncmp(line, "open ", 5) == 0) {
+		if (strcmp(line, "hold") == 0) {
+			holds = 1;
+			print_log(NULL, 9, "holds");
+		} else if (strcmp(line, "go on") == 0) {
+			holds = 0;
+			sem_post(&go_on);
+		} else if (strncmp(line, "open ", 5) == 0) {
 			par_close(pool);
 			pool = NULL;
 			print_log(NULL, 9, par_open(&pool, PAR_SETTINGS(.backend = line + 5), &error) == PAR_OK
@@ -109,24 +123,43 @@ static void end(void)
 	scratch_end();
 }
 
-/* Until the program has said that; of what it said before nothing is looked at again. */
-static void expect(const char *words)
+/* More of what the program says. */
+static void hear(const char *words)
 {
 	struct pollfd ready = {.fd = from, .events = POLLIN};
 	size_t used = strlen(said);
+	ssize_t n;
+
+	ck_assert_msg(poll(&ready, 1, MOST_MS) == 1, "not \"%s\", but \"%s\"", words, said);
+	n = read(from, said + used, sizeof(said) - used - 1);
+	ck_assert_msg(n > 0, "it ended after \"%s\", without \"%s\"", said, words);
+	said[used + (size_t)n] = '\0';
+}
+
+static void drop_to(const char *at)
+{
+	memmove(said, at, strlen(at) + 1);
+}
+
+/* Until the program has said that; of what it said before nothing is looked at again. */
+static void expect(const char *words)
+{
 	char *at;
 
-	while ((at = strstr(said, words)) == NULL) {
-		ssize_t n;
+	while ((at = strstr(said, words)) == NULL)
+		hear(words);
+	drop_to(strchr(at, '\n') != NULL ? strchr(at, '\n') + 1 : said + strlen(said));
+}
 
-		ck_assert_msg(poll(&ready, 1, MOST_MS) == 1, "not \"%s\", but \"%s\"", words, said);
-		n = read(from, said + used, sizeof(said) - used - 1);
-		ck_assert_msg(n > 0, "it ended after \"%s\", without \"%s\"", said, words);
-		used += (size_t)n;
-		said[used] = '\0';
-	}
-	at = strchr(at, '\n') != NULL ? strchr(at, '\n') + 1 : said + used;
-	memmove(said, at, strlen(at) + 1);
+/* The very next line that it says begins so. */
+static void expect_next(const char *words)
+{
+	char *end;
+
+	while ((end = strchr(said, '\n')) == NULL)
+		hear(words);
+	ck_assert_msg(strncmp(said, words, strlen(words)) == 0, "not \"%s\", but \"%s\"", words, said);
+	drop_to(end + 1);
 }
 
 static void tell(const char *line)
@@ -179,7 +212,7 @@ START_TEST(who_is_replaced_stays_until_the_program_is_started_again)
 	tell("open good");
 	expect("9 opened");
 	scratch_copy(PLUGIN("good"), "drop/good.so");
-	expect("2 backend \"good\": ");
+	expect("was replaced; what is loaded stays in use until this program is started again");
 	tell("pool");
 	expect("9 used");
 }
@@ -209,6 +242,52 @@ START_TEST(who_is_removed_stays_for_its_users)
 	expect("what is loaded stays in use until this program ends");
 	tell("pool");
 	expect("9 used");
+}
+END_TEST
+
+/* Who watches is busy with another file meanwhile. */
+START_TEST(who_was_used_and_removed_before_it_was_looked_at_is_gone_and_stays)
+{
+	start("watch = yes\n");
+	expect("9 runs");
+	tell("hold");
+	expect("9 holds");
+	scratch_write("drop/text.so", "no plugin", 9);
+	expect("text.so cannot be used");
+	scratch_copy(PLUGIN("good"), "drop/good.so");
+	tell("open good");
+	expect("9 opened");
+	ck_assert_int_eq(unlink(scratch_path("drop/good.so")), 0);
+	tell("go on");
+	expect_next("1 backend \"good\" is gone: ");
+	tell("pool");
+	expect_next("9 used");
+}
+END_TEST
+
+START_TEST(who_came_and_went_unseen_is_not_worth_a_word)
+{
+	start("watch = yes\n");
+	expect("9 runs");
+	tell("hold");
+	expect("9 holds");
+	scratch_write("drop/text.so", "no plugin", 9);
+	expect("text.so cannot be used");
+	scratch_copy(PLUGIN("good"), "drop/brief.so");
+	ck_assert_int_eq(unlink(scratch_path("drop/brief.so")), 0);
+	ck_assert_int_eq(unlink(scratch_path("drop/text.so")), 0);
+	scratch_copy(PLUGIN("good"), "drop/good.so");
+	tell("go on");
+	expect_next("1 backend \"good\" is available: ");
+}
+END_TEST
+
+START_TEST(a_link_to_nothing_is_told_of)
+{
+	start("watch = yes\n");
+	expect("9 runs");
+	ck_assert_int_eq(symlink("nowhere.so", scratch_path("drop/link.so")), 0);
+	expect_next("2 ");
 }
 END_TEST
 
@@ -278,6 +357,9 @@ int main(int argc, char **argv)
 		who_is_replaced_stays_until_the_program_is_started_again,
 		who_is_removed_is_gone_for_others,
 		who_is_removed_stays_for_its_users,
+		who_was_used_and_removed_before_it_was_looked_at_is_gone_and_stays,
+		who_came_and_went_unseen_is_not_worth_a_word,
+		a_link_to_nothing_is_told_of,
 		who_cannot_be_used_is_told_of_with_the_reason,
 		links_are_plugins_too,
 		a_second_one_of_that_name_is_not_used,

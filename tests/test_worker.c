@@ -623,11 +623,17 @@ END_TEST
 START_TEST(what_nobody_meant_is_refused)
 {
 	const par_serving half = {.size = 8};
+	const struct {
+		par_serving known;
+		int32_t later;
+	} newer = {{.size = sizeof(newer), .in = 0, .out = 1}, 1};
 	const par_serving closed = {.size = sizeof(closed), .in = 300, .out = 300};
 	par_error error = PAR_ERROR_INIT;
 
 	ck_assert_int_eq(par_worker_serve(NULL, &error), PAR_EINVAL);
 	ck_assert_int_eq(par_worker_serve(&half, &error), PAR_EINVAL);
+	ck_assert_int_eq(par_worker_serve(&newer.known, &error), PAR_EINVAL);
+	ck_assert_ptr_nonnull(strstr(error.reason, "later than parloop " PAR_VERSION_STRING));
 	ck_assert_int_eq(par_worker_serve(&closed, &error), PAR_EINVAL);
 	ck_assert_str_eq(error.what, "cannot serve descriptor 300");
 }

@@ -33,12 +33,13 @@ static void open_one(int i, const char **step)
 	plan = plan < 2 ? plan + 1 : 0;
 	*step = plans[plan];
 	guard_plan.configure_fails = plan == 1;
-	guard_plan.no_extensions = plan == 2;
+	guard_plan.lacks = plan == 2 ? "" : NULL;
 	guard_plan.terminates_twice = below(2) == 0;
 	pools[i] = scene_try(jobs[below(sizeof(jobs) / sizeof(jobs[0]))], NULL, &error);
 	if (pools[i] == NULL && error.reason[0] == '\0')
 		failed("a pool does not come up, and nobody says why");
-	guard_plan.configure_fails = guard_plan.no_extensions = 0;
+	guard_plan.configure_fails = 0;
+	guard_plan.lacks = NULL;
 }
 
 static void fork_one(void)

@@ -341,7 +341,7 @@ static int32_t host_cores(const par_host *host)
 
 static const void *host_extension(const par_host *host, const char *id)
 {
-	if (guard_plan.no_extensions)
+	if (guard_plan.lacks != NULL && (*guard_plan.lacks == '\0' || strcmp(guard_plan.lacks, id) == 0))
 		return NULL;
 	return guard_service(guard_of(host)->core, id);
 }

@@ -18,7 +18,7 @@
 struct guard_plan {
 	int terminates_twice;
 	int configure_fails; /* for the core it has, whatever the plugin answered */
-	int no_extensions;   /* the plugin sees a core that has none              */
+	const char *lacks;   /* a service that the core has not; "": it has none  */
 };
 extern struct guard_plan guard_plan;
 

@@ -8,12 +8,6 @@
 #include <stdatomic.h>
 #include <string.h>
 
-static void exercise(void)
-{
-	scene_begin();
-	scene_exercise();
-}
-
 static void leaves_signals_alone(void)
 {
 	char *before, *change;
@@ -30,7 +24,7 @@ static void leaves_signals_alone(void)
 static void leaves_its_host_alone(void)
 {
 	scene_begin();
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; scene_goes_on(i, 1, 5); i++)
 		scene_exercise();
 	scene_sleep_ms(300);
 }
@@ -61,7 +55,7 @@ static void can_be_asked_at_any_time(void)
 	for (int i = 0; i < THREADS; i++)
 		if (pthread_create(&threads[i], NULL, ask, &first) != 0)
 			skipped("there is no thread to be had");
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; scene_goes_on(i, 3, 20); i++)
 		scene_map(pool, 50, 1);
 	is_over = 1;
 	for (int i = 0; i < THREADS; i++)
@@ -90,16 +84,16 @@ static void returns_soon(void)
 
 	scene_begin();
 	pool = scene_open(2);
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; scene_goes_on(i, 3, 20); i++)
 		scene_map(pool, 50, 1);
 	par_close(pool);
 	guard_each_pace(check_pace);
 }
 
 const struct rule rules_threads[] = {
-	{"T1", "what is marked [loop] is called on the loop's thread", exercise},
-	{"T2", "batches are run on other threads than the loop's", exercise},
-	{"T3", "its threads block all signals", exercise},
+	{"T1", "what is marked [loop] is called on the loop's thread", scene_all_of_it},
+	{"T2", "batches are run on other threads than the loop's", scene_all_of_it},
+	{"T3", "its threads block all signals", scene_all_of_it},
 	{"T4", "it leaves signals as they are", leaves_signals_alone},
 	{"T5", "nothing of it goes on after destroy()", leaves_its_host_alone},
 	{"T6", "effective_n_jobs() can be asked on any thread, at any time", can_be_asked_at_any_time},

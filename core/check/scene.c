@@ -2,10 +2,10 @@
 
 #include "lend.h"
 #include "state.h"
+#include "tasks.h"
 #include "verdict.h"
 
-#include <parloop/task.h>
-
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +14,6 @@
 #include <unistd.h>
 
 struct subject subject;
-
-enum { BAD = 1000000, SPECIAL = 2000000 };
 
 void scene_sleep_ms(int ms)
 {
@@ -36,71 +34,43 @@ void scene_about(const char *rule)
 		failed(__VA_ARGS__);                                                            \
 	} while (0)
 
-/* --- tasks ------------------------------------------------------------------------------------ */
+/* --- tasks: a module, which workers find by its path ------------------------------------------- */
 
-static uint64_t mixed(uint64_t value)
+static struct {
+	const char *name;
+	const par_task *task;
+} tasks[] = {
+	[SCENE_MIXES] = {"check_mix", NULL},       [SCENE_IS_PICKY] = {"check_picky", NULL},
+	[SCENE_TAKES_LONG] = {"check_long", NULL}, [SCENE_CRASHES] = {"check_crash", NULL},
+	[SCENE_IS_STUCK] = {"check_stuck", NULL},  [SCENE_NESTS] = {"check_nested", NULL},
+};
+
+/* It lies beside libparloop, wherever that is. */
+static char *find_module(void)
 {
-	return (value + 1) * UINT64_C(6364136223846793005);
+	const void *in_library = dlsym(RTLD_DEFAULT, "par_module_open");
+	char *path = NULL;
+	Dl_info info;
+	int folder;
+
+	if (in_library == NULL || dladdr(in_library, &info) == 0)
+		return NULL;
+	folder = (int)(strrchr(info.dli_fname, '/') + 1 - info.dli_fname);
+	return asprintf(&path, "%.*sparloop-check/tasks.so", folder, info.dli_fname) < 0 ? NULL : path;
 }
 
-static int check_mix(const uint64_t *in, uint64_t *out)
+int32_t scene_open_tasks(par_error *error)
 {
-	*out = mixed(*in);
-	return 0;
-}
-PAR_TASK(check_mix, uint64_t, uint64_t)
+	char *path = find_module();
+	par_module *module;
+	int32_t status = path != NULL ? par_module_open(&module, path, error)
+	                              : par_fail(error, PAR_ENOMEM, "no memory");
 
-static int check_picky(par_env *env, const uint64_t *in, uint64_t *out)
-{
-	*out = mixed(*in);
-	return *in >= BAD ? par_fail_task(env, 7, "bad") : 0;
+	for (size_t i = 0; status == PAR_OK && i < sizeof(tasks) / sizeof(tasks[0]); i++)
+		status = par_module_task(module, tasks[i].name, &tasks[i].task, error);
+	free(path);
+	return status;
 }
-PAR_TASK_ENV(check_picky, uint64_t, uint64_t)
-
-/* Long, but it looks whether it is to end. */
-static int check_long(par_env *env, const uint64_t *in, uint64_t *out)
-{
-	*out = mixed(*in);
-	for (int i = 0; i < 30000 && !par_cancelled(env); i++)
-		scene_sleep_ms(1);
-	return 0;
-}
-PAR_TASK_ENV(check_long, uint64_t, uint64_t)
-
-static int check_crash(const uint64_t *in, uint64_t *out)
-{
-	*out = mixed(*in);
-	if (*in >= SPECIAL)
-		abort();
-	return 0;
-}
-PAR_TASK(check_crash, uint64_t, uint64_t)
-
-static int check_stuck(const uint64_t *in, uint64_t *out)
-{
-	*out = mixed(*in);
-	while (*in >= SPECIAL)
-		scene_sleep_ms(1000);
-	return 0;
-}
-PAR_TASK(check_stuck, uint64_t, uint64_t)
-
-static int check_nested(par_env *env, const uint64_t *in, uint64_t *out)
-{
-	uint64_t inner[10];
-	par_error error = PAR_ERROR_INIT;
-
-	for (uint64_t i = 0; i < 10; i++)
-		inner[i] = *in + i;
-	if (par_map(NULL, &par_task_check_mix, inner, inner, 10, PAR_SETTINGS(.n_jobs = PAR_SET(2)),
-	            &error) < 0)
-		return par_fail_task(env, 1, "a map inside a task: %s; %s", error.what, error.reason);
-	*out = 0;
-	for (int i = 0; i < 10; i++)
-		*out += inner[i];
-	return 0;
-}
-PAR_TASK_ENV(check_nested, uint64_t, uint64_t)
 
 /* --- the plugin and pools --------------------------------------------------------------------- */
 
@@ -130,10 +100,28 @@ void scene_load(void)
 		skipped("it does not load: %s", why);
 }
 
+static time_t began;
+
+static time_t now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+int scene_goes_on(int round, int at_least, int at_most)
+{
+	enum { ENOUGH_S = 1 };
+
+	return round < at_least || (round < at_most && now_s() - began < ENOUGH_S);
+}
+
 void scene_begin(void)
 {
 	par_error error = PAR_ERROR_INIT;
 
+	began = now_s();
 	scene_load();
 	lend_watch();
 	if (guard_register(subject.plugin, subject.backend, &error) < 0)
@@ -143,6 +131,15 @@ void scene_begin(void)
 int scene_can(const char *capability)
 {
 	return plugin_can(subject.plugin, subject.backend, capability);
+}
+
+void scene_as_default(void)
+{
+	par_error error = PAR_ERROR_INIT;
+
+	if (par_context_push(PAR_SETTINGS(.backend = subject.backend, .options = subject.options), NULL,
+	                     &error) < 0)
+		failed("%s; %s", error.what, error.reason);
 }
 
 par_parallel *scene_try(int64_t n_jobs, const char *option, par_error *error)
@@ -183,7 +180,7 @@ static uint64_t in[SCENE_TASKS], out[SCENE_TASKS];
 static void expect_all(int n)
 {
 	for (int i = 0; i < n; i++)
-		if (out[i] != mixed(in[i]))
+		if (out[i] != tasks_mixed(in[i]))
 			WRONG("task %d of %d has a wrong result, or never ran", i, n);
 }
 
@@ -195,7 +192,7 @@ void scene_map(par_parallel *pool, int n, int64_t batch_size)
 		in[i] = (uint64_t)i;
 		out[i] = 0;
 	}
-	if (par_map(pool, &par_task_check_mix, in, out, (uint64_t)n,
+	if (par_map(pool, tasks[SCENE_MIXES].task, in, out, (uint64_t)n,
 	            PAR_SETTINGS(.batch_size = {1, batch_size}), &error) < 0)
 		WRONG("a map of %d tasks fails: %s; %s", n, error.what, error.reason);
 	expect_all(n);
@@ -207,7 +204,7 @@ int32_t scene_run(par_parallel *pool, par_error *error)
 
 	for (uint64_t i = 0; i < 50; i++)
 		values[i] = i;
-	return par_map(pool, &par_task_check_mix, values, values, 50, NULL, error);
+	return par_map(pool, tasks[SCENE_MIXES].task, values, values, 50, NULL, error);
 }
 
 void scene_fail(par_parallel *pool)
@@ -217,9 +214,9 @@ void scene_fail(par_parallel *pool)
 
 	for (int i = 0; i < 100; i++)
 		in[i] = (uint64_t)i;
-	in[50] += BAD;
-	status = par_map(pool, &par_task_check_picky, in, out, 100, NULL, &error);
-	if (status != PAR_EFAILED || error.task != 50 || error.task_code != 7)
+	in[50] += TASKS_BAD;
+	status = par_map(pool, tasks[SCENE_IS_PICKY].task, in, out, 100, NULL, &error);
+	if (status != PAR_EFAILED || error.task != 50 || error.task_code != TASKS_CODE)
 		WRONG("a map whose task 50 fails ends with %s of task %d: %s; %s", par_code_name(status),
 		       (int)error.task, error.what, error.reason);
 }
@@ -254,7 +251,7 @@ void scene_cancel(par_parallel *pool, int after_ms)
 		in[i] = (uint64_t)i;
 	if (pthread_create(&thread, NULL, cancel, &canceller) != 0)
 		skipped("there is no thread to be had");
-	status = par_map(pool, &par_task_check_long, in, out, 16, PAR_SETTINGS(.batch_size = PAR_SET(1)),
+	status = par_map(pool, tasks[SCENE_TAKES_LONG].task, in, out, 16, PAR_SETTINGS(.batch_size = PAR_SET(1)),
 	                 &error);
 	canceller.is_over = 1;
 	(void)pthread_join(thread, NULL);
@@ -274,7 +271,7 @@ void scene_exercise(void)
 	scene_map(pool, SCENE_TASKS, PAR_AUTO);
 	scene_map(pool, 0, PAR_AUTO);
 	scene_map(pool, 1, 1);
-	for (int i = 0; i < 10; i++)
+	for (int i = 0; scene_goes_on(i, 2, 10); i++)
 		scene_map(pool, 40, 1);
 	scene_fail(pool);
 	scene_about("B5");
@@ -284,16 +281,21 @@ void scene_exercise(void)
 	scene_about(NULL);
 }
 
-void scene_lose(par_parallel *pool, enum scene_kind kind)
+void scene_all_of_it(void)
 {
-	const par_task *task = kind == SCENE_CRASHES ? &par_task_check_crash : &par_task_check_stuck;
+	scene_begin();
+	scene_exercise();
+}
+
+void scene_lose(par_parallel *pool, enum scene_task kind)
+{
 	int32_t statuses[20], wanted = kind == SCENE_CRASHES ? PAR_ELOST : PAR_ETIMEOUT;
 	par_error error = PAR_ERROR_INIT;
 
 	for (int i = 0; i < 20; i++)
 		in[i] = (uint64_t)i;
-	in[10] = SPECIAL;
-	(void)par_map(pool, task, in, out, 20,
+	in[10] = TASKS_SPECIAL;
+	(void)par_map(pool, tasks[kind].task, in, out, 20,
 	              PAR_SETTINGS(.on_error = PAR_COLLECT, .statuses = statuses,
 	                           .batch_size = PAR_SET(1), .task_timeout = PAR_SET(0.5)),
 	              &error);
@@ -304,19 +306,21 @@ void scene_lose(par_parallel *pool, enum scene_kind kind)
 			       error.what, error.reason);
 }
 
+/* Calls inside of tasks may be made on an engine as well, which each of them has to reach. */
 void scene_nest(par_parallel *pool)
 {
+	uint64_t n = scene_can("elsewhere") ? 4 : 20;
 	par_error error = PAR_ERROR_INIT;
 
-	for (int i = 0; i < 20; i++)
-		in[i] = (uint64_t)i;
-	if (par_map(pool, &par_task_check_nested, in, out, 20, NULL, &error) < 0)
+	for (uint64_t i = 0; i < n; i++)
+		in[i] = i;
+	if (par_map(pool, tasks[SCENE_NESTS].task, in, out, n, NULL, &error) < 0)
 		WRONG("%s; %s", error.what, error.reason);
-	for (uint64_t i = 0; i < 20; i++) {
+	for (uint64_t i = 0; i < n; i++) {
 		uint64_t sum = 0;
 
-		for (uint64_t k = 0; k < 10; k++)
-			sum += mixed(i + k);
+		for (uint64_t k = 0; k < TASKS_INNER; k++)
+			sum += tasks_mixed(i + k);
 		if (out[i] != sum)
 			WRONG("a map inside task %d has wrong results", (int)i);
 	}

@@ -25,6 +25,9 @@ extern struct subject subject;
 
 enum { SCENE_TASKS = 1000 };
 
+/* Open the module that has the tasks, for this process and those forked from it. */
+int32_t scene_open_tasks(par_error *error);
+
 /* The host that the core shows to factories. */
 const par_host *scene_factory_host(void);
 
@@ -35,6 +38,13 @@ void scene_load(void);
 void scene_begin(void);
 
 int scene_can(const char *capability);
+
+/* Is there to be another round, of which that many are over?  A backend whose calls take long has as
+ * many as its time allows, but at_least so many. */
+int scene_goes_on(int round, int at_least, int at_most);
+
+/* What its pools, and no others, are to have. */
+void scene_as_default(void);
 
 /* A pool on it.  Skips the test if it cannot be had here. */
 par_parallel *scene_open(int64_t n_jobs);
@@ -54,13 +64,21 @@ void scene_fail(par_parallel *pool);
 /* A call of long tasks that another thread cancels after some milliseconds. */
 void scene_cancel(par_parallel *pool, int after_ms);
 
-/* All of it, on a pool of its own. */
+/* All of it, on a pool of its own; and as a test, of what can be seen of any call. */
 void scene_exercise(void);
+void scene_all_of_it(void);
 
-/* A map of tasks of that kind, of which the one in the middle crashes or is stuck: its status is
- * to be that, and of all others PAR_OK. */
-enum scene_kind { SCENE_CRASHES, SCENE_STUCK };
-void scene_lose(par_parallel *pool, enum scene_kind kind);
+/* A map of tasks of which the one in the middle crashes, or is stuck: its status is to be that, and
+ * of all others PAR_OK. */
+enum scene_task {
+	SCENE_MIXES,
+	SCENE_IS_PICKY,
+	SCENE_TAKES_LONG,
+	SCENE_CRASHES,
+	SCENE_IS_STUCK,
+	SCENE_NESTS
+};
+void scene_lose(par_parallel *pool, enum scene_task kind);
 
 /* A map of tasks that map themselves. */
 void scene_nest(par_parallel *pool);

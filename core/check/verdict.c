@@ -27,11 +27,19 @@ void verdict_begin(const char *rule, void (*said)(const struct finding *finding)
 	tell = said;
 }
 
+/* Where a debugger is to stop. */
+__attribute__((noinline)) static void rule_is_broken(void)
+{
+	__asm__ volatile("");
+}
+
 /* The first to come here ends the process; others wait for that. */
 __attribute__((noreturn)) static void end(enum verdict verdict, const char *rule, const char *words)
 {
 	while (atomic_flag_test_and_set(&has_ended))
 		pause();
+	if (verdict_is_bad(verdict))
+		rule_is_broken();
 	found.verdict = verdict;
 	(void)snprintf(found.rule, sizeof(found.rule), "%s", rule != NULL ? rule : "");
 	if (words != found.words)

@@ -9,6 +9,11 @@ enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_SKIP, VERDICT_FAIL, VERDICT_CRA
 
 const char *verdict_name(enum verdict verdict); /* "ok", "warn", ... */
 
+static inline int verdict_is_bad(enum verdict verdict)
+{
+	return verdict >= VERDICT_FAIL;
+}
+
 struct finding {
 	enum verdict verdict;
 	int is_unavailable;   /* skipped, as the backend cannot be had here       */

@@ -6,8 +6,6 @@
 #include "../check/run.h"
 #include "../check/scene.h"
 
-#include <parloop/worker.h>
-
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -20,12 +18,14 @@ const char check_help[] =
 	"usage: parloop check [OPTION]... FILE.so\n"
 	"\n"
 	"Does a backend plugin keep the rules?  Each is tested in a process of its own; what they\n"
-	"mean, and what happens if one is broken, is in plugins/README.md.\n"
+	"mean, and what happens if one is broken, is in backends.md of the documentation, which\n"
+	"is plugins/README.md of the source.\n"
 	"\n"
 	"  -b, --backend NAME    that backend of the file alone\n"
 	"  -o, --option KEY=VALUE  an option of it; may be repeated\n"
 	"      --only ID         that rule alone; may be repeated\n"
-	"      --in-process      in this process, without a limit: for a debugger\n"
+	"      --in-process      in this process, without a limit: for a debugger, whose\n"
+	"                        breakpoint rule_is_broken is where one is\n"
 	"      --fuzz SEED N     instead: N random steps of a program, the same for the same SEED\n"
 	"      --time-limit S    seconds without a move, after which a test hangs (30)\n"
 	"      --tap, --json     for programs to read\n"
@@ -131,6 +131,26 @@ static void remember(const struct rule *rule, const struct finding *finding)
 	}
 }
 
+/* Many a rule is looked after in every test.  Those that share one share its run, as long as nothing
+ * at all was found in it: else each has its own, in which it is the one that counts. */
+static void (*clean_tests[64])(void);
+static int n_clean_tests;
+
+static int is_clean(void (*test)(void))
+{
+	for (int i = 0; i < n_clean_tests; i++)
+		if (clean_tests[i] == test)
+			return 1;
+	return 0;
+}
+
+static void note_if_clean(void (*test)(void), const struct finding *finding)
+{
+	if (finding->verdict == VERDICT_OK && finding->other[0] == '\0' && !is_clean(test) &&
+	    n_clean_tests < (int)(sizeof(clean_tests) / sizeof(clean_tests[0])))
+		clean_tests[n_clean_tests++] = test;
+}
+
 static void show_result(struct result *result)
 {
 	result->number = ++n_results;
@@ -153,7 +173,7 @@ static void show_seen(const char *backend)
 		show_result(&result);
 	}
 	memset(seen, 0, sizeof(seen));
-	n_seen = 0;
+	n_seen = n_clean_tests = 0;
 }
 
 static void try_rule(const struct rule *rule, const char *backend)
@@ -162,7 +182,10 @@ static void try_rule(const struct rule *rule, const char *backend)
 	struct finding *finding = &result.finding;
 
 	subject.backend = backend;
-	if (in_the_way == NULL) {
+	if (in_the_way == NULL && is_clean(rule->test)) {
+		finding->verdict = VERDICT_OK;
+		(void)snprintf(finding->rule, sizeof(finding->rule), "%s", rule->id);
+	} else if (in_the_way == NULL) {
 		run_in_child(rule->test, rule->id, wants.limit_s, finding, result.output);
 	} else {
 		finding->verdict = VERDICT_SKIP;
@@ -175,6 +198,7 @@ static void try_rule(const struct rule *rule, const char *backend)
 		in_the_way = rule->id;
 	could_not_be_tried |= finding->is_unavailable;
 	remember(rule, finding);
+	note_if_clean(rule->test, finding);
 	show_result(&result);
 }
 
@@ -284,6 +308,7 @@ static int cannot_read(const char *file, int number)
 static int check(void)
 {
 	const char *backends[PLUGIN_BACKENDS + 1] = {NULL};
+	par_error error = PAR_ERROR_INIT;
 	char *path = realpath(wants.file, NULL);
 	char quoted[QUOTED_SIZE];
 	int n;
@@ -295,7 +320,8 @@ static int check(void)
 		return report_usage("check", "the file has no backend \"%s\"",
 		                    quote(wants.backend, strlen(wants.backend), 60, quoted));
 	subject = (struct subject){&plugin, NULL, wants.options, wants.limit_s};
-	par_worker_main(0, NULL); /* tasks of this program are to run in its workers */
+	if (scene_open_tasks(&error) < 0)
+		return report(&error);
 	return wants.in_process ? try_here(backends[0]) : try_all(backends, n);
 }
 

@@ -17,11 +17,6 @@ struct counts {
 	int of[VERDICT_HANG + 1];
 };
 
-static inline int verdict_is_bad(enum verdict verdict)
-{
-	return verdict == VERDICT_FAIL || verdict == VERDICT_CRASH || verdict == VERDICT_HANG;
-}
-
 static inline int counts_bad(const struct counts *counts)
 {
 	return counts->of[VERDICT_FAIL] + counts->of[VERDICT_CRASH] + counts->of[VERDICT_HANG];

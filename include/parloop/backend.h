@@ -1,7 +1,8 @@
 /* parloop/backend.h - what a backend plugin and the parloop core promise each other.
  *
- * ABI 1.0.  A plugin includes this file and nothing else of parloop, links
- * against nothing of parloop, and exports one symbol, parloop_backend_v1.  It
+ * ABI 1.0, for good: what later versions may add says error.h.  A plugin
+ * includes this file and nothing else of parloop, links against nothing of
+ * parloop, and exports one symbol, parloop_backend_v1.  It
  * says what it is in an ELF note (PAR_PLUGIN, below), which the core reads
  * without running any of its code.  It is never unloaded.
  *
@@ -68,10 +69,6 @@ extern "C" {
 #ifndef PAR_NEEDS_MINOR
 #define PAR_NEEDS_MINOR 0
 #endif
-
-/* True if the other side's struct is long enough to hold the whole of a field. */
-#define PAR_HAS(pointer, field)                                                                 \
-	((pointer)->size >= offsetof(__typeof__(*(pointer)), field) + sizeof((pointer)->field))
 
 typedef struct par_host par_host;       /* the core, as one instance sees it         */
 typedef struct par_backend par_backend; /* an instance; its layout is the plugin's   */
@@ -490,7 +487,8 @@ typedef struct par_ext_channel {
 
 	/* The environment variables ("NAME=value", ends in NULL), to be added to others, that make
 	 * a program with those descriptors open, under the numbers in ends, the worker; valid until
-	 * started().  What else setup says goes by the channel.  NULL: no memory. [any] */
+	 * started().  What else setup says goes by the channel.  NULL: no memory, or setup
+	 * wants what this parloop does not know, as the log says. [any] */
 	char *const *(*describe)(par_channel *channel, const int32_t ends[2],
 	                         const par_worker_setup *setup);
 

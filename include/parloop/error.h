@@ -16,6 +16,7 @@
 #define PARLOOP_ERROR_H
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -23,7 +24,7 @@
 extern "C" {
 #endif
 
-/* The codes.  A new one may be added; none is ever renumbered. */
+/* The codes.  A new one may be added, and is negative if something failed; none is ever renumbered. */
 enum {
 	PAR_OK = 0,
 	PAR_PENDING = 1,     /* not done yet: host->ready() will say so (backend.h)  */
@@ -40,6 +41,17 @@ enum {
 	PAR_ELOST = -11,     /* what ran the task died, and it may not run again     */
 	PAR_ESOURCE = -12    /* the source of a streamed call failed                 */
 };
+
+/* Versions.  What stands in these headers as of 1.0 stays as it is in all of 1.x: a struct that
+ * begins with its size gets further fields at its end, and nothing else changes.  So the two sides
+ * of a border may be of different minor versions.  Who makes a struct sets its size to its sizeof,
+ * and what is reserved to 0; who is handed one finds the fields of 1.0 in it, and asks PAR_HAS()
+ * before he reads or writes one that came later.  Structs without a size never change, nor do the
+ * values of constants, of which there may be further ones. */
+
+/* True if the other side's struct is long enough to hold the whole of a field. */
+#define PAR_HAS(pointer, field)                                                                 \
+	((pointer)->size >= offsetof(__typeof__(*(pointer)), field) + sizeof((pointer)->field))
 
 typedef struct par_error {
 	uint32_t size;    /* sizeof(par_error): set by PAR_ERROR_INIT                */

@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define PAR_VERSION_STRING "0.1.0"
+#define PAR_VERSION_STRING "1.0.0"
 #define PAR_API            __attribute__((visibility("default")))
 
 /* The version of the library in use. [any] */
@@ -51,11 +51,11 @@ PAR_API const char *par_version(void);
 
 /* A setting is unset, or set to any value: {0} or PAR_SET(value). */
 typedef struct par_int {
-	int32_t set;
+	int64_t set;
 	int64_t value;
 } par_int;
 typedef struct par_real {
-	int32_t set;
+	int64_t set;
 	double value;
 } par_real;
 #define PAR_SET(value) {1, (value)}

@@ -161,15 +161,15 @@ class StandIn(Engine):
                 self.gate.notify_all()
 
     def kill(self, batch):
-        self.side.kill(self.bridge.session, batch.id)
+        self.side.kill(self.bridge.session, [batch.id])
 
     def abort(self, batches):
         for future in self.give_up(batches):
             future.cancel()
-        self.close()
+        self.side.kill(self.bridge.session, [batch.id for batch in batches])
 
     def close(self):
-        self.side.give_up(self.bridge.session, self.bridge.n_batches)
+        self.side.kill_all(self.bridge.session)
         self.side.forget(self.bridge.session)
 
 
@@ -183,7 +183,7 @@ def dask_errand(name, job, data, keys, *contents):
     tls = zip(("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"),
               (worker.security.tls_ca_file, worker.security.tls_worker_cert, worker.security.tls_worker_key))
     tls = {"DASK_DISTRIBUTED__COMM__TLS__" + key: path for key, path in tls if path and os.path.exists(path)}
-    job = job[:6] + (dict(job[6], **tls),) + job[7:]
+    job = job[:6] + (dict(job[6], **tls),)
 
     def fetch(key):
         return came[key] if key in came else worker.plugins["parloop-" + key].content
@@ -299,13 +299,13 @@ class Dask(Engine):
         future.add_done_callback(lambda future: self.over(batch, future))
 
     def kill(self, batch):
-        self.tell_workers("kill", batch.id)
+        self.tell_workers("kill", [batch.id])
 
-    def tell_workers(self, method, number):
+    def tell_workers(self, method, *words):
         """Whoever has it.  A worker listens to that also while its threads are busy; it may be gone."""
         def run():
             try:
-                self.client.run(dask_tell, FAR, method, self.bridge.session, number, on_error="ignore")
+                self.client.run(dask_tell, FAR, method, self.bridge.session, *words, on_error="ignore")
             except Exception:
                 pass
         thread = threading.Thread(target=run, daemon=True)
@@ -314,13 +314,14 @@ class Dask(Engine):
 
     def abort(self, batches):
         self.client.cancel(self.give_up(batches))
-        return self.tell_workers("give_up", self.bridge.n_batches)
+        self.tell_workers("kill", [batch.id for batch in batches])
 
     def close(self):
         if self.client.status != "running":
             return
         if self.futures:
-            self.abort(list(self.bridge.batches.values())).join()
+            self.client.cancel(list(self.futures.values()))
+            self.tell_workers("kill_all").join()
         for name in self.plugins:
             self.client.unregister_worker_plugin(name)
         self.client.close(timeout=2)
@@ -481,10 +482,10 @@ class Bridge:
         self.socket, self.session = sock, uuid.uuid4().hex
         self.sending, self.lock = threading.Lock(), threading.Lock()
         self.engine, self.environment, self.secrets = None, {}, []
-        self.batches, self.n_batches, self.files = {}, 0, [None, None]
-        self.blobs, self.n_blobs = {}, 0
+        self.batches, self.blobs, self.files, self.n_blobs = {}, {}, [None, None], 0
         self.places = {}  # the engine's workers, in the order in which they were heard of
-        self.leased = threading.Event()
+        self.leased, self.wants_look = threading.Event(), threading.Event()
+        self.looking = threading.Lock()  # what was told of the workers is said under it
         self.waits_since = self.released = time.monotonic()
         self.n_workers = -1
 
@@ -581,10 +582,9 @@ class Bridge:
         ids = struct.unpack_from("=%dQ" % n_blobs, body, 16)
         name_at = 16 + 8 * n_blobs
         end = body.index(b"\0", name_at)
-        self.n_batches += 1
         live = [blob[0] for blob in self.blobs.values()] + [file[0] for file in self.files if file]
         job = (self.session, id, self.files[0], self.files[1], [self.blobs[i] for i in ids], live,
-               self.environment, self.n_batches)
+               self.environment)
         batch = Batch(id, n_tasks, body[name_at:end].decode(errors="replace"), job,
                       bytes(body[end + 1:]))
         with self.lock:
@@ -599,8 +599,10 @@ class Bridge:
             texts = body.decode().split("\0")
             self.open(dict(text.split("=", 1) for text in texts if text))
         if kind in (OPEN, LEASE):
-            self.waits_since, self.n_workers = time.monotonic(), -1
+            with self.looking:
+                self.waits_since, self.n_workers = time.monotonic(), -1
             self.leased.set()
+            self.wants_look.set()
         elif kind == RELEASE:
             self.leased.clear()
             self.released = time.monotonic()
@@ -619,29 +621,37 @@ class Bridge:
             self.end_all("aborted")
 
     def look(self):
-        """How many workers there are, as long as somebody wants to know."""
+        """How many workers there are, as long as somebody wants to know: each who leases is told at
+        once, and then of what changes."""
         while True:
             if not self.leased.wait(1):
                 if time.monotonic() - self.released > self.keep_s:
                     self.socket.shutdown(socket.SHUT_RDWR)
                 continue
+            self.wants_look.clear()
             try:
                 n = self.engine.workers()
             except Exception:
                 n = 0
-            now = time.monotonic()
-            if n > 0:
-                self.waits_since = now
-                if n != self.n_workers:
-                    self.send(WORKERS, n)
-            elif now - self.waits_since > self.wait_s:
-                text = "it has had no worker for %g s" % self.wait_s
-                if self.n_workers < 0:
-                    self.refuse(text, "start some, or wait longer with the option wait_for_workers")
-                    self.leased.clear()
-                self.end_all("failed", text + "; start some, or set the option wait_for_workers")
-            self.n_workers = n if n > 0 or self.n_workers >= 0 else -1
-            time.sleep(LOOK_S if n > 0 else LOOK_S / 5)
+            with self.looking:
+                self.tell_workers(n)
+            self.wants_look.wait(LOOK_S if n > 0 else LOOK_S / 5)
+
+    def tell_workers(self, n):
+        now = time.monotonic()
+        if n > 0:
+            self.waits_since = now
+            if n != self.n_workers:
+                self.n_workers = n
+                self.send(WORKERS, n)
+            return
+        if now - self.waits_since > self.wait_s:
+            text = "it has had no worker for %g s" % self.wait_s
+            if self.n_workers < 0:
+                self.refuse(text, "start some, or wait longer with the option wait_for_workers")
+                self.leased.clear()
+            self.end_all("failed", text + "; start some, or set the option wait_for_workers")
+        self.n_workers = min(self.n_workers, 0)
 
     def read(self, n):
         body, at = bytearray(n), 0

@@ -23,14 +23,14 @@ ATTACHMENT = struct.Struct("=QQii32s")
 ATTACH, DETACH, RUN, READY, ANSWER, END = 1, 2, 3, 16, 17, 18
 TELL_S = 0.25  # so old may an answer be that somebody waits for; to tell costs as much as a batch
 IDLE_S = 60  # so long is kept what nobody asks for
+MOST_CONDEMNED = 4096
 
 # What a batch may need: key is its name among all that was ever sent, and the rest as in
 # par_attachment.
 Blob = collections.namedtuple("Blob", "key id kind writable sha256 n_bytes")
 # A file that may be here already: what is executed, and the library that it needs.
 File = collections.namedtuple("File", "key path sha256")
-# Number is that of the batch among all of its session, from 1.
-Job = collections.namedtuple("Job", "session batch program library blobs live environment number")
+Job = collections.namedtuple("Job", "session batch program library blobs live environment")
 # How a batch ended: "ok", "lost" (its process died), "failed" (there can be none); the answer whole.
 # An attempt is the host, the process of the engine's there, and what makes it unique.
 Outcome = collections.namedtuple("Outcome", "attempt status answer pid signal exit_code text")
@@ -169,9 +169,9 @@ class FarSide:
         self.lock = threading.Lock()
         self.idle = []
         self.running = {}  # (session, batch): Worker
+        self.condemned = {}  # (session, batch): None, the last of those that were to be killed
         self.memory = {}  # key: (session, descriptor, when it was asked for)
         self.programs = {}  # key: path
-        self.given_up = {}  # session: nobody wants its batches up to that number
         self.sweeper = None
 
     # --- what is kept ---------------------------------------------------------------------------
@@ -220,8 +220,6 @@ class FarSide:
                 if now - since > IDLE_S and session not in busy:
                     os.close(self.memory.pop(key)[1])
             is_empty = not (self.idle or self.memory or self.running)
-            if is_empty:
-                self.given_up.clear()
         for worker in old:
             worker.end()
         if not is_empty:
@@ -306,9 +304,9 @@ class FarSide:
             worker = self.take(job, fetch)
             with self.lock:
                 self.running[name] = worker
-                worker.number = job.number
-                if job.number <= self.given_up.get(job.session, 0):
-                    worker.kill()
+                is_condemned = name in self.condemned
+            if is_condemned:
+                worker.kill()
             try:
                 worker.let_go(job.live)
                 self.forget(job.session, job.live)
@@ -340,19 +338,23 @@ class FarSide:
         pid, code = worker.process.pid, worker.end()
         return Outcome(attempt, status, answer, pid, max(-code, 0), max(code, -1), text)
 
-    def kill(self, session, batch):
-        """The process that runs that batch."""
+    def kill(self, session, batches):
+        """The processes that run these; one that is on its way here, or about to begin, does not get
+        far."""
+        names = [(session, batch) for batch in batches]
         with self.lock:
-            if (session, batch) in self.running:
-                self.running[session, batch].kill()
+            workers = [self.running[name] for name in names if name in self.running]
+            self.condemned.update(dict.fromkeys(names))
+            for name in list(self.condemned)[:-MOST_CONDEMNED]:
+                del self.condemned[name]
+        for worker in workers:
+            worker.kill()
 
-    def give_up(self, session, number):
-        """All batches up to that number, also those whose process is only being started."""
+    def kill_all(self, session):
         with self.lock:
-            self.given_up[session] = number
-            for (whose, _), worker in self.running.items():
-                if whose == session and worker.number <= number:
-                    worker.kill()
+            workers = [worker for (whose, _), worker in self.running.items() if whose == session]
+        for worker in workers:
+            worker.kill()
 
 
 here = FarSide()

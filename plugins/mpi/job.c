@@ -464,6 +464,9 @@ static void end(struct job *job)
 	const struct seat *culprit;
 
 	output_drain(&job->output);
+	for (int rank = 0; job->seats != NULL && rank <= job->n_workers; rank++)
+		if (job->seats[rank].is_dead)
+			ask_kernel(&job->seats[rank]);
 	if (job->state == JOB_DYING && job->seats != NULL)
 		ask_launcher(job);
 	culprit = job->seats != NULL ? find_culprit(job) : NULL;
@@ -492,7 +495,7 @@ static void on_tick(void *arg)
 	/* The kernel knows as soon as the launcher has looked; else we wait for what that says, as we do
 	 * where the launcher may have killed ours since one of another machine died. */
 	if (((n_far == 0 || n_own > 0) &&
-	     ((n_dead > 0 && n_known == n_dead) || (n_known > 0 && passed > EXIT_NS))) ||
+	     ((n_dead > 0 && n_known == n_dead) || (n_own > 0 && passed > EXIT_NS))) ||
 	    passed > END_NS || is_over(job->pidfd))
 		end(job);
 }
@@ -536,12 +539,10 @@ static void on_death(void *arg, int32_t events, int32_t error)
 {
 	struct job *job = arg;
 	enum job_state state = job->state;
-	int status = 0;
 
 	(void)events, (void)error;
 	stop_watch(&job->death, job->watcher->unwatch);
-	if (waitpid(job->pid, &status, 0) == job->pid)
-		job->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	(void)waitpid(job->pid, &job->wait_status, 0);
 	job->pid = 0;
 	output_drain(&job->output);
 	if (state == JOB_READY)

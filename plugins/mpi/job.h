@@ -59,7 +59,7 @@ struct job {
 	int n_workers;
 	pid_t pid;      /* the keeper's */
 	int pidfd;
-	int exit_status; /* of the launcher, a shell's way, once it is gone */
+	int wait_status; /* of the keeper, which ends as the launcher did, once it is gone */
 	par_watch *death, *deadline, *tick;
 	int64_t since_ns;
 	int was_killed;  /* by us */

@@ -147,10 +147,13 @@ static int32_t no_such_launcher(const char *name, par_error *error)
 /* The one that the option names. */
 static int32_t find_named(struct launch *launch, const struct settings *settings, par_error *error)
 {
-	char name[PATH_MAX], *program;
+	char name[PATH_MAX] = "", *program;
+	const char *base;
 	enum mpi is;
 
 	(void)sscanf(settings->launcher, "%4095s", name);
+	base = strrchr(name, '/') != NULL ? strrchr(name, '/') + 1 : name;
+	launch->is_slurm = strcmp(base, "srun") == 0;
 	program = find_program(name);
 	if (program == NULL)
 		return no_such_launcher(name, error);

@@ -10,6 +10,7 @@ struct launch {
 	char *command;     /* the launcher's, with {n} */
 	char *relay;       /* absolute */
 	int is_unknown;    /* the launcher may be of any MPI: srun */
+	int is_slurm;      /* it is that */
 };
 
 /* Nothing of it is run.  PAR_EUNAVAIL says what is missing. */

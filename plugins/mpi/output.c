@@ -61,6 +61,30 @@ const char *output_tail(struct output *output)
 	return output->tail + skipped;
 }
 
+const char *output_complaint(const struct output *output)
+{
+	return output->complaint;
+}
+
+/* Launchers may put something before it. */
+static void look_for_complaint(struct output *output, const char *line, size_t n)
+{
+	static const char who[] = "parloop-mpi-relay: ";
+	const char *at = memmem(line, n, who, strlen(who));
+
+	n -= n > 0 && line[n - 1] == '\n';
+	if (at != NULL && output->complaint[0] == '\0')
+		(void)snprintf(output->complaint, sizeof(output->complaint), "%.*s",
+		               (int)(line + n - at), at);
+}
+
+static void end_line(struct stream *stream)
+{
+	look_for_complaint(stream->output, stream->line, stream->used);
+	show(stream, stream->line, stream->used);
+	stream->used = 0;
+}
+
 /* A line that is too long goes in pieces. */
 static void take(struct stream *stream, const char *text, size_t n)
 {
@@ -75,10 +99,8 @@ static void take(struct stream *stream, const char *text, size_t n)
 		stream->used += part;
 		text += part;
 		n -= part;
-		if (stream->line[stream->used - 1] == '\n' || stream->used == LINE_ROOM) {
-			show(stream, stream->line, stream->used);
-			stream->used = 0;
-		}
+		if (stream->line[stream->used - 1] == '\n' || stream->used == LINE_ROOM)
+			end_line(stream);
 	}
 }
 

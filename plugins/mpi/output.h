@@ -1,7 +1,7 @@
 /* output.h - what the job prints: the lines of its tasks, and the launcher's own.
  *
  * They are passed on as whole lines.  The end is kept, for the error if the job cannot start or
- * dies. */
+ * dies; and the first line in which our own relay complains, however much others say after it. */
 #ifndef OUTPUT_H
 #define OUTPUT_H
 
@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-enum { TAIL_ROOM = 2048, LINE_ROOM = 8192 };
+enum { TAIL_ROOM = 2048, LINE_ROOM = 8192, COMPLAINT_ROOM = 240 };
 
 struct stream {
 	struct output *output;
@@ -25,6 +25,7 @@ struct output {
 	int is_quiet;             /* only the end is kept */
 	size_t tail_used;
 	char tail[2 * TAIL_ROOM + 1];
+	char complaint[COMPLAINT_ROOM];
 };
 
 /* Two pipes; ends[] are for the job, and the caller's. */
@@ -36,5 +37,8 @@ void output_close(struct output *output);
 
 /* The last of what was printed, without what ends it. */
 const char *output_tail(struct output *output);
+
+/* "parloop-mpi-relay: ..."; "": it has not complained. */
+const char *output_complaint(const struct output *output);
 
 #endif

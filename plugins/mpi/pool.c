@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 /* Batches that a worker may have. */
 enum { HOLDS_EACH = 256, MOST_HELD = 1 << 16 };
@@ -106,14 +107,13 @@ static int32_t send(struct pool *pool, struct errand *errand)
 /* What our own relay complains of; else the end of what the launcher said, on one line. */
 static void quote_tail(struct job *job, char *text, size_t size)
 {
-	const char *tail = output_tail(&job->output), *ours = strstr(tail, "parloop-mpi-relay: ");
+	const char *ours = output_complaint(&job->output);
+	const char *tail = *ours != '\0' ? ours : output_tail(&job->output);
 	size_t n = strlen(tail), used = 0;
 
-	if (ours != NULL)
-		tail = ours;
-	else if (n >= size)
+	if (tail != ours && n >= size)
 		tail += n + 1 - size;
-	for (; *tail != '\0' && used + 1 < size && (ours == NULL || *tail != '\n'); tail++)
+	for (; *tail != '\0' && used + 1 < size; tail++)
 		if (!isspace((unsigned char)*tail))
 			text[used++] = *tail;
 		else if (used > 0 && text[used - 1] != ' ')
@@ -129,15 +129,19 @@ static void explain_start(struct pool *pool, struct job *job)
 	if (job->was_killed)
 		(void)snprintf(how, sizeof(how), "the job did not start within %g s",
 		               (double)pool->settings.start_timeout_ns / 1e9);
-	else if (job->exit_status > 128)
+	else if (WIFSIGNALED(job->wait_status))
 		(void)snprintf(how, sizeof(how), "the launcher was killed by signal %d",
-		               job->exit_status - 128);
+		               WTERMSIG(job->wait_status));
 	else
 		(void)snprintf(how, sizeof(how), "the launcher ended with status %d before its ranks were there",
-		               job->exit_status);
+		               WEXITSTATUS(job->wait_status));
 	pool->why = (par_error)PAR_ERROR_INIT;
 	(void)par_fail(&pool->why, PAR_EUNAVAIL, "%s%s%s", how, *tail != '\0' ? ": " : "", tail);
-	par_remedy(&pool->why, "try it by hand: %.100s hostname", pool->launch.command);
+	if (pool->launch.is_slurm)
+		par_remedy(&pool->why, "srun has to be told --mpi=pmix for Open MPI, --mpi=pmi2 for MPICH; in an "
+		                       "allocation --overcommit for one rank more than it has tasks");
+	else
+		par_remedy(&pool->why, "try it by hand: %.100s hostname", pool->launch.command);
 }
 
 static int32_t start_job(struct pool *pool, par_error *error)
@@ -295,6 +299,11 @@ static par_how how_of(const struct seat *seat, const char *text)
 	};
 }
 
+static int is_killed(const struct job *job)
+{
+	return WIFSIGNALED(job->wait_status) && WTERMSIG(job->wait_status) == SIGKILL;
+}
+
 /* Of who began it all is lost that it was sent; of another one what it may have begun comes back
  * unharmed.  Where nobody knows who it was, it may have been any; or the launcher was killed. */
 static void lose(struct pool *pool, struct job *job, const struct seat *culprit)
@@ -305,7 +314,7 @@ static void lose(struct pool *pool, struct job *job, const struct seat *culprit)
 		struct queue *queue = &pool->queues[i];
 		par_how how = how_of(&job->seats[i + 1], text);
 
-		if (culprit == NULL && how.signal == 0 && job->exit_status == 128 + SIGKILL)
+		if (culprit == NULL && how.signal == 0 && is_killed(job))
 			how.signal = SIGKILL;
 		if (pool->aborts) {
 			while (queue->first != NULL)

@@ -157,5 +157,5 @@ int32_t settings_slots(const struct settings *settings)
 int settings_has_others(const struct settings *settings)
 {
 	return *settings->hosts != '\0' || *settings->hostfile != '\0' || *settings->address != '\0' ||
-	       slots_of_allocation() > 0;
+	       *settings->launcher != '\0' || slots_of_allocation() > 0;
 }

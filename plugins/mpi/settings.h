@@ -24,7 +24,8 @@ int32_t settings_read(struct settings *settings, const par_host *host, const par
  * of them says so. */
 int32_t settings_slots(const struct settings *settings);
 
-/* Are there other machines, as far as one can tell before the job runs? */
+/* May there be other machines, as far as one can tell before the job runs?  A launcher of the user's
+ * may know of some. */
 int settings_has_others(const struct settings *settings);
 
 /* The next "NAME=value" or NAME='two words' of a text: 1, where it is; 0: there is none; -1: that

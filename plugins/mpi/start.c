@@ -166,11 +166,13 @@ static int has_variable(char *const *env, const char *name)
 	return 0;
 }
 
-/* It says so itself, in ten lines of which none is for users of parloop. */
-static int32_t check_root(enum mpi mpi, char *const *env, par_error *error)
+/* Its launcher says so itself, in ten lines of which none is for users of parloop; srun does not
+ * mind. */
+static int32_t check_root(const struct launch *launch, char *const *env, par_error *error)
 {
-	if (mpi != MPI_OPEN || geteuid() != 0 || (has_variable(env, "OMPI_ALLOW_RUN_AS_ROOT") &&
-	                                           has_variable(env, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")))
+	if (launch->mpi != MPI_OPEN || launch->is_unknown || geteuid() != 0 ||
+	    (has_variable(env, "OMPI_ALLOW_RUN_AS_ROOT") &&
+	     has_variable(env, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")))
 		return PAR_OK;
 	(void)par_fail(error, PAR_EUNAVAIL, "Open MPI does not start jobs for root unless it is told to");
 	par_remedy(error, "be another user, or set env = OMPI_ALLOW_RUN_AS_ROOT=1 "
@@ -269,7 +271,7 @@ static int32_t launch_job(struct job *job, const struct launch *launch, const st
 	int32_t status = env != NULL && words != NULL ? PAR_OK : par_fail(error, PAR_ENOMEM, "no memory");
 
 	if (status == PAR_OK)
-		status = check_root(launch->mpi, env, error);
+		status = check_root(launch, env, error);
 	if (status == PAR_OK)
 		status = make_line(job, settings, &line, error);
 	if (status == PAR_OK)

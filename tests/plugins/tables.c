@@ -6,7 +6,7 @@
 PAR_PLUGIN(
 	PAR_BACKEND("size-0", "empty table")
 	PAR_BACKEND("size-24", "shorter than ABI 1.0")
-	PAR_BACKEND("size-165", "not in steps of 8")
+	PAR_BACKEND("size-181", "not in steps of 8")
 	PAR_BACKEND("size-huge", "longer than a page")
 	PAR_BACKEND("abi-0", "older major")
 	PAR_BACKEND("abi-2", "newer major")
@@ -21,7 +21,7 @@ static const struct {
 const par_backend_ops *parloop_backend_v1(const par_host *host, const char *name)
 {
 	static par_backend_ops tables[7];
-	static const uint32_t sizes[] = {0, 24, 165, 0x7fffffff};
+	static const uint32_t sizes[] = {0, 24, 181, 0x7fffffff};
 	static union {
 		char bytes[sizeof(newer)];
 		par_backend_ops ops;
@@ -39,7 +39,7 @@ const par_backend_ops *parloop_backend_v1(const par_host *host, const char *name
 	longer.ops.abi = PAR_ABI + 7;
 	return strcmp(name, "size-0") == 0      ? &tables[0]
 	       : strcmp(name, "size-24") == 0   ? &tables[1]
-	       : strcmp(name, "size-165") == 0  ? &tables[2]
+	       : strcmp(name, "size-181") == 0  ? &tables[2]
 	       : strcmp(name, "size-huge") == 0 ? &tables[3]
 	       : strcmp(name, "abi-0") == 0     ? &tables[4]
 	       : strcmp(name, "abi-2") == 0     ? &tables[5]

@@ -14,6 +14,8 @@
 #define SHORTEST_NS 20000
 #define LONGEST_NS  10000000
 
+enum { LONG = 64 * 1024 };
+
 int64_t bells_now(void)
 {
 	struct timespec now;
@@ -69,6 +71,18 @@ static void find_words(struct bells *bells)
 	MPI_Group_free(&near);
 }
 
+/* An MPI prepares for long messages when the first is sent, and both sides have to look several times
+ * until that is done: so it is done here, before anybody sleeps. */
+static void meet(const struct bells *bells)
+{
+	static char to[LONG], from[LONG];
+	int first = bells->rank == 0 ? 1 : 0, last = bells->rank == 0 ? bells->n_ranks - 1 : 0;
+
+	for (int rank = first; rank <= last; rank++)
+		MPI_Sendrecv(to, LONG, MPI_BYTE, rank, 0, from, LONG, MPI_BYTE, rank, 0, MPI_COMM_WORLD,
+		             MPI_STATUS_IGNORE);
+}
+
 int bells_open(struct bells *bells)
 {
 	struct bell_words *mine;
@@ -89,8 +103,9 @@ int bells_open(struct bells *bells)
 	                    &bells->machine);
 	MPI_Win_allocate_shared(sizeof(struct bell_words), 1, MPI_INFO_NULL, bells->machine, &mine,
 	                        &bells->window);
-	mine->sleeps = mine->stopping = 0;
+	memset(mine, 0, sizeof(*mine));
 	find_words(bells);
+	meet(bells);
 	MPI_Barrier(MPI_COMM_WORLD);
 	return 0;
 }
@@ -122,6 +137,33 @@ void bells_ring(struct bells *bells, int rank)
 	(void)sendto(bells->fd, "", 1, 0, (struct sockaddr *)&address, size);
 }
 
+int bells_rings(const struct bells *bells, int rank)
+{
+	return bells->words[rank] != NULL;
+}
+
+int bells_awaits(const struct bells *bells, int rank)
+{
+	return __atomic_load_n(&bells->words[rank]->awaited, __ATOMIC_SEQ_CST) != 0;
+}
+
+void bells_await(struct bells *bells, int rank)
+{
+	if (bells->words[rank] != NULL)
+		__atomic_store_n(&bells->words[rank]->awaited, 1, __ATOMIC_SEQ_CST);
+}
+
+int bells_tell_taken(struct bells *bells, int rank)
+{
+	struct bell_words *mine = bells->words[bells->rank];
+
+	if (bells->words[rank] == NULL || __atomic_load_n(&mine->awaited, __ATOMIC_SEQ_CST) == 0)
+		return 0;
+	__atomic_store_n(&mine->awaited, 0, __ATOMIC_SEQ_CST);
+	bells_ring(bells, rank);
+	return 1;
+}
+
 int bells_probe(int rank, MPI_Status *status)
 {
 	int is_there = 0;
@@ -142,15 +184,17 @@ void bells_get_up(struct bells *bells)
 	__atomic_store_n(&bells->words[bells->rank]->sleeps, 0, __ATOMIC_SEQ_CST);
 }
 
-void bells_sleep(struct bells *bells, struct pollfd *other, int64_t ns)
+int bells_sleep(struct bells *bells, struct pollfd *other, int64_t ns)
 {
 	const struct timespec time = {ns / 1000000000, ns % 1000000000};
 	struct pollfd fds[2] = {{.fd = bells->fd, .events = POLLIN}};
+	int was_rung = 0;
 	char rung[64];
 
 	if (other != NULL)
 		fds[1] = *other;
 	(void)ppoll(fds, other != NULL ? 2 : 1, ns < 0 ? NULL : &time, NULL);
 	while (recv(bells->fd, rung, sizeof(rung), 0) > 0)
-		;
+		was_rung = 1;
+	return was_rung;
 }

@@ -18,6 +18,8 @@ enum { BELL_NAME = 16 };
 struct bell_words {
 	_Alignas(64) int32_t sleeps;
 	int32_t stopping; /* what it runs is to end */
+	int32_t awaited;  /* it was sent a message that it has to take before the next can go */
+	uint64_t n_sent;  /* batches, of all */
 };
 
 struct bells {
@@ -37,6 +39,15 @@ void bells_close(struct bells *bells);
 /* After something was sent to that rank. */
 void bells_ring(struct bells *bells, int rank);
 
+/* Can it? */
+int bells_rings(const struct bells *bells, int rank);
+
+/* That rank is to ring when it takes what it was sent; has it not yet?  And: this rank takes something,
+ * 1: the other waits for that. */
+void bells_await(struct bells *bells, int rank);
+int bells_awaits(const struct bells *bells, int rank);
+int bells_tell_taken(struct bells *bells, int rank);
+
 /* Is there a message from that rank (or MPI_ANY_SOURCE)?  An MPI may first look among what it has
  * taken from its queues, and then take what is there, so it is asked twice. */
 int bells_probe(int rank, MPI_Status *status);
@@ -45,8 +56,8 @@ int bells_probe(int rank, MPI_Status *status);
 void bells_lie_down(struct bells *bells);
 void bells_get_up(struct bells *bells);
 
-/* Sleep until somebody rings, or another descriptor is ready, or for that time (-1: any). */
-void bells_sleep(struct bells *bells, struct pollfd *other, int64_t ns);
+/* Sleep until somebody rings (1), or another descriptor is ready, or for that time (-1: any). */
+int bells_sleep(struct bells *bells, struct pollfd *other, int64_t ns);
 
 int64_t bells_now(void);
 

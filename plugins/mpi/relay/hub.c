@@ -211,6 +211,8 @@ static void forward_batch(struct hub *hub, const struct record *record, const ch
 		__atomic_store_n(&words->stopping, 0, __ATOMIC_SEQ_CST);
 	forward(hub, record, bytes);
 	seat->n_sent++;
+	if (words != NULL)
+		__atomic_store_n(&words->n_sent, seat->n_sent, __ATOMIC_RELAXED);
 	seat->n_out++;
 	hub->n_out++;
 	hub->n_far_out += words == NULL;
@@ -391,6 +393,14 @@ static int all_went(const struct hub *hub)
 	return 1;
 }
 
+static int some_takes_turns(const struct hub *hub)
+{
+	for (int rank = 1; rank < hub->bells->n_ranks; rank++)
+		if (outbox_takes_turns(&hub->seats[rank].outbox))
+			return 1;
+	return 0;
+}
+
 static int turn(struct hub *hub)
 {
 	int did = read_in(hub);
@@ -400,12 +410,12 @@ static int turn(struct hub *hub)
 	return write_out(hub) | did;
 }
 
-/* Ranks of this machine ring; others, and messages that are under way, are looked for. */
+/* Ranks of this machine ring; others, and messages on which they are at work, are looked for. */
 static int64_t time_to_sleep(const struct hub *hub, int64_t now)
 {
-	int64_t ns = hub->n_out > 0 ? WAIT_NS : -1;
+	int64_t ns = hub->n_out > 0 || !all_went(hub) ? WAIT_NS : -1;
 
-	if (hub->n_far_out > 0 || !all_went(hub))
+	if (hub->n_far_out > 0 || some_takes_turns(hub))
 		ns = bells_patience(hub->since_ns, now);
 	if (hub->park_ns > 0 && (ns < 0 || hub->park_ns - now < ns))
 		ns = hub->park_ns > now ? hub->park_ns - now : 0;
@@ -417,17 +427,14 @@ static void rest(struct hub *hub)
 	struct pollfd plugin = {.fd = hub->fd, .events = POLLIN};
 	int64_t now = bells_now();
 
-	if (now - hub->since_ns < LOOK_NS) {
-		sched_yield();
+	if (now - hub->since_ns < LOOK_NS)
 		return;
-	}
 	if (hub->out_at < hub->out_n)
 		plugin.events |= POLLOUT;
 	bells_lie_down(hub->bells);
-	if (!hear_ranks(hub))
-		bells_sleep(hub->bells, &plugin, time_to_sleep(hub, now));
-	else
-		hub->since_ns = now;
+	if (hear_ranks(hub) || flush_all(hub) ||
+	    bells_sleep(hub->bells, &plugin, time_to_sleep(hub, now)))
+		hub->since_ns = bells_now();
 	bells_get_up(hub->bells);
 }
 

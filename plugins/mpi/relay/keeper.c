@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -40,7 +41,7 @@ static pid_t start(char **command)
 	_exit(CANNOT_EXECUTE);
 }
 
-/* Those that have died; the launcher's status, if it is among them. */
+/* Those that have died; how the launcher has, if it is among them. */
 static void reap(pid_t launcher, int *status)
 {
 	int how;
@@ -48,7 +49,7 @@ static void reap(pid_t launcher, int *status)
 
 	while ((pid = waitpid(-1, &how, WNOHANG)) > 0)
 		if (pid == launcher)
-			*status = WIFSIGNALED(how) ? 128 + WTERMSIG(how) : WEXITSTATUS(how);
+			*status = how;
 }
 
 static void drain(int signals)
@@ -140,6 +141,23 @@ static void watch(pid_t launcher, int parent, int signals, int *status)
 	drain(signals);
 }
 
+/* As the launcher has: of a signal, too, so that no status of a program is taken for one. */
+static void __attribute__((noreturn)) end_as(int how)
+{
+	const struct rlimit no_core = {0, 0};
+	sigset_t set;
+
+	if (!WIFSIGNALED(how))
+		exit(WEXITSTATUS(how));
+	(void)setrlimit(RLIMIT_CORE, &no_core);
+	(void)signal(WTERMSIG(how), SIG_DFL);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, WTERMSIG(how));
+	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+	(void)raise(WTERMSIG(how));
+	exit(EXIT_FAILURE);
+}
+
 void keeper_run(int parent, char **command)
 {
 	int parent_fd = (int)syscall(SYS_pidfd_open, parent, 0), signals, status = -1;
@@ -170,5 +188,5 @@ void keeper_run(int parent, char **command)
 	watch(launcher, parent_fd, signals, &status);
 	kill_all(launcher, &status);
 	remove_session(launcher);
-	exit(status);
+	end_as(status);
 }

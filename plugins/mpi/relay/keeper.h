@@ -7,7 +7,7 @@
 #ifndef KEEPER_H
 #define KEEPER_H
 
-/* Never returns: ends with the status of the launcher, a shell's way. */
+/* Never returns: ends as the launcher did, with its status or of the same signal. */
 void keeper_run(int parent, char **command) __attribute__((noreturn));
 
 #endif

@@ -31,6 +31,16 @@ static int read_line(char *line, size_t room)
 	return n > 0 && line[n - 1] == '\n' ? 0 : -1;
 }
 
+/* What rank 0 is written but does not take ends MPICH's launcher: it dies of that, and of what the
+ * ranks have said nobody hears. */
+static void read_all(void)
+{
+	char bytes[256];
+
+	while (read(STDIN_FILENO, bytes, sizeof(bytes)) > 0)
+		;
+}
+
 /* Is this the job that was meant? */
 static int check_line(const char *line, int n_ranks)
 {
@@ -81,6 +91,15 @@ static int is_of_other_launcher(void)
 	                                         : is_open && !is_hydra;
 }
 
+/* As either launcher tells it to who has not called MPI yet. */
+static int is_first_rank(void)
+{
+	const char *open = getenv("OMPI_COMM_WORLD_RANK"), *hydra = getenv("PMI_RANK");
+	const char *rank = open != NULL ? open : hydra;
+
+	return rank != NULL && strcmp(rank, "0") == 0;
+}
+
 /* What Open MPI has in /dev/shm is removed at the end of a rank, unless that is killed.  Once all
  * have mapped it its name may go; at the end Open MPI wants it back, to remove it. */
 static void name_segment(int is_there)
@@ -113,8 +132,12 @@ static int be_rank(int argc, char **argv)
 	if (is_of_other_launcher()) {
 		(void)fprintf(stderr, "parloop-mpi-relay: the launcher is of another MPI than this relay, "
 		                      "which is " RELAY_MPI "'s\n");
+		if (is_first_rank())
+			read_all();
 		return EXIT_FAILURE;
 	}
+	/* Open MPI's own way to wait costs who does it the rest of his turn; ours is to sleep. */
+	(void)setenv("OMPI_MCA_mpi_yield_when_idle", "0", 1);
 	MPI_Init(&argc, &argv);
 	MPI_Comm_rank(MPI_COMM_WORLD, &rank);
 	MPI_Comm_size(MPI_COMM_WORLD, &n_ranks);

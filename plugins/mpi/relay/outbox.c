@@ -6,6 +6,9 @@
 /* Records are put together up to that, for who is slow to take them. */
 enum { TOGETHER = 64 * 1024, KEPT_ROOM = 1 << 20 };
 
+/* What is longer may take both sides to move it. */
+enum { EAGER = 4096 };
+
 void outbox_init(struct outbox *outbox, struct bells *bells, int rank)
 {
 	memset(outbox, 0, sizeof(*outbox));
@@ -119,7 +122,7 @@ static int has_arrived(struct outbox *outbox)
 	MPI_Test(&outbox->request, &arrived, MPI_STATUS_IGNORE);
 	if (!arrived)
 		return 0;
-	outbox->is_under_way = 0;
+	outbox->is_under_way = outbox->is_awaited = 0;
 	outbox->first->sent += outbox->under_way;
 	if (outbox->first->sent == outbox->first->n)
 		end_first(outbox);
@@ -133,8 +136,13 @@ int outbox_flush(struct outbox *outbox)
 	for (;;) {
 		const struct message *message = outbox->first;
 
-		if (outbox->is_under_way && !has_arrived(outbox))
+		if (outbox->is_under_way && !has_arrived(outbox)) {
+			if (!outbox->is_awaited && (message->next != NULL || outbox->under_way > EAGER)) {
+				bells_await(outbox->bells, outbox->rank);
+				outbox->is_awaited = 1;
+			}
 			return did;
+		}
 		message = outbox->first;
 		if (message == NULL)
 			return did;
@@ -148,4 +156,10 @@ int outbox_flush(struct outbox *outbox)
 		did = 1;
 		bells_ring(outbox->bells, outbox->rank);
 	}
+}
+
+int outbox_takes_turns(const struct outbox *outbox)
+{
+	return outbox->first != NULL && (!bells_rings(outbox->bells, outbox->rank) ||
+	                                 (outbox->is_awaited && !bells_awaits(outbox->bells, outbox->rank)));
 }

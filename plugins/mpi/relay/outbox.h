@@ -30,7 +30,7 @@ struct outbox {
 	struct message *first, *last; /* the first may be under way */
 	struct message *spare;
 	MPI_Request request;
-	int is_under_way;
+	int is_under_way, is_awaited; /* its rank rings when it takes it */
 	size_t under_way;
 };
 
@@ -45,6 +45,10 @@ void kept_release(struct kept *kept);
 
 /* Send what can be sent without waiting; 1: something went, or has arrived. */
 int outbox_flush(struct outbox *outbox);
+
+/* Is a message on its way for which one has to look again and again: to a rank that does not ring, or
+ * that has, and is taking it? */
+int outbox_takes_turns(const struct outbox *outbox);
 
 static inline int outbox_is_empty(const struct outbox *outbox)
 {

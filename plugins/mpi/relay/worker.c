@@ -274,19 +274,25 @@ static char *room_in(struct inbox *inbox, size_t n)
 	return inbox->bytes;
 }
 
-static void take(struct inbox *inbox, const MPI_Status *status)
+static void take(struct worker *worker, const MPI_Status *status)
 {
-	int n;
+	struct inbox *inbox = &worker->inbox;
+	int n, was_told;
 
 	MPI_Get_count(status, MPI_BYTE, &n);
 	(void)room_in(inbox, inbox->n + (size_t)n);
+	/* It may take both to move it. */
+	was_told = bells_tell_taken(worker->bells, 0);
 	MPI_Recv(inbox->bytes + inbox->n, n, MPI_BYTE, 0, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
 	inbox->n += (size_t)n;
+	if (!bells_tell_taken(worker->bells, 0) && was_told)
+		bells_ring(worker->bells, 0);
 }
 
 /* A record that is longer than a message comes in several. */
-static void take_rest(struct inbox *inbox)
+static void take_rest(struct worker *worker)
 {
+	struct inbox *inbox = &worker->inbox;
 	struct record record;
 	uint64_t n;
 
@@ -298,8 +304,9 @@ static void take_rest(struct inbox *inbox)
 	while (inbox->n < n) {
 		MPI_Status status;
 
-		MPI_Probe(0, 0, MPI_COMM_WORLD, &status);
-		take(inbox, &status);
+		while (!bells_probe(0, &status))
+			(void)sched_yield();
+		take(worker, &status);
 	}
 }
 
@@ -312,8 +319,8 @@ static int hear(struct worker *worker)
 	if (!bells_probe(0, &status))
 		return 0;
 	inbox->at = inbox->n = 0;
-	take(inbox, &status);
-	take_rest(inbox);
+	take(worker, &status);
+	take_rest(worker);
 	return 1;
 }
 
