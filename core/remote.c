@@ -67,7 +67,7 @@ void remote_finish(struct remote *remote)
 }
 
 void remote_begin(struct remote *remote, uint64_t max_nbytes, enum shared_mode mode,
-                  int stops_at_failure)
+                  int stops_at_failure, double least_ns)
 {
 	static _Atomic uint64_t calls;
 
@@ -76,6 +76,7 @@ void remote_begin(struct remote *remote, uint64_t max_nbytes, enum shared_mode m
 	remote->max_nbytes = max_nbytes;
 	remote->mode = mode;
 	remote->stops_at_failure = stops_at_failure;
+	remote->least_ns = least_ns;
 	remote->says_starts = remote->call->events.on_event != NULL;
 	remote->begun_ns = remote->call->clock();
 	remote->n_lost = remote->n_lost_tasks = 0;
@@ -171,6 +172,21 @@ static uint64_t fair_share(const struct call *call, uint64_t units)
 	return share > 0 ? share : 1;
 }
 
+/* A batch of fewer would cost more than it is worth, though nobody would wait for its end.  That
+ * holds as far as the rest is like what this call has had, so it is a share of that at most. */
+static uint64_t worth_sending(const struct remote *remote)
+{
+	const struct call *call = remote->call;
+	uint64_t finished = atomic_load_explicit(&call->finished, memory_order_relaxed);
+	int64_t busy_ns = atomic_load_explicit(&call->busy_ns, memory_order_relaxed);
+	uint64_t share = fair_share(call, finished / call->unit);
+	double fills = busy_ns > 0
+	                       ? remote->least_ns * (double)finished / (double)busy_ns / (double)call->unit
+	                       : 0;
+
+	return fills < (double)share ? (uint64_t)fills : share;
+}
+
 /* Tasks of an array whose values are no more than is good for one frame. */
 static uint64_t most_bytes(const struct call *call)
 {
@@ -183,13 +199,15 @@ static uint64_t most_bytes(const struct call *call)
 static int claim_next(struct remote *remote, struct parcel *parcel, uint64_t most, int is_fixed)
 {
 	struct call *call = remote->call;
-	uint64_t want = most / call->unit, share, first;
+	uint64_t want = most / call->unit, share, least, first;
 	uint32_t n;
 
 	if (!call->is_stream && want > most_bytes(call) / call->unit)
 		want = most_bytes(call) / call->unit;
 	want = want > 0 ? want : 1;
 	share = fair_share(call, cursor_unclaimed(&call->cursor));
+	least = worth_sending(remote);
+	share = share > least ? share : least;
 	if (!is_fixed && want > share)
 		want = share;
 	n = cursor_take_front(&call->cursor, want < UINT32_MAX ? (uint32_t)want : UINT32_MAX, &first);

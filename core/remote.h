@@ -75,6 +75,7 @@ struct remote {
 	enum shared_mode mode;
 	int says_starts;
 	int stops_at_failure;
+	double least_ns;      /* what takes less is not worth sending by itself */
 	int64_t begun_ns;
 	struct stretch *lost;
 	uint64_t n_lost, room_lost;
@@ -109,9 +110,10 @@ struct remote {
 int remote_init(struct remote *remote, struct call *call, uint32_t n_places, int ships_modules);
 void remote_finish(struct remote *remote);
 
-/* A call begins, that is ready otherwise; ends. */
+/* A call begins, that is ready otherwise; ends.  A batch of less than least_ns is not worth
+ * sending, as long as there are more tasks than that. */
 void remote_begin(struct remote *remote, uint64_t max_nbytes, enum shared_mode mode,
-                  int stops_at_failure);
+                  int stops_at_failure, double least_ns);
 void remote_end(struct remote *remote);
 
 /* A worker cannot run its tasks, or there is no memory: refusal or out_of_memory says so, and

@@ -21,6 +21,9 @@ enum { WINDOW_ELSEWHERE = 32 * 1024 };
  * one slow task then holds nobody up for long. */
 enum { UNORDERED_ROOM = 64 };
 
+/* Towards its end a call's rest is shared out, in batches that take such a part of the shortest. */
+enum { LEAST_PART = 16 };
+
 /* Beyond so many places the ring does not grow, whatever the settings ask for: half a
  * gigabyte, of which only what is used is ever touched. */
 #define MOST_ROOM ((uint64_t)1 << 24)
@@ -252,7 +255,8 @@ int32_t turn_set_out(par_parallel *parallel)
 	if (parallel->engine->instance.has_remote)
 		remote_begin(&parallel->engine->instance.remote, parallel->plan.max_nbytes,
 		             parallel->plan.shared_mode,
-		             !parallel->plan.collect && parallel->plan.retries == 0);
+		             !parallel->plan.collect && parallel->plan.retries == 0,
+		             parallel->engine->batcher.shortest_ns / LEAST_PART);
 	if (plan_has_deadline(&parallel->plan) &&
 	    instance_can(&parallel->engine->instance, PAR_RUNS_INLINE))
 		log_line(LOG_WARNING, "backend %s does not support timeout; it will not be used",

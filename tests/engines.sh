@@ -22,7 +22,39 @@ is_over() { # is_over PROCESS ...: none of them is at work any more
 	done
 }
 
+# What test_engines does to the cluster in the middle of a call: a third worker comes, by that command,
+# and goes.
+third() { # third COMMAND ...
+	printf 'setsid %s >%s 2>&1 </dev/null &\necho $! >%s\n' "$*" "$work/third" "$work/third.pid" >"$work/grow"
+	export TEST_ENGINE_GROW="sh $work/grow" TEST_ENGINE_SHRINK="kill -TERM \$(cat $work/third.pid)"
+}
+
+# The bridge as it is, with a note of what it asks the engine for.
+spy() {
+	cp tests/spy_bridge.py "$work/"
+	ln -sfn "$PWD/$PLUGINS/engines" "$work/engines"
+	export TEST_ENGINE_BRIDGE="$work/spy_bridge.py"
+	: >"$work/spied"
+}
+
+# With the options of plugins.conf, or of the call; those inside of it as well.
+has_options() { # has_options WORDS WORDS-OF-THE-CALL
+	for one in twice upper add_shared; do
+		grep -q "^submit $one .*$1" "$work/spied" || { echo "none: $one"; return 1; }
+	done
+	for one in nested_here which; do
+		grep -q "^submit $one .*$2" "$work/spied" || { echo "none: $one"; return 1; }
+	done
+	! grep '^submit' "$work/spied" | grep -v "$1" | grep -v "$2"
+}
+
+spied() { # spied N WORDS: so many times
+	[ "$(grep -c "$2" "$work/spied")" = "$1" ] || { echo "not $1 times: $2"; sort "$work/spied" | uniq -c; false; }
+}
+
 stop_engine() {
+	started="$started $(cat "$work/third.pid" 2>/dev/null)"
+	rm -f "$work/third.pid"
 	for one in $started; do
 		kill -TERM "$one" 2>/dev/null
 	done
@@ -46,18 +78,19 @@ within() { # within SECONDS COMMAND ...: it succeeds sooner or later
 }
 
 # parloop check: all rules of a backend, and random steps; those of the file, test_check.sh sees.
-keeps_rules() { # keeps_rules BACKEND PYTHON ADDRESS
+keeps_rules() { # keeps_rules BACKEND -o OPTION ...
+	ruled=$1
+	shift
 	rules=$("$O/parloop" check --list | sed -n 's/^\([CBT][0-9]*\) .*/--only \1/p')
 	for what in "$rules" "--fuzz 1 10"; do
-		timeout 200 "$O/parloop" check -b "$1" -o "python=$2" -o "address=$3" $what "$PLUGINS/engines.so" ||
-			return
+		timeout 200 "$O/parloop" check -b "$ruled" "$@" $what "$PLUGINS/engines.so" || return
 	done
 }
 
 # Adds to the counts what test_engines says of itself.
 run_on_engine() { # run_on_engine BACKEND CONF
 	chmod 600 "$2"
-	TEST_ENGINE=$1 TEST_ENGINE_CONF=$2 timeout 120 "$O/tests/test_engines" >"$work/said" 2>&1
+	TEST_ENGINE=$1 TEST_ENGINE_CONF=$2 timeout 200 "$O/tests/test_engines" >"$work/said" 2>&1
 	counted=$(sed -n 's/.*Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\).*/\1 \2 \3/p' \
 		"$work/said" | tail -n 1)
 	expect "test_engines ends on $3" test -n "$counted" || cat "$work/said"

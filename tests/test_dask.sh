@@ -2,49 +2,114 @@
 . tests/shell.sh
 . tests/engines.sh
 
-has_workers() { # has_workers PYTHON N
-	"$1" -c "import distributed, sys
-with distributed.Client('tcp://127.0.0.1:$port', timeout=5) as client:
-    sys.exit(len(client.nthreads()) < $2)"
-}
-
-on() { # on NAME PYTHON
+on() { # on NAME PYTHON tcp|tls
+	name=$1 python=$2
 	if [ -n "$SAN" ]; then
-		skip "$1" "sanitizers see the plugin with a stand-in"
+		skip "$name" "sanitizers see the plugin with a stand-in"
 		return
 	fi
-	if ! "$2" -c 'import distributed' 2>/dev/null; then
-		skip "$1" "$2 has no distributed: $(tail -n 1 build/venv-dask.why 2>/dev/null)"
+	if ! "$python" -c 'import distributed' 2>/dev/null; then
+		skip "$name" "$python has no distributed: $(tail -n 1 build/venv-dask.why 2>/dev/null)"
 		return
 	fi
 	port=$((port + 1))
-	begin scheduler "$2" -m distributed.cli.dask_scheduler --host 127.0.0.1 --port $port --no-dashboard \
-		--scheduler-file "$work/scheduler-$port.json"
+	address=$3://127.0.0.1:$port tls=
+	if [ "$3" = tls ]; then
+		expect "there are certificates" certify || return
+		tls="--tls-ca-file $work/ca.pem --tls-cert $work/node.pem --tls-key $work/node-key.pem"
+	fi
+	begin scheduler "$python" -m distributed.cli.dask_scheduler --host 127.0.0.1 --port $port --protocol "$3" \
+		--no-dashboard $tls --scheduler-file "$work/scheduler-$port.json"
 	within 20 test -s "$work/scheduler-$port.json"
-	for worker in one two; do
-		begin "$worker" "$2" -m distributed.cli.dask_worker tcp://127.0.0.1:$port --nthreads 1 --no-nanny \
-			--no-dashboard --local-directory "$work" --name "$worker"
+	worker="$python -m distributed.cli.dask_worker $address $tls --nthreads 1 --no-nanny --no-dashboard \
+--local-directory $work --resources spot=4"
+	workers=
+	for each in one two; do
+		begin $each $worker --name $each
+		workers="$workers $!"
 	done
-	expect "$1 has two workers" within 30 has_workers "$2" 2
-	cat >"$work/dask.conf" <<END
-[backend dask]
-path = $PWD/$PLUGINS/engines.so
-address_file = $work/scheduler-$port.json
-python = $2
-END
-	run_on_engine dask "$work/dask.conf" "$1"
-	expect "$1: the README's program runs there, and on threads and processes" page_runs "$2"
-	expect "$1 says where it failed to connect without the address" said_without_address "$2"
+	third $worker --name three
+	expect "$name has two workers" within 30 grep -q 'Registered to' "$work/one" "$work/two"
+	spy
+	printf '[backend dask]\npath = %s/engines.so\npython = %s\nbridge = %s/spy_bridge.py\n' \
+		"$PWD/$PLUGINS" "$python" "$work" >"$work/no-address.conf"
+	[ "$3" = tcp ] || printf 'tls_%s\n' "ca_file = $work/sesame/ca.pem" "client_cert = $work/sesame/us.pem" \
+		"client_key = $work/sesame/us-key.pem" >>"$work/no-address.conf"
+	{
+		cat "$work/no-address.conf"
+		printf '%s\n' "address_file = $work/scheduler-$port.json" 'retries = 4' 'resources = spot=1'
+	} >"$work/dask.conf"
+	chmod 600 "$work"/*.conf
+	expect "$name is found by the environment, and runs tasks on workers of our choice" chooses_workers
+	: >"$work/spied"
+	run_on_engine dask "$work/dask.conf" "$name"
+	expect "batches are tasks of $name, with our options, those of calls inside as well" has_options \
+		"resources={'spot': 1.0} retries=4$" "resources={'spot': 2.0} retries=5$"
+	expect "$name is given what tasks share once a call" spied 3 '^share 2400000$'
+	if [ "$3" = tcp ]; then
+		expect "$name: the README's program runs there, and on threads and processes" page_runs "$python"
+	else
+		expect "$name trusts no others, and says so, but no secret" fails_with 'TLS\|SSL\|certificate' \
+			-o wait_for_workers=1s -o "tls_client_cert=$work/other.pem" -o "tls_client_key=$work/other-key.pem"
+	fi
+	expect "$name says where it failed to connect without the address" fails_with \
+		'cannot connect to the scheduler' -o address=tcp://127.0.0.1:1 -o wait_for_workers=1s
 	# Twice the same would be seen.
-	[ "$2" = /usr/bin/python3 ] || expect "$1: dask keeps all rules" keeps_rules dask "$2" "tcp://127.0.0.1:$port"
+	[ "$3" = tcp ] || expect "$name keeps all rules" keeps_rules dask -o "python=$python" -o "address=$address" \
+		-o "tls_ca_file=$work/sesame/ca.pem" -o "tls_client_cert=$work/sesame/us.pem" \
+		-o "tls_client_key=$work/sesame/us-key.pem"
+	expect "$name without any worker is an error after the time given" ends_without_workers $workers
 	stop_engine
 }
 
-said_without_address() {
-	! PARLOOP_CONF=$work/dask.conf timeout 30 "$O/parloop" map -b dask -o address=tcp://127.0.0.1:1 \
-		-o "python=$1" -o wait_for_workers=1s "$O/tasks/demo.so:upper" ::: a >"$work/said" 2>&1 &&
-		cat "$work/said" && grep -q 'cannot connect to the scheduler' "$work/said" &&
-		! grep -q '127.0.0.1:1' "$work/said"
+# Whom the cluster trusts, it and us; the names of our files are secret.  And somebody else.
+certify() {
+	mkdir -p "$work/sesame" && make_key "$work/sesame/ca" -x509 -days 2 && make_key "$work/other" -x509 -days 2 || return
+	for one in node sesame/us; do
+		make_key "$work/$one" && mv "$work/$one.pem" "$work/$one.csr" &&
+			openssl x509 -req -days 2 -in "$work/$one.csr" -CA "$work/sesame/ca.pem" \
+				-CAkey "$work/sesame/ca-key.pem" -CAcreateserial -out "$work/$one.pem" || return
+	done
+	cp "$work/sesame/ca.pem" "$work/ca.pem"
+}
+
+make_key() { # make_key NAME OPTION ...
+	made=$1
+	shift
+	openssl req "$@" -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$made-key.pem" \
+		-out "$made.pem" -subj "/CN=${made##*/}"
+}
+
+upper() { # upper OPTION ...
+	PARLOOP_LOG=debug timeout 30 "$O/parloop" map -b dask "$@" "$O/tasks/demo.so:upper" ::: a >"$work/out" 2>"$work/said"
+}
+
+chooses_workers() {
+	PARLOOP_CONF=$work/no-address.conf DASK_SCHEDULER_ADDRESS=$address upper -o workers=two || { cat "$work/said"; return 1; }
+	echo A | same - "$work/out" && spied 1 "^submit upper allow_other_workers=False .*workers=\['two'\]"
+}
+
+fails_with() { # fails_with WORDS OPTION ...
+	words=$1
+	shift
+	! PARLOOP_CONF=$work/dask.conf upper "$@" && cat "$work/said" && grep -q "$words" "$work/said" &&
+		! grep -q "127.0.0.1:$port\|127.0.0.1:1 \|sesame\|other" "$work/said"
+}
+
+# They die while they are at it.
+ends_without_workers() { # ends_without_workers PROCESS ...
+	: >"$work/spied"
+	(PARLOOP_CONF=$work/dask.conf exec timeout 40 "$O/parloop" map -b dask --batch-size 1 -o wait_for_workers=1s \
+		"$O/tasks/demo.so:stubborn" ::: stuck) >"$work/said" 2>&1 &
+	call=$!
+	within 10 grep -q 'submit stubborn' "$work/spied"
+	for one; do
+		kill -KILL -"$one"
+	done
+	wait $call
+	ended=$?
+	cat "$work/said"
+	[ $ended = 1 ] && grep -q 'no worker for 1 s' "$work/said"
 }
 
 # The README's three ways to run one program, with the address of the scheduler here.
@@ -83,18 +148,36 @@ remove_hosts() {
 	ip link del "$hosts"
 } >/dev/null 2>&1
 
+begin_host() { # begin_host N PYTHON
+	PARLOOP_CACHE=$work/cache-$1 begin "host-$1" ip netns exec "$hosts-$1" unshare -m sh -c \
+		"mount -t tmpfs none '$work/modules' && exec \"\$@\"" sh \
+		"$2" -m distributed.cli.dask_worker "tcp://$net.1:$port" --host "$net.$1" --nthreads 1 \
+		--no-nanny --no-dashboard --local-directory "$work"
+}
+
 runs_on_hosts() { # runs_on_hosts PYTHON
 	cp "$O/tasks/demo.so" "$work/modules/"
 	printf '[backend dask]\npath = %s/engines.so\naddress = tcp://%s.1:%s\npython = %s\nkeep = 0s\n' \
 		"$PWD/$PLUGINS" "$net" "$port" "$1" >"$work/hosts.conf"
 	chmod 600 "$work/hosts.conf"
-	seq 3000 | PARLOOP_CONF=$work/hosts.conf timeout 60 "$O/parloop" map -b dask \
-		"$work/modules/demo.so:echo" >"$work/echoed" && seq 3000 | same - "$work/echoed" &&
+	# One of them comes when the call is under way.
+	{
+		seq 1000
+		begin_host 3 "$1"
+		echo $! >"$work/third.pid"
+		tries=300
+		until ls "$work/cache-3"/*.so >&2 || [ $((tries -= 1)) = 0 ]; do
+			echo late
+			sleep 0.1
+		done 2>/dev/null
+		seq 1001 2000
+	} | PARLOOP_CONF=$work/hosts.conf timeout 60 "$O/parloop" map -b dask "$work/modules/demo.so:echo" >"$work/echoed" &&
+		grep -v late "$work/echoed" >"$work/numbers" && seq 2000 | same - "$work/numbers" &&
 		ls "$work/cache-2"/*.so "$work/cache-3"/*.so
 }
 
 on_hosts() { # on_hosts PYTHON
-	name="two network namespaces as two hosts, to which a module travels"
+	name="two network namespaces as two hosts, to which a module travels, also to the late one"
 	if [ -n "$SAN" ] || ! "$1" -c 'import distributed' 2>/dev/null; then
 		skip "$name" "no Dask here, or sanitizers"
 		return
@@ -107,19 +190,13 @@ on_hosts() { # on_hosts PYTHON
 	port=$((port + 1))
 	mkdir "$work/modules"
 	begin scheduler "$1" -m distributed.cli.dask_scheduler --host "$net.1" --port $port --no-dashboard
-	for host in 2 3; do
-		PARLOOP_CACHE=$work/cache-$host begin "host-$host" ip netns exec "$hosts-$host" unshare -m sh -c \
-			"mount -t tmpfs none '$work/modules' && exec \"\$@\"" sh \
-			"$1" -m distributed.cli.dask_worker "tcp://$net.1:$port" --host "$net.$host" --nthreads 1 \
-			--no-nanny --no-dashboard --local-directory "$work"
-	done
-	expect "both hosts are there" within 30 grep -q 'Registered to' "$work/host-2" "$work/host-3"
+	begin_host 2 "$1"
 	expect "$name" runs_on_hosts "$1"
 	stop_engine
 	remove_hosts
 }
 
 on_hosts /usr/bin/python3
-on "Debian's Dask" /usr/bin/python3
-on "the current Dask" "$PWD/build/venv-dask/bin/python"
+on "Debian's Dask" /usr/bin/python3 tcp
+on "the current Dask" "$PWD/build/venv-dask/bin/python" tls
 summary

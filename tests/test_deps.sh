@@ -14,7 +14,7 @@ machine() { # machine USER-ID LACKS: one where everything else is installed
 	for there in sort tr mktemp rm cat env sh tail; do
 		ln -s "$(command -v $there)" "$work/bin/$there"
 	done
-	for there in cc g++ clang++ abidiff strace readelf mandoc valgrind python3 \
+	for there in cc g++ clang++ abidiff strace readelf mandoc openssl valgrind python3 \
 		mpicc.openmpi mpirun.openmpi mpicc.mpich mpiexec.hydra srun; do
 		tool "$there" true
 	done

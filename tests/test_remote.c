@@ -316,6 +316,22 @@ START_TEST(a_batch_has_as_many_as_are_asked_for)
 }
 END_TEST
 
+/* Where a batch costs much, as the backend says, none of the last has less than a share of what is
+ * over: with single ones at the end it would be 59. */
+START_TEST(the_last_batches_are_worth_sending)
+{
+	const char *const capabilities = PAR_CAPABILITIES("auto_batches") PAR_BATCH_TIMES("1h", "1h");
+
+	ck_assert_int_eq(par_register_backend("costly", factory, capabilities, 0, &error), PAR_OK);
+	ck_assert_int_eq(par_map(NULL, task("triple"), in, out, 1000,
+	                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .backend = "costly"), &error),
+	                 PAR_OK);
+	for (int64_t i = 0; i < 1000; i++)
+		ck_assert_int_eq(out[i], 3 * i);
+	ck_assert_int_le(worker.batches, 36);
+}
+END_TEST
+
 static uint64_t given, taken;
 static int in_order;
 
@@ -592,6 +608,7 @@ int main(void)
 	tcase_add_checked_fixture(tests, begin, end);
 	tcase_add_test(tests, arrays_go_there_and_back);
 	tcase_add_test(tests, a_batch_has_as_many_as_are_asked_for);
+	tcase_add_test(tests, the_last_batches_are_worth_sending);
 	tcase_add_loop_test(tests, streams_go_there_and_back, 0, 2);
 	tcase_add_test(tests, a_failure_comes_with_its_story);
 	tcase_add_test(tests, the_first_failure_ends_the_call);

@@ -39,7 +39,7 @@ PAR_PLUGIN(
 	PAR_VERSION("1.0.0")
 	PAR_BACKEND("dask", "runs tasks on the workers of a Dask cluster")
 	CAPABILITIES
-	PAR_BATCH_TIMES("200ms", "1s")
+	PAR_BATCH_TIMES("400ms", "1s")
 	SHARED_OPTIONS
 	PAR_OPTION_TEXT("workers", "", "addresses of the workers that may run them; else any")
 	PAR_OPTION_TEXT("secret tls_ca_file", "", "whom to trust, if the scheduler speaks TLS")
@@ -47,7 +47,7 @@ PAR_PLUGIN(
 	PAR_OPTION_TEXT("secret tls_client_key", "", "and the key of that")
 	PAR_BACKEND("ray", "runs tasks on a Ray cluster")
 	CAPABILITIES
-	PAR_BATCH_TIMES("50ms", "500ms")
+	PAR_BATCH_TIMES("200ms", "1s")
 	SHARED_OPTIONS
 	PAR_OPTION_TEXT("num_cpus", "", "that a batch takes; else 1")
 	PAR_OPTION_TEXT("num_gpus", "", "that a batch takes"))
@@ -330,6 +330,10 @@ static void on_message(par_backend *backend, const struct message *message)
 		break;
 	case BRIDGE_DONE:
 		on_done(backend, message);
+		break;
+	case BRIDGE_RUNS_AT:
+		if (find(backend, message->id) != NULL)
+			backend->encoding->runs_at(backend->host, message->id, message->n, text_of(message, 0, 0));
 		break;
 	default:
 		break;

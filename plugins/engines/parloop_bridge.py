@@ -8,6 +8,7 @@ which has them run by parloop.  The end of the socket, or of the process that st
 import hashlib
 import json
 import os
+import queue
 import select
 import socket
 import struct
@@ -20,8 +21,9 @@ HEAD = struct.Struct("=IiQQ")
 # From the plugin: begin, with these options; serve an instance; none, for the time being; what batches
 # may need; that is not needed any more; a batch; kill the process that runs it; give all back.
 OPEN, LEASE, RELEASE, BLOB, DROP, SUBMIT, KILL, ABORT = range(1, 9)
-# To it: there are n workers; it cannot be; a piece of an answer; a batch is over, n says how.
-WORKERS, REFUSE, ANSWER, DONE = range(16, 20)
+# To it: there are n workers; it cannot be; a piece of an answer; a batch is over, n says how; worker n,
+# on that host, is the one whose answer comes.
+WORKERS, REFUSE, ANSWER, DONE, RUNS_AT = range(16, 21)
 BLOB_HEAD = struct.Struct("=ii32s")
 HOW = struct.Struct("=iii")
 STATUS = {"ok": 0, "lost": 1, "aborted": 2, "failed": 3}
@@ -29,6 +31,7 @@ KILLED = 9
 LARGE = 1 << 20  # bytes of a batch, or more: they do not go by way of a scheduler
 CONNECT_S = 30  # more than wait_for_workers, at most
 END_S = 4
+ENDING_S = 0.2
 LOOK_S = 0.5  # between two looks at how many workers there are
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -86,16 +89,40 @@ def address_of(options, variable):
 
 # --- engines: connect, workers, put, drop, submit, kill, abort, close -------------------------------
 
-class StandIn:
+class Engine:
+    """What they have in common: batches that are out, each with what the engine calls its future."""
+
+    def __init__(self, bridge):
+        self.bridge, self.futures = bridge, {}
+        self.lost = 0  # how often data may have gone with a worker
+
+    def over(self, batch, future):
+        if self.futures.pop(batch.id, None) is None:
+            return  # it was given up
+        try:
+            outcome = future.result()
+        except BaseException as error:
+            self.lost += 1
+            text = str(error).strip() or type(error).__name__
+            self.bridge.end(batch, "lost", text.split("\n")[-1], KILLED)
+        else:
+            self.bridge.over(batch, outcome)
+
+    def give_up(self, batches):
+        futures = [self.futures.pop(batch.id, None) for batch in batches]
+        return [future for future in futures if future is not None]
+
+
+class StandIn(Engine):
     """Threads of this process in place of an engine's workers, to test all else without one."""
 
     def __init__(self, options, bridge):
         import concurrent.futures
-        self.bridge, self.side, self.content = bridge, install(FAR, SOURCE), {}
+        super().__init__(bridge)
+        self.side, self.content = install(FAR, SOURCE), {}
         self.n = int(options.get("stand_in_workers") or "2")
         self.pool = concurrent.futures.ThreadPoolExecutor(16)
         self.gate, self.busy = threading.Condition(), 0  # of those threads so many work
-        self.futures = {}
 
     def count(self):
         path = os.environ.get("PARLOOP_STAND_IN_WORKERS")  # a test changes it while it runs
@@ -133,23 +160,12 @@ class StandIn:
                 self.busy -= 1
                 self.gate.notify_all()
 
-    def over(self, batch, future):
-        self.futures.pop(batch.id, None)
-        if future.cancelled() or batch.id not in self.bridge.batches:
-            return
-        try:
-            self.bridge.over(batch, future.result())
-        except Exception as error:
-            self.bridge.lost(batch, str(error))
-
     def kill(self, batch):
         self.side.kill(self.bridge.session, [batch.id])
 
     def abort(self, batches):
-        for batch in batches:
-            future = self.futures.get(batch.id)
-            if future is not None:
-                future.cancel()
+        for future in self.give_up(batches):
+            future.cancel()
         self.side.kill(self.bridge.session, [batch.id for batch in batches])
 
     def close(self):
@@ -158,10 +174,16 @@ class StandIn:
 
 
 def dask_errand(name, job, data, keys, *contents):
+    import os
     import sys
     import distributed
     worker = distributed.get_worker()
     came, has_left = dict(zip(keys, contents)), []
+    # A call inside is let in by what this worker was let in by; our files are not here.
+    tls = zip(("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"),
+              (worker.security.tls_ca_file, worker.security.tls_worker_cert, worker.security.tls_worker_key))
+    tls = {"DASK_DISTRIBUTED__COMM__TLS__" + key: path for key, path in tls if path and os.path.exists(path)}
+    job = job[:6] + (dict(job[6], **tls),)
 
     def fetch(key):
         return came[key] if key in came else worker.plugins["parloop-" + key].content
@@ -178,17 +200,16 @@ def dask_errand(name, job, data, keys, *contents):
     return tuple(sys.modules[name].here.run(job, data, fetch, tell, pause))
 
 
-def dask_kill(name, session, batches=None):
+def dask_tell(name, method, *words):
     import sys
     if name in sys.modules:
-        here = sys.modules[name].here
-        here.kill_all(session) if batches is None else here.kill(session, batches)
+        getattr(sys.modules[name].here, method)(*words)
 
 
-class Dask:
+class Dask(Engine):
     def __init__(self, options, bridge):
+        super().__init__(bridge)
         self.distributed = need("distributed", "distributed (python3-distributed)")
-        self.bridge, self.options = bridge, options
         address = address_of(options, "DASK_SCHEDULER_ADDRESS")
         if not address:
             raise Refused("it is not said where the scheduler is", "set the option address, "
@@ -215,8 +236,7 @@ class Dask:
             self.extra["resources"] = pairs(options["resources"])
         self.extra["retries"] = int(options.get("retries") or 0)
         self.client.subscribe_topic("parloop-" + bridge.session, self.hear)
-        self.futures, self.scattered, self.plugins = {}, {}, []
-        self.lost = 0  # how often data may have gone with a worker
+        self.scattered, self.plugins = {}, []
         self.deliver("", b"")
 
     def hear(self, event):
@@ -278,45 +298,30 @@ class Dask:
             key="%s-x%d-%s" % (batch.name.replace("-", "_"), batch.n, uuid.uuid4().hex), **self.extra)
         future.add_done_callback(lambda future: self.over(batch, future))
 
-    def over(self, batch, future):
-        if self.futures.pop(batch.id, None) is None:
-            return
-        if future.status == "finished":
-            try:
-                self.bridge.over(batch, future.result())
-                return
-            except Exception as error:
-                text = str(error)
-        elif future.status == "error":
-            text = str(future.exception())
-        else:
-            text = "Dask gave it up"
-        self.lost += 1
-        self.bridge.lost(batch, text)
-
     def kill(self, batch):
-        self.kill_on_workers([batch.id])
+        self.tell_workers("kill", [batch.id])
 
-    def kill_on_workers(self, batches):
-        """Whichever has it.  A worker listens to that also while its threads are busy; it may be gone."""
+    def tell_workers(self, method, *words):
+        """Whoever has it.  A worker listens to that also while its threads are busy; it may be gone."""
         def run():
             try:
-                self.client.run(dask_kill, FAR, self.bridge.session, batches, on_error="ignore")
+                self.client.run(dask_tell, FAR, method, self.bridge.session, *words, on_error="ignore")
             except Exception:
                 pass
-        threading.Thread(target=run, daemon=True).start()
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread
 
     def abort(self, batches):
-        futures = [self.futures.pop(batch.id) for batch in batches if batch.id in self.futures]
-        self.client.cancel(futures)
-        self.kill_on_workers([batch.id for batch in batches])
+        self.client.cancel(self.give_up(batches))
+        self.tell_workers("kill", [batch.id for batch in batches])
 
     def close(self):
         if self.client.status != "running":
             return
         if self.futures:
             self.client.cancel(list(self.futures.values()))
-            self.client.run(dask_kill, FAR, self.bridge.session, on_error="ignore")
+            self.tell_workers("kill_all").join()
         for name in self.plugins:
             self.client.unregister_worker_plugin(name)
         self.client.close(timeout=2)
@@ -350,11 +355,11 @@ def ray_errand(name, refs, ear, job, data):
     return tuple(sys.modules[name].here.run(job, data, lambda key: ray.get(refs[key]), tell, pause))
 
 
-class Ray:
+class Ray(Engine):
     def __init__(self, options, bridge):
+        super().__init__(bridge)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self.ray = ray = need("ray", "ray (pip install ray)")
-        self.bridge = bridge
         address = address_of(options, "RAY_ADDRESS") or "auto"
         self.is_local = address == "local"
         if address not in ("auto", "local"):
@@ -401,8 +406,7 @@ class Ray:
 
         self.ear = Ear.remote()
         self.errand = ray.remote(ray_errand)
-        self.refs, self.running, self.lock = {"source": ray.put(SOURCE)}, {}, threading.Lock()
-        self.woken = threading.Event()
+        self.refs, self.finished = {"source": ray.put(SOURCE)}, queue.SimpleQueue()
         for work in self.hear, self.listen:
             threading.Thread(target=work, daemon=True).start()
 
@@ -419,11 +423,11 @@ class Ray:
     def submit(self, batch):
         job = batch.job
         keys = [blob[0] for blob in job[4]] + [file[0] for file in job[2:4] if file] + ["source"]
-        ref = self.errand.options(name="%s x%d" % (batch.name, batch.n), **self.extra).remote(
-            FAR, {key: self.refs[key] for key in keys}, self.ear, job, batch.data)
-        with self.lock:
-            self.running[ref] = batch
-        self.woken.set()
+        ref = self.futures[batch.id] = self.errand.options(
+            name="%s x%d" % (batch.name, batch.n), **self.extra).remote(
+                FAR, {key: self.refs[key] for key in keys}, self.ear, job, batch.data)
+        # That comes on a thread of Ray's, which is to wait for nothing.
+        ref.future().add_done_callback(lambda future: self.finished.put((batch, future)))
 
     def hear(self):
         while True:
@@ -434,40 +438,27 @@ class Ray:
 
     def listen(self):
         while True:
-            with self.lock:
-                refs = list(self.running)
-            if not refs:
-                self.woken.wait()
-                self.woken.clear()
-                continue
-            for ref in self.ray.wait(refs, timeout=0.05)[0]:
-                with self.lock:
-                    batch = self.running.pop(ref, None)
-                if batch is None:
-                    continue
-                try:
-                    self.bridge.over(batch, self.ray.get(ref))
-                except Exception as error:
-                    self.bridge.lost(batch, str(error).strip().split("\n")[-1])
+            self.over(*self.finished.get())
 
     def kill(self, batch):
         """With Ray's worker: to interrupt it is a wish only."""
-        for ref in self.find([batch]):
+        ref = self.futures.get(batch.id)
+        if ref is not None:
             self.ray.cancel(ref, force=True)
 
-    def find(self, batches):
-        with self.lock:
-            return [ref for ref, batch in self.running.items() if batch in batches]
+    def kill_all(self, refs):
+        """But for those that are ending: to kill one at this very moment Ray may take for a bug of its own,
+        and abort this process."""
+        if refs:
+            for ref in self.ray.wait(refs, num_returns=len(refs), timeout=ENDING_S)[1]:
+                self.ray.cancel(ref, force=True)
 
     def abort(self, batches):
-        for ref in self.find(batches):
-            self.ray.cancel(ref, force=True)
-            with self.lock:
-                self.running.pop(ref, None)
+        threading.Thread(target=self.kill_all, args=(self.give_up(batches),), daemon=True).start()
 
     def close(self):
         """Ray ends what a program had when its connection ends; but not what was started for it."""
-        self.abort(list(self.running.values()))
+        self.kill_all(list(self.futures.values()))
         if self.is_local:
             self.ray.shutdown()
 
@@ -482,6 +473,9 @@ class Batch:
         self.id, self.n, self.name, self.job, self.data = id, n, name, job, data
         self.attempt, self.forwarded = None, 0
 
+    def host(self):
+        return self.attempt.split(" ")[0].encode() if self.attempt else b""
+
 
 class Bridge:
     def __init__(self, sock):
@@ -489,6 +483,7 @@ class Bridge:
         self.sending, self.lock = threading.Lock(), threading.Lock()
         self.engine, self.environment, self.secrets = None, {}, []
         self.batches, self.blobs, self.files, self.n_blobs = {}, {}, [None, None], 0
+        self.places = {}  # the engine's workers, in the order in which they were heard of
         self.leased, self.wants_look = threading.Event(), threading.Event()
         self.looking = threading.Lock()  # what was told of the workers is said under it
         self.waits_since = self.released = time.monotonic()
@@ -513,31 +508,38 @@ class Bridge:
 
     # --- what comes of batches, on threads of the engine's
 
+    def is_of(self, batch, attempt):
+        """The engine may run it once more: what was told first counts."""
+        if batch.attempt is None:
+            batch.attempt = attempt
+            place, _ = attempt.rsplit(" ", 1)
+            self.send(RUNS_AT, self.places.setdefault(place, len(self.places)), batch.id,
+                      batch.host() + b"\0")
+        return batch.attempt == attempt
+
     def tell(self, id, attempt, offset, piece):
         with self.lock:
             batch = self.batches.get(id)
-            if batch is None or batch.attempt not in (None, attempt) or offset != batch.forwarded:
-                return
-            batch.attempt = attempt
-            batch.forwarded += len(piece)
-            self.send(ANSWER, 0, id, piece)
+            if batch is not None and self.is_of(batch, attempt) and offset == batch.forwarded:
+                batch.forwarded += len(piece)
+                self.send(ANSWER, 0, id, piece)
 
     def over(self, batch, outcome):
-        attempt, status, answer, pid, signal, exit_code, host, text = outcome
+        attempt, status, answer, pid, signal, exit_code, text = outcome
         with self.lock:
             if self.batches.pop(batch.id, None) is None:
                 return
-            if batch.attempt not in (None, attempt):
-                # The engine ran it once more.  What was told before counts; the core asks for the rest.
+            if attempt is not None and not self.is_of(batch, attempt):
+                # The core asks for the rest.
                 status, answer, signal, text = "lost", b"", KILLED, "the engine ran it again"
             elif len(answer) > batch.forwarded:
                 self.send(ANSWER, 0, batch.id, answer[batch.forwarded:])
             self.send(DONE, STATUS[status], batch.id, HOW.pack(pid, signal, exit_code),
-                      host.encode() + b"\0" + self.hide(text) + b"\0")
+                      batch.host() + b"\0" + self.hide(text) + b"\0")
 
-    def lost(self, batch, text):
-        """By the engine; who knows why."""
-        self.over(batch, (batch.attempt, "lost", b"", 0, KILLED, -1, "", text))
+    def end(self, batch, status, text="", signal=0):
+        """Without an answer."""
+        self.over(batch, (None, status, b"", 0, signal, -1, text))
 
     def end_all(self, status, text=""):
         with self.lock:
@@ -545,7 +547,7 @@ class Bridge:
         if batches:
             self.engine.abort(batches)
         for batch in batches:
-            self.over(batch, (batch.attempt, status, b"", 0, 0, -1, "", text))
+            self.end(batch, status, text)
 
     # --- what the plugin says
 
@@ -590,7 +592,7 @@ class Bridge:
         try:
             self.engine.submit(batch)
         except Exception as error:
-            self.over(batch, (None, "failed", b"", 0, 0, -1, "", "%s" % error))
+            self.end(batch, "failed", str(error))
 
     def take(self, kind, n, id, body):
         if kind == OPEN:

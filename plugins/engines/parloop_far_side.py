@@ -21,7 +21,7 @@ import uuid
 HEAD = struct.Struct("=IiQ")
 ATTACHMENT = struct.Struct("=QQii32s")
 ATTACH, DETACH, RUN, READY, ANSWER, END = 1, 2, 3, 16, 17, 18
-TELL_S = 0.1  # so old may an answer be that somebody waits for
+TELL_S = 0.25  # so old may an answer be that somebody waits for; to tell costs as much as a batch
 IDLE_S = 60  # so long is kept what nobody asks for
 MOST_CONDEMNED = 4096
 
@@ -32,7 +32,8 @@ Blob = collections.namedtuple("Blob", "key id kind writable sha256 n_bytes")
 File = collections.namedtuple("File", "key path sha256")
 Job = collections.namedtuple("Job", "session batch program library blobs live environment")
 # How a batch ended: "ok", "lost" (its process died), "failed" (there can be none); the answer whole.
-Outcome = collections.namedtuple("Outcome", "attempt status answer pid signal exit_code host text")
+# An attempt is the host, the process of the engine's there, and what makes it unique.
+Outcome = collections.namedtuple("Outcome", "attempt status answer pid signal exit_code text")
 
 
 class CannotStart(Exception):
@@ -66,6 +67,14 @@ def has_content(path, sha256):
             return hashlib.sha256(file.read()).digest() == sha256
     except OSError:
         return False
+
+
+def memory_file(content):
+    fd = os.memfd_create("parloop", os.MFD_CLOEXEC)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view):]
+    return fd
 
 
 class Worker:
@@ -167,29 +176,16 @@ class FarSide:
 
     # --- what is kept ---------------------------------------------------------------------------
 
-    def has(self, key):
-        with self.lock:
-            return key in self.memory
-
-    def keep(self, session, key, content):
-        """Content that some batch of the session is going to need."""
-        if self.has(key):
-            return
-        fd = os.memfd_create("parloop", os.MFD_CLOEXEC)
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view):]
-        with self.lock:
-            if key in self.memory:
-                os.close(fd)
-            else:
-                self.memory[key] = session, fd, time.monotonic()
-        self.expect_end()
-
     def find(self, session, key, fetch):
-        if not self.has(key):
-            self.keep(session, key, fetch(key))
+        """The descriptor of what a batch of the session needs."""
         with self.lock:
+            is_here = key in self.memory
+        fd = None if is_here else memory_file(fetch(key))
+        with self.lock:
+            if fd is not None and key in self.memory:  # another batch was faster
+                os.close(fd)
+            elif fd is not None:
+                self.memory[key] = session, fd, 0
             session, fd, _ = self.memory[key]
             self.memory[key] = session, fd, time.monotonic()
             return fd
@@ -302,8 +298,8 @@ class FarSide:
         job = Job(*job)
         job = job._replace(program=File(*job.program), library=job.library and File(*job.library),
                            blobs=[Blob(*blob) for blob in job.blobs])
-        attempt, name = uuid.uuid4().hex, (job.session, job.batch)
-        host, worker, outcome = socket.gethostname(), None, ("lost", b"", "")
+        attempt = "%s %d %s" % (socket.gethostname(), os.getpid(), uuid.uuid4().hex)
+        name, worker, outcome = (job.session, job.batch), None, ("lost", b"", "")
         try:
             worker = self.take(job, fetch)
             with self.lock:
@@ -320,16 +316,16 @@ class FarSide:
                 outcome = self.listen(worker, attempt, tell, pause)
             except BrokenPipeError:
                 pass
-            return self.finish(worker, name, attempt, host, *outcome)
+            return self.finish(worker, name, attempt, *outcome)
         except CannotStart as error:
-            return Outcome(attempt, "failed", b"", 0, 0, -1, host, str(error))
+            return Outcome(attempt, "failed", b"", 0, 0, -1, str(error))
         except BaseException:  # the engine wants its thread back
             if worker is not None:
                 worker.kill()
-                self.finish(worker, name, attempt, host, "lost", b"", "")
+                self.finish(worker, name, attempt, "lost", b"", "")
             raise
 
-    def finish(self, worker, name, attempt, host, status, answer, text):
+    def finish(self, worker, name, attempt, status, answer, text):
         with self.lock:
             self.running.pop(name, None)
             if status == "ok" and worker.process.poll() is None:
@@ -338,9 +334,9 @@ class FarSide:
                 worker = None
         self.expect_end()
         if worker is None:
-            return Outcome(attempt, status, answer, 0, 0, -1, host, text)
+            return Outcome(attempt, status, answer, 0, 0, -1, text)
         pid, code = worker.process.pid, worker.end()
-        return Outcome(attempt, status, answer, pid, max(-code, 0), code if code >= 0 else -1, host, text)
+        return Outcome(attempt, status, answer, pid, max(-code, 0), max(code, -1), text)
 
     def kill(self, session, batches):
         """The processes that run these; one that is on its way here, or about to begin, does not get
