@@ -594,7 +594,7 @@ START_TEST(a_descriptor_at_its_end_is_quiet_once_it_was_heard)
 }
 END_TEST
 
-static int is_stopped(pid_t pid)
+static char state_of(pid_t pid)
 {
 	char path[64], state = 0;
 	FILE *file;
@@ -604,7 +604,7 @@ static int is_stopped(pid_t pid)
 	ck_assert_ptr_nonnull(file);
 	ck_assert_int_eq(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
 	fclose(file);
-	return state == 'T';
+	return state;
 }
 
 /* Who does not begin is called over to the core that is about to be free, and may run where it
@@ -617,9 +617,12 @@ START_TEST(who_does_not_begin_is_not_waited_for)
 	name_demo("echo");
 	send(1, "x");
 	expect_echo(1, "x");
+	/* Until then it may be about to go to another core by itself. */
+	while (state_of(worker) != 'S')
+		sched_yield();
 	ck_assert_int_eq(sched_getaffinity(worker, sizeof(before), &before), 0);
 	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
-	while (!is_stopped(worker))
+	while (state_of(worker) != 'T')
 		sched_yield();
 	send(2, "y");
 	while (channel_sleeps(channel, 1))
@@ -1367,7 +1370,7 @@ static void all_die_with_the_parent(const char *word)
 	ck_assert_int_eq(pipe2(pipe, O_CLOEXEC), 0);
 	parent = start_parent(word, pipe);
 	ck_assert_int_eq(read(pipe[0], pids, sizeof(pids)), sizeof(pids));
-	while (strcmp(word, "stop") == 0 && !is_stopped(pids[0]))
+	while (strcmp(word, "stop") == 0 && state_of(pids[0]) != 'T')
 		moment();
 	begin_ms = now_ms();
 	ck_assert_int_eq(kill(parent, SIGKILL), 0);
