@@ -63,6 +63,7 @@ void remote_finish(struct remote *remote)
 	free(remote->batch);
 	free(remote->lost);
 	free(remote->attachments);
+	free(remote->payloads);
 	remote->parcels = NULL;
 }
 
@@ -93,6 +94,7 @@ void remote_end(struct remote *remote)
 	shared_release(remote->in_copy);
 	shared_release(remote->shared_copy);
 	remote->in_copy = remote->shared_copy = NULL;
+	repeated_end(&remote->repeated);
 	remote->has_looked = 0;
 }
 

@@ -23,6 +23,7 @@
 #include "call.h"
 #include "channel.h"
 #include "module.h"
+#include "remote_repeated.h"
 #include "shared.h"
 
 /* What a batch carries. */
@@ -45,7 +46,7 @@ struct parcel {
 	uint64_t ran;         /* as the worker counts, and in what time                     */
 	int64_t ran_ns;
 	int64_t peak_memory;
-	struct shared_copy **copies; /* of payloads                                         */
+	struct shared_copy **copies; /* of large payloads, in their order; NULL: with the batch */
 	uint32_t n_copies, room_copies;
 	struct carriage *carriage; /* if somebody else moves its bytes; else NULL              */
 };
@@ -102,6 +103,9 @@ struct remote {
 	int has_looked;       /* for these */
 	const par_attachment **attachments;
 	uint32_t n_attachments, room_attachments;
+	struct repeated repeated; /* payloads of bytes that somebody else moves */
+	const par_attachment **payloads; /* its large ones, in their order; NULL: with the batch */
+	uint32_t n_payloads, room_payloads;
 
 	pthread_mutex_t lock; /* of remote_take() */
 };

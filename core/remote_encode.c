@@ -218,22 +218,28 @@ static void look_once(struct remote *remote, int is_moved)
 		look_for_memory(remote);
 }
 
+static int append(const par_attachment ***list, uint32_t *n, uint32_t *room,
+                  const par_attachment *attachment)
+{
+	uint32_t more = *room > 0 ? 2 * *room : 16;
+	const par_attachment **grown;
+
+	if (*n == *room) {
+		grown = reallocarray(*list, more, sizeof(const par_attachment *));
+		if (grown == NULL)
+			return -1;
+		*list = grown;
+		*room = more;
+	}
+	(*list)[(*n)++] = attachment;
+	return 0;
+}
+
 static int need(struct remote *remote, const par_attachment *attachment)
 {
-	const par_attachment **attachments;
-	uint32_t room = remote->room_attachments > 0 ? 2 * remote->room_attachments : 16;
-
 	if (attachment == NULL)
 		return 0;
-	if (remote->n_attachments == remote->room_attachments) {
-		attachments = reallocarray(remote->attachments, room, sizeof(const par_attachment *));
-		if (attachments == NULL)
-			return -1;
-		remote->attachments = attachments;
-		remote->room_attachments = room;
-	}
-	remote->attachments[remote->n_attachments++] = attachment;
-	return 0;
+	return append(&remote->attachments, &remote->n_attachments, &remote->room_attachments, attachment);
 }
 
 /* --- payloads that do not go with the batch ------------------------------------------------------- */
@@ -276,17 +282,48 @@ static int32_t prepare_payloads(struct remote *remote, struct parcel *parcel, pa
 		if (!is_found(slot, &ref, &attachment)) {
 			if (slot->in_size <= remote->max_nbytes)
 				continue;
+			/* Without memory for it, it goes with the batch. */
 			copy = shared_copy(slot_payload(slot), slot->in_size, remote->mode, NULL);
-			/* Without memory it goes with the batch. */
-			if (copy == NULL)
-				continue;
 			if (keep_copy(parcel, copy) < 0) {
 				shared_release(copy);
 				return error_memory(error, "cannot send a batch");
 			}
-			attachment = shared_copy_attachment(copy);
+			attachment = copy != NULL ? shared_copy_attachment(copy) : NULL;
 		}
 		if (need(remote, attachment) < 0)
+			return error_memory(error, "cannot send a batch");
+	}
+	return PAR_OK;
+}
+
+/* Is it one that may go once for all tasks that have it? */
+static int is_large(const struct remote *remote, const struct slot *slot)
+{
+	return __builtin_expect(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA), 0) &&
+	       slot->in_size > remote->max_nbytes;
+}
+
+static int is_needed(const struct remote *remote, const par_attachment *attachment)
+{
+	for (uint32_t i = 0; i < remote->n_attachments; i++)
+		if (remote->attachments[i] == attachment)
+			return 1;
+	return 0;
+}
+
+/* The same where somebody else moves the bytes, who is told of each attachment once a batch. */
+static int32_t look_for_repeated(struct remote *remote, const struct parcel *parcel, par_error *error)
+{
+	remote->n_payloads = 0;
+	for (uint64_t i = 0; i < parcel->n; i++) {
+		const struct slot *slot = slots_at(&remote->call->slots, parcel->first + i);
+		const par_attachment *attachment;
+
+		if (!is_large(remote, slot))
+			continue;
+		attachment = repeated_find(&remote->repeated, slot_payload(slot), slot->in_size);
+		if (append(&remote->payloads, &remote->n_payloads, &remote->room_payloads, attachment) < 0 ||
+		    (!is_needed(remote, attachment) && need(remote, attachment) < 0))
 			return error_memory(error, "cannot send a batch");
 	}
 	return PAR_OK;
@@ -311,9 +348,10 @@ int32_t remote_prepare(struct remote *remote, uint32_t place, par_channel *chann
 	for (uint32_t i = 0; channel == NULL && i < remote->n_modules; i++)
 		if (need(remote, remote->contents[i]) < 0)
 			return error_memory(error, "cannot send a batch");
-	/* For those who move bytes a payload is used once, so it goes with its batch. */
-	return remote->call->is_stream && channel != NULL ? prepare_payloads(remote, parcel, error)
-	                                                  : PAR_OK;
+	if (!remote->call->is_stream)
+		return PAR_OK;
+	return channel != NULL ? prepare_payloads(remote, parcel, error)
+	                       : look_for_repeated(remote, parcel, error);
 }
 
 /* --- the frame ------------------------------------------------------------------------------------- */
@@ -389,8 +427,17 @@ static void encode_range(struct remote *remote, const struct parcel *parcel,
 	wire_put_range(writer, batch);
 }
 
+/* Where that one of a batch's large payloads was put; NULL: nowhere. */
+static const par_attachment *large_at(const struct remote *remote, const struct parcel *parcel, uint32_t i)
+{
+	if (parcel->channel == NULL)
+		return remote->payloads[i];
+	return parcel->copies[i] != NULL ? shared_copy_attachment(parcel->copies[i]) : NULL;
+}
+
+/* n_large: of those before it in the batch. */
 static void encode_slot(const struct remote *remote, struct parcel *parcel, uint64_t index,
-                        uint32_t *n_copied, struct wire_writer *writer)
+                        uint32_t *n_large, struct wire_writer *writer)
 {
 	const struct slot *slot = slots_at(&remote->call->slots, index);
 	const par_attachment *attachment = NULL;
@@ -399,13 +446,14 @@ static void encode_slot(const struct remote *remote, struct parcel *parcel, uint
 	                 WIRE_ITEM_ATTACHED},
 	};
 
-	if (__builtin_expect(slot->flags & (SLOT_IN_STAYS | SLOT_IN_ARENA), 0) && parcel->channel != NULL) {
-		if (is_found(slot, &item.ref, &attachment)) {
-			wire_put_attached(writer, &item);
-			return;
-		}
-		if (slot->in_size > remote->max_nbytes && *n_copied < parcel->n_copies) {
-			item.ref.id = shared_copy_attachment(parcel->copies[(*n_copied)++])->id;
+	if (parcel->channel != NULL && is_found(slot, &item.ref, &attachment)) {
+		wire_put_attached(writer, &item);
+		return;
+	}
+	if (is_large(remote, slot)) {
+		attachment = large_at(remote, parcel, (*n_large)++);
+		if (attachment != NULL) {
+			item.ref.id = attachment->id;
 			wire_put_attached(writer, &item);
 			return;
 		}
@@ -417,7 +465,7 @@ static void encode_slot(const struct remote *remote, struct parcel *parcel, uint
 void remote_encode(struct remote *remote, uint32_t place, uint64_t handle, struct wire_writer *writer)
 {
 	struct parcel *parcel = &remote->parcels[place];
-	uint32_t n_copied = 0;
+	uint32_t n_large = 0;
 
 	parcel->handle = handle;
 	fill_head(remote, parcel);
@@ -427,7 +475,7 @@ void remote_encode(struct remote *remote, uint32_t place, uint64_t handle, struc
 	}
 	wire_begin_list(writer, remote->batch);
 	for (uint64_t i = 0; i < parcel->n; i++)
-		encode_slot(remote, parcel, parcel->first + i, &n_copied, writer);
+		encode_slot(remote, parcel, parcel->first + i, &n_large, writer);
 	wire_end_list(writer, parcel->n);
 }
 

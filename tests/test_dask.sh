@@ -46,6 +46,7 @@ on() { # on NAME PYTHON tcp|tls
 	expect "batches are tasks of $name, with our options, those of calls inside as well" has_options \
 		"resources={'spot': 1.0} retries=4$" "resources={'spot': 2.0} retries=5$"
 	expect "$name is given what tasks share once a call" spied 3 '^share 2400000$'
+	expect "$name is given each large input once a call" spied 2 '^share 1600000$'
 	if [ "$3" = tcp ]; then
 		expect "$name: the README's program runs there, and on threads and processes" page_runs "$python"
 	else

@@ -290,6 +290,52 @@ START_TEST(what_is_shared_is_of_its_call)
 }
 END_TEST
 
+/* One large text for all of a stream's tasks; what it begins with changes once. */
+enum { TEXT = 1600000, TEXTS = 40 };
+
+struct texts {
+	char *text;
+	int given, taken;
+};
+
+static int32_t next_text(void *user, par_item *item)
+{
+	struct texts *texts = user;
+
+	if (texts->given == TEXTS)
+		return 0;
+	texts->text[0] = texts->given < TEXTS / 2 ? 'a' : 'b';
+	texts->given++;
+	item->payload = texts->text;
+	item->n_bytes = TEXT;
+	return 1;
+}
+
+static int32_t take_text(void *user, const par_outcome *outcome)
+{
+	struct texts *texts = user;
+	const char *text = outcome->bytes;
+
+	ck_assert_uint_eq(outcome->n_bytes, TEXT);
+	ck_assert_int_eq(text[0], texts->taken < TEXTS / 2 ? 'A' : 'B');
+	ck_assert_int_eq(text[TEXT - 1], 'Z');
+	texts->taken++;
+	return 0;
+}
+
+START_TEST(a_large_input_goes_once)
+{
+	struct texts texts = {.text = malloc(TEXT)};
+
+	memset(texts.text, 'z', TEXT);
+	MUST(par_run(NULL, task_of(DEMO, "upper"), next_text, take_text, &texts,
+	             PAR_SETTINGS(.backend = engine), &error));
+	ck_assert_int_eq(texts.taken, TEXTS);
+	free(texts.text);
+	shared_shrink();
+}
+END_TEST
+
 START_TEST(large_arrays_go_once)
 {
 	enum { LARGE = 400000 };
@@ -834,6 +880,7 @@ int main(int argc, char **argv)
 		a_stream_comes_in_order,
 		the_same_call_runs_twice,
 		what_is_shared_is_of_its_call,
+		a_large_input_goes_once,
 		large_arrays_go_once,
 		a_failure_says_where_and_the_next_call_works,
 		a_crash_costs_its_task,

@@ -33,6 +33,7 @@ else
 	expect "batches are tasks of Ray's, with our options, those of calls inside as well" has_options \
 		"max_retries=4 num_cpus=1.0 resources={'spot': 1.0}$" "max_retries=5 num_cpus=1.0 resources={'spot': 2.0}$"
 	expect "Ray is given what tasks share once a call" spied 3 '^share 2400000$'
+	expect "Ray is given each large input once a call" spied 2 '^share 1600000$'
 	# What Ray itself says when it ends, with the process that has loaded it.
 	printf '#!/bin/sh\nexec %s "$@" 2>>%s/ray.said\n' "$python" "$work" >"$work/python"
 	chmod 755 "$work/python"

@@ -457,7 +457,7 @@ START_TEST(arrays_in_shared_memory_go_there_and_back_too)
 }
 END_TEST
 
-START_TEST(a_large_payload_goes_with_its_batch)
+START_TEST(of_large_payloads_that_are_all_different_a_few_are_kept)
 {
 	given = taken = 0;
 	ck_assert_int_eq(par_run(NULL, task("echo"), give, take, NULL,
@@ -466,7 +466,62 @@ START_TEST(a_large_payload_goes_with_its_batch)
 	                         &error),
 	                 PAR_OK);
 	ck_assert_uint_eq(taken, 1000);
-	ck_assert_int_eq(moved.n_named, 0);
+	ck_assert_int_eq(moved.n, 16);
+}
+END_TEST
+
+/* Two large ones in turn, and now and then a small one. */
+static struct {
+	int64_t first[200], second[200], buffer[200];
+	int stays;
+	int64_t n;
+} matrices;
+
+static int32_t give_matrix(void *user, par_item *item)
+{
+	int64_t *which = matrices.n % 2 == 0 ? matrices.first : matrices.second;
+
+	(void)user;
+	if (matrices.n == 60)
+		return 0;
+	if (!matrices.stays)
+		which = memcpy(matrices.buffer, which, sizeof(matrices.buffer));
+	item->stays = matrices.stays;
+	item->payload = which;
+	item->n_bytes = matrices.n % 10 == 7 ? 80 : sizeof(matrices.buffer);
+	matrices.n++;
+	return 1;
+}
+
+static int32_t take_matrix(void *user, const par_outcome *outcome)
+{
+	const int64_t *expected = outcome->index % 2 == 0 ? matrices.first : matrices.second;
+
+	(void)user;
+	ck_assert_int_eq(outcome->status, PAR_OK);
+	ck_assert_uint_eq(outcome->n_bytes, outcome->index % 10 == 7 ? 80 : sizeof(matrices.buffer));
+	ck_assert_mem_eq(outcome->bytes, expected, outcome->n_bytes);
+	taken++;
+	return 0;
+}
+
+/* Whether the caller has it where it was, or not; in another call again. */
+START_TEST(the_same_large_payload_goes_once_a_call)
+{
+	matrices.stays = _i;
+	for (int call = 1; call <= 2; call++) {
+		matrices.n = 0;
+		taken = 0;
+		matrices.first[199] = 10 * call;
+		matrices.second[199] = 10 * call + 1;
+		ck_assert_int_eq(par_run(NULL, task("echo"), give_matrix, take_matrix, NULL,
+		                         PAR_SETTINGS(.n_jobs = PAR_SET(2), .max_nbytes = PAR_SET(1000)), &error),
+		                 PAR_OK);
+		ck_assert_uint_eq(taken, 60);
+		ck_assert_int_eq(moved.n, 2 * call);
+		ck_assert_int_eq(moved.attachments[2 * call - 1].kind, PAR_ATTACH_BROADCAST);
+		ck_assert_uint_eq(moved.attachments[2 * call - 1].bytes, sizeof(matrices.buffer));
+	}
 }
 END_TEST
 
@@ -615,7 +670,8 @@ int main(void)
 	tcase_add_test(tests, the_shared_value_travels);
 	tcase_add_test(tests, what_tasks_share_goes_once_a_call);
 	tcase_add_test(tests, arrays_in_shared_memory_go_there_and_back_too);
-	tcase_add_test(tests, a_large_payload_goes_with_its_batch);
+	tcase_add_test(tests, of_large_payloads_that_are_all_different_a_few_are_kept);
+	tcase_add_loop_test(tests, the_same_large_payload_goes_once_a_call, 0, 2);
 	tcase_add_test(tests, what_was_lost_before_it_began_is_sent_again);
 	tcase_add_loop_test(tests, what_came_before_the_end_of_a_worker_counts, 0, 40);
 	tcase_add_test(tests, a_task_that_kills_three_workers_is_condemned);
