@@ -227,6 +227,11 @@ configured "[backend good]" "path = $bad"
 runs good >/dev/null
 expect "26 a note that promises too much" \
 	grep -F 'note and code disagree: the note has backend "good"' "$work/said"
+clear
+stub | builds "$bad"
+configured "[backend other]" "path = $bad"
+expect "26 and one that the note has not, whatever its factory says" refused other "$bad" \
+	'it offers "bad", not "other"'
 
 # --- what the linker says ----------------------------------------------------------------------
 
