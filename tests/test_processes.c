@@ -185,9 +185,21 @@ static const char *ask(par_parallel *pool, const char *name, const char *payload
 	return question.reply;
 }
 
+/* One that has died is gone, also while its new parent, which may be the system's first process, has
+ * not heard of it. */
 static int is_alive(uint64_t pid)
 {
-	return kill((pid_t)pid, 0) == 0;
+	char path[40], state = 'Z';
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (file == NULL)
+		return 0;
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 'Z';
+	fclose(file);
+	return state != 'Z' && state != 'X';
 }
 
 static void wait_until_gone(uint64_t pid)
