@@ -1076,7 +1076,7 @@ static void sweep_cold(const struct scenario *scenario, int for_ever)
 #elif defined(__SANITIZE_THREAD__)
 	long step = 23;
 #else
-	long step = getenv("UNDER_VALGRIND") != NULL ? 17 : 1;
+	long step = getenv("UNDER_VALGRIND") != NULL ? 41 : 1;
 #endif
 
 	for (long n = 1; found.again; n += step) {
