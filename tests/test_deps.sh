@@ -130,6 +130,13 @@ rm "$work/bin/mpicc.mpich"
 expect "nor where nobody may install it" deps 0 test
 expect "and that is said" said 'deps: not installed, and what needs it is skipped: libmpich-dev'
 
+machine 0 nothing
+rm "$work/bin/srun" "$work/bin/clang++"
+tool apt-get "echo apt-get \"\$@\" >>$work/asked" 'case $* in *slurmctld*) exit 1;; esac'
+expect "what cannot be had is no failure" deps 0 test
+expect "it is named, and what can is not" grep -qx 'deps: apt-get could not install, and what needs it is skipped: slurmctld' "$work/said"
+expect "and keeps the others away from nobody" grep -qxF "$install clang" "$work/asked"
+
 machine 0 libuv
 rm "$work/bin/apt-get" "$work/bin/pkg-config"
 expect "without apt-get it stops" deps 1 build
